@@ -1,0 +1,2 @@
+//! vq-core: the `no_std` decoder and encoder.
+#![no_std]

@@ -1,0 +1,2 @@
+//! vq-train
+#![forbid(unsafe_code)]
