@@ -1,0 +1,151 @@
+//! What can go wrong: flat, `Copy`, and named for the stage that failed.
+
+use core::fmt;
+
+/// Why a `.vqm` file was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The file ends before its preamble does.
+    Truncated,
+    /// The file does not start with the magic bytes of a model.
+    Magic,
+    /// The file has this version, which this build does not read.
+    Version(u16),
+    /// The reserved field of the preamble is not zero.
+    Reserved,
+    /// The preamble states another length than the file has (bytes).
+    Length {
+        /// What the preamble says.
+        stated: u32,
+        /// What was handed over.
+        found: usize,
+    },
+    /// The CRC-32 of the message does not match the preamble.
+    Checksum,
+    /// The message is not what postcard writes for a container.
+    Message,
+    /// Bytes follow the blob.
+    Trailing,
+    /// The padding is not zeros, or does not align the blob to 16 bytes.
+    Padding,
+    /// The name is longer than 32 bytes.
+    Name,
+    /// A picture has 1 or 3 channels, not this many.
+    Channels(u8),
+    /// The downsampling factor is zero.
+    Down,
+    /// The native picture size has no pixels.
+    NativeSize,
+    /// The latent's dimension is zero or its quantisation not allowed.
+    Latent,
+    /// The codebook of this stage is empty, too large or outside the blob; or there is none at all.
+    Codebook {
+        /// Stage, counted from 0.
+        stage: u8,
+    },
+    /// The decoder's graph is faulty.
+    Decoder {
+        /// Operator, counted from 0; the operator count for faults of the whole graph.
+        op: u16,
+        /// What is wrong there.
+        fault: Fault,
+    },
+    /// The encoder's graph is faulty.
+    Encoder {
+        /// Operator, counted from 0; the operator count for faults of the whole graph.
+        op: u16,
+        /// What is wrong there.
+        fault: Fault,
+    },
+    /// The buffer to write into is too small (bytes).
+    Buffer {
+        /// What the file needs.
+        needed: usize,
+        /// What was handed over.
+        given: usize,
+    },
+}
+
+/// What is wrong with an operator or with the graph around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The bytes are no operator.
+    Message,
+    /// There are no operators, or more than [`crate::format::MAX_OPS`], or bytes follow the last one.
+    Count,
+    /// An input names a value that does not exist yet.
+    Input,
+    /// A value before the last one is used by nobody.
+    Unused,
+    /// A kernel side, a stride or a factor is zero or too large.
+    Kernel,
+    /// The padding does not keep `out = in / stride`.
+    Padding,
+    /// The channels are zero, do not divide, do not chain, or their products exceed the limits.
+    Channels,
+    /// The map's size does not stay a whole multiple of the code grid, or does not end where it must.
+    Density,
+    /// A quantisation is not finite and positive, or not the one required there.
+    Quant,
+    /// Weights are misaligned or outside the blob.
+    Weights,
+    /// Per-channel parameters are misaligned, outside the blob or out of range.
+    Params,
+    /// The factors of an addition are out of range.
+    Rescale,
+}
+
+impl fmt::Display for FormatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Truncated => f.write_str("model file is truncated"),
+            Self::Magic => f.write_str("not a model file (.vqm)"),
+            Self::Version(v) => write!(
+                f,
+                "model file has version {v}, which this build does not read"
+            ),
+            Self::Reserved => f.write_str("reserved field of the model file is not zero"),
+            Self::Length { stated, found } => {
+                write!(f, "model file says it has {stated} bytes, but has {found}")
+            }
+            Self::Checksum => f.write_str("checksum of the model file does not match"),
+            Self::Message => f.write_str("model file holds a malformed message"),
+            Self::Trailing => f.write_str("bytes follow the weights of the model file"),
+            Self::Padding => f.write_str("padding of the model file is wrong"),
+            Self::Name => f.write_str("model name is longer than 32 bytes"),
+            Self::Channels(c) => write!(f, "model has pictures of {c} channels, not 1 or 3"),
+            Self::Down => f.write_str("model has a downsampling factor of zero"),
+            Self::NativeSize => f.write_str("model has an empty native picture size"),
+            Self::Latent => f.write_str("model has a faulty latent"),
+            Self::Codebook { stage } => write!(f, "codebook of stage {stage} is faulty"),
+            Self::Decoder { op, fault } => write!(f, "decoder, operator {op}: {fault}"),
+            Self::Encoder { op, fault } => write!(f, "encoder, operator {op}: {fault}"),
+            Self::Buffer { needed, given } => {
+                write!(f, "buffer of {given} bytes is too small for {needed}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Message => "malformed",
+            Self::Count => "wrong number of operators",
+            Self::Input => "names a value that does not exist yet",
+            Self::Unused => "a value is used by nobody",
+            Self::Kernel => "kernel, stride or factor out of range",
+            Self::Padding => "padding does not keep the map's size",
+            Self::Channels => "channels do not fit",
+            Self::Density => "map size does not fit",
+            Self::Quant => "quantisation not allowed here",
+            Self::Weights => "weights misaligned or outside the file",
+            Self::Params => "channel parameters misaligned, outside the file or out of range",
+            Self::Rescale => "factors of the addition out of range",
+        })
+    }
+}
+
+impl core::error::Error for FormatError {}

@@ -1,0 +1,136 @@
+//! Element types, quantisation, and tensors inside the blob.
+
+use serde::{Deserialize, Serialize};
+
+/// The element type of a model's weights and activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dtype {
+    /// 8-bit integers, fixed-point arithmetic.
+    I8,
+    /// Half-precision storage, single-precision arithmetic.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::I8 => 1,
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// How stored numbers q relate to real ones: x = scale * (q - zero).
+///
+/// Only the integer type uses it; in the float types every quantisation is [`Quant::UNIT`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Quant {
+    /// Size of one step, finite and positive.
+    pub scale: f32,
+    /// The stored number that means 0.
+    pub zero: i8,
+}
+
+impl Quant {
+    /// Stored numbers are the real ones.
+    pub const UNIT: Self = Self {
+        scale: 1.0,
+        zero: 0,
+    };
+
+    /// A byte p of a picture is stored as p - 128 and means (p - 128) / 128.
+    pub const PIXEL: Self = Self {
+        scale: 1.0 / 128.0,
+        zero: 0,
+    };
+
+    /// The quantisation of pixels in a model of this element type.
+    pub const fn pixel(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::I8 => Self::PIXEL,
+            Dtype::F16 | Dtype::F32 => Self::UNIT,
+        }
+    }
+
+    /// Whether a value of a model of this element type may have this quantisation.
+    pub(crate) fn is_valid(self, dtype: Dtype) -> bool {
+        match dtype {
+            Dtype::I8 => self.scale.is_finite() && self.scale > 0.0,
+            Dtype::F16 | Dtype::F32 => self == Self::UNIT,
+        }
+    }
+}
+
+/// Every tensor starts at a multiple of this many bytes from the blob's start.
+pub const ALIGN: usize = 4;
+
+/// `len` bytes of the blob at `offset`, if they are inside it and aligned.
+pub(crate) fn tensor(blob: &[u8], offset: u32, len: u64) -> Option<&[u8]> {
+    let start = usize::try_from(offset).ok()?;
+    let end = start.checked_add(usize::try_from(len).ok()?)?;
+    if !start.is_multiple_of(ALIGN) {
+        return None;
+    }
+    blob.get(start..end)
+}
+
+/// Per-channel parameters of a convolution, as they lie in the blob.
+///
+/// `i8`: bias i32\[n\], multiplier i32\[n\], shift u8\[n\], one behind the other.
+/// `f16`, `f32`: bias f32\[n\]; the other two are empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Params<'a> {
+    /// Little-endian i32 or f32, one for each channel.
+    pub bias: &'a [u8],
+    /// Little-endian i32 in 2^30 .. 2^31, one for each channel.
+    pub multiplier: &'a [u8],
+    /// 1 ..= 62, one for each channel.
+    pub shift: &'a [u8],
+}
+
+impl<'a> Params<'a> {
+    /// Bytes that the parameters of `channels` channels take.
+    pub const fn len(dtype: Dtype, channels: u64) -> u64 {
+        match dtype {
+            Dtype::I8 => channels * 9,
+            Dtype::F16 | Dtype::F32 => channels * 4,
+        }
+    }
+
+    /// Splits `bytes`, which are exactly [`Params::len`] long, into the arrays of `channels` channels.
+    pub(crate) fn split(bytes: &'a [u8], dtype: Dtype, channels: usize) -> Self {
+        match dtype {
+            Dtype::I8 => {
+                let (bias, rest) = bytes.split_at(channels * 4);
+                let (multiplier, shift) = rest.split_at(channels * 4);
+                Self {
+                    bias,
+                    multiplier,
+                    shift,
+                }
+            }
+            Dtype::F16 | Dtype::F32 => Self {
+                bias: bytes,
+                multiplier: &[],
+                shift: &[],
+            },
+        }
+    }
+
+    /// Whether every number keeps the integer arithmetic from overflowing; see `FORMAT.md`.
+    pub(crate) fn in_range(&self) -> bool {
+        let i32s = |bytes: &'a [u8]| {
+            bytes
+                .chunks_exact(4)
+                .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        };
+        self.multiplier.is_empty()
+            || (i32s(self.bias).all(|b| b.unsigned_abs() <= 1 << 30)
+                && i32s(self.multiplier).all(|m| m >= 1 << 30)
+                && self.shift.iter().all(|s| (1..=62).contains(s)))
+    }
+}

@@ -1,0 +1,466 @@
+//! A model file, proved: after [`Model::parse`] no accessor can fail. Nothing executes here.
+
+use crate::error::{Fault, FormatError};
+use crate::format::container::{self, MAX_NAME};
+use crate::format::tensor::tensor;
+use crate::format::{Codebook, Container, Dtype, Entropy, Graph, MAX_OPS, Op, Params, Quant};
+use crate::ops::Tensors;
+use crate::shape::{Map, Size};
+
+/// A proved model, borrowed from the bytes of its file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model<'a> {
+    container: Container<'a>,
+}
+
+impl<'a> Model<'a> {
+    /// Reads a `.vqm` file and proves it: checksum, version, every offset and length, shapes that
+    /// chain from latent to pixels and back, numbers that keep the arithmetic from overflowing.
+    ///
+    /// # Errors
+    /// What is wrong first, in the order of the file.
+    pub fn parse(file: &'a [u8]) -> Result<Self, FormatError> {
+        let model = Self {
+            container: container::decode(file)?,
+        };
+        model.check_header()?;
+        model.check_codebooks()?;
+        model
+            .decoder()
+            .check()
+            .map_err(|(op, fault)| FormatError::Decoder { op, fault })?;
+        if let Some(encoder) = model.encoder() {
+            encoder
+                .check()
+                .map_err(|(op, fault)| FormatError::Encoder { op, fault })?;
+        }
+        Ok(model)
+    }
+
+    /// What people call it; at most 32 bytes.
+    pub fn name(&self) -> &'a str {
+        self.container.name
+    }
+
+    /// Identity of the entropy model; see [`Container::code_id`].
+    pub fn code_id(&self) -> u32 {
+        self.container.code_id
+    }
+
+    /// What packets carry of [`Model::code_id`]: its low half.
+    pub fn packet_id(&self) -> u16 {
+        self.container.code_id as u16
+    }
+
+    /// Element type of weights and activations.
+    pub fn dtype(&self) -> Dtype {
+        self.container.dtype
+    }
+
+    /// Channels of a pixel, 1 or 3.
+    pub fn channels(&self) -> u8 {
+        self.container.channels
+    }
+
+    /// Pixels per code, each way; not zero.
+    pub fn down(&self) -> u8 {
+        self.container.down
+    }
+
+    /// The picture size that packets need not mention; not empty.
+    pub fn native(&self) -> Size {
+        self.container.native
+    }
+
+    /// Channels of the latent, D; not zero.
+    pub fn dim(&self) -> u16 {
+        self.container.dim
+    }
+
+    /// Quantisation of the latent.
+    pub fn latent(&self) -> Quant {
+        self.container.latent
+    }
+
+    /// The codebooks, one for each stage, at least one.
+    pub fn codebooks(&self) -> &[Codebook] {
+        &self.container.codebooks
+    }
+
+    /// The entries \[K\]\[D\] of a codebook of this model, as they lie in the file.
+    pub fn table(&self, codebook: Codebook) -> &'a [u8] {
+        tensor(
+            self.container.blob,
+            codebook.table,
+            self.table_len(codebook),
+        )
+        .unwrap_or(&[])
+    }
+
+    /// How codes are coded in packets.
+    pub fn entropy(&self) -> Entropy {
+        self.container.entropy
+    }
+
+    /// All tensors.
+    pub fn blob(&self) -> &'a [u8] {
+        self.container.blob
+    }
+
+    /// From latents to pixels.
+    pub fn decoder(&self) -> Network<'a> {
+        let (input, output) = (self.latent_map(), self.pixel_map());
+        self.network(self.container.decoder, input, output)
+    }
+
+    /// From pixels to latents, where the model has it.
+    pub fn encoder(&self) -> Option<Network<'a>> {
+        let (input, output) = (self.pixel_map(), self.latent_map());
+        self.container
+            .encoder
+            .map(|graph| self.network(graph, input, output))
+    }
+
+    fn network(&self, graph: Graph<'a>, input: Map, output: Map) -> Network<'a> {
+        Network {
+            graph,
+            input,
+            output,
+            dtype: self.dtype(),
+            down: self.down(),
+            blob: self.container.blob,
+        }
+    }
+
+    fn latent_map(&self) -> Map {
+        Map {
+            channels: self.dim(),
+            density: 1,
+            quant: self.latent(),
+        }
+    }
+
+    fn pixel_map(&self) -> Map {
+        Map {
+            channels: self.channels().into(),
+            density: self.down(),
+            quant: Quant::pixel(self.dtype()),
+        }
+    }
+
+    fn table_len(&self, codebook: Codebook) -> u64 {
+        u64::from(codebook.codes) * u64::from(self.dim()) * self.dtype().size() as u64
+    }
+
+    fn check_header(&self) -> Result<(), FormatError> {
+        if self.name().len() > MAX_NAME {
+            return Err(FormatError::Name);
+        }
+        if !matches!(self.channels(), 1 | 3) {
+            return Err(FormatError::Channels(self.channels()));
+        }
+        if self.down() == 0 {
+            return Err(FormatError::Down);
+        }
+        if self.native().is_empty() {
+            return Err(FormatError::NativeSize);
+        }
+        if self.dim() == 0 || !self.latent().is_valid(self.dtype()) || self.latent().zero != 0 {
+            return Err(FormatError::Latent);
+        }
+        Ok(())
+    }
+
+    fn check_codebooks(&self) -> Result<(), FormatError> {
+        if self.codebooks().is_empty() {
+            return Err(FormatError::Codebook { stage: 0 });
+        }
+        for (stage, &codebook) in self.codebooks().iter().enumerate() {
+            let table = tensor(
+                self.container.blob,
+                codebook.table,
+                self.table_len(codebook),
+            );
+            if codebook.codes == 0 || table.is_none() {
+                return Err(FormatError::Codebook { stage: stage as u8 });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One of a model's two graphs, with what is needed to understand it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Network<'a> {
+    graph: Graph<'a>,
+    input: Map,
+    output: Map,
+    dtype: Dtype,
+    down: u8,
+    blob: &'a [u8],
+}
+
+impl<'a> Network<'a> {
+    /// The graph's input, value 0.
+    pub fn input(&self) -> Map {
+        self.input
+    }
+
+    /// The graph's output, the last value.
+    pub fn output(&self) -> Map {
+        self.output
+    }
+
+    /// The operators in the order in which they run.
+    pub fn ops(&self) -> impl Iterator<Item = Op> + use<'a> {
+        self.graph.ops().map_while(Result::ok)
+    }
+
+    /// Number of operators, 1 ..= [`MAX_OPS`].
+    pub fn len(&self) -> usize {
+        self.graph.count.into()
+    }
+
+    /// Always false: a graph has at least one operator.
+    pub fn is_empty(&self) -> bool {
+        self.graph.count == 0
+    }
+
+    /// The operators with the shapes of what they read and write.
+    ///
+    /// The iterator holds a table of [`MAX_OPS`] shapes: 1.5 KiB.
+    pub fn layers(&self) -> Layers<'a> {
+        Layers::new(*self)
+    }
+
+    /// Multiplications of weights for a code grid of this size.
+    pub fn macs(&self, grid: Size) -> u64 {
+        let per_code = self
+            .layers()
+            .fold(0u64, |sum, layer| sum.saturating_add(layer.macs_per_code));
+        per_code.saturating_mul(grid.area().into())
+    }
+
+    /// Multiplications of weights for each pixel, rounded up.
+    pub fn macs_per_pixel(&self) -> u64 {
+        self.macs(Size::new(1, 1))
+            .div_ceil(u64::from(self.down).pow(2))
+    }
+
+    /// Bytes of weights and parameters; tensors that operators share count for each.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.layers()
+            .fold(0u64, |sum, layer| sum.saturating_add(layer.tensor_bytes))
+    }
+
+    /// Proves the graph; the operator's index stands beside the fault.
+    fn check(&self) -> Result<(), (u16, Fault)> {
+        let mut layers = self.layers();
+        let mut used = heapless::Vec::<bool, { MAX_OPS + 1 }>::new();
+        if self.is_empty() || used.resize(self.len() + 1, false).is_err() {
+            return Err((self.graph.count, Fault::Count));
+        }
+        while let Some(layer) = layers.try_next() {
+            let layer = layer.map_err(|fault| (layers.index, fault))?;
+            self.check_layer(&layer)
+                .map_err(|fault| (layer.index, fault))?;
+            used[usize::from(layer.op.input())] = true;
+            layer
+                .op
+                .skip()
+                .inspect(|&skip| used[usize::from(skip)] = true);
+        }
+        if let Some(value) = used[..self.len()].iter().position(|&used| !used) {
+            return Err((value as u16, Fault::Unused));
+        }
+        self.check_end(layers.output())
+            .map_err(|fault| (self.graph.count, fault))
+    }
+
+    fn check_layer(&self, layer: &Layer) -> Result<(), Fault> {
+        if !self.down.is_multiple_of(layer.output.density) {
+            return Err(Fault::Density);
+        }
+        let Some(tensors) = layer.op.tensors(layer.input.channels) else {
+            return Ok(());
+        };
+        let weights = tensors.weight_count * self.dtype.size() as u64;
+        tensor(self.blob, tensors.weights, weights).ok_or(Fault::Weights)?;
+        let params = Params::len(self.dtype, tensors.param_count);
+        let params = tensor(self.blob, tensors.params, params).ok_or(Fault::Params)?;
+        let params = Params::split(params, self.dtype, tensors.param_count as usize);
+        if params.in_range() {
+            Ok(())
+        } else {
+            Err(Fault::Params)
+        }
+    }
+
+    fn check_end(&self, found: Map) -> Result<(), Fault> {
+        if found.channels != self.output.channels {
+            return Err(Fault::Channels);
+        }
+        if found.density != self.output.density {
+            return Err(Fault::Density);
+        }
+        if found.quant == self.output.quant {
+            Ok(())
+        } else {
+            Err(Fault::Quant)
+        }
+    }
+}
+
+/// An operator with the shapes of what it reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Layer {
+    /// Its place among the operators; it writes value `index + 1`.
+    pub index: u16,
+    /// The operator.
+    pub op: Op,
+    /// The shape of the value that it reads (both have the same where it reads two).
+    pub input: Map,
+    /// The shape of the value that it writes.
+    pub output: Map,
+    /// Multiplications of weights for each code of the grid.
+    pub macs_per_code: u64,
+    /// Bytes of its weights and parameters.
+    pub tensor_bytes: u64,
+}
+
+/// See [`Network::layers`].
+#[derive(Debug, Clone)]
+pub struct Layers<'a> {
+    ops: crate::format::op::Ops<'a>,
+    dtype: Dtype,
+    index: u16,
+    values: heapless::Vec<Map, { MAX_OPS + 1 }>,
+}
+
+impl<'a> Layers<'a> {
+    fn new(network: Network<'a>) -> Self {
+        let mut values = heapless::Vec::new();
+        // The vector has room for MAX_OPS more.
+        let _ = values.push(network.input);
+        Self {
+            ops: network.graph.ops(),
+            dtype: network.dtype,
+            index: 0,
+            values,
+        }
+    }
+
+    /// The last value found so far.
+    fn output(&self) -> Map {
+        self.values[self.values.len() - 1]
+    }
+
+    fn try_next(&mut self) -> Option<Result<Layer, Fault>> {
+        let op = self.ops.next()?;
+        Some(op.and_then(|op| self.layer(op)))
+    }
+
+    fn layer(&mut self, op: Op) -> Result<Layer, Fault> {
+        let value = |index: u16| {
+            self.values
+                .get(usize::from(index))
+                .copied()
+                .ok_or(Fault::Input)
+        };
+        let input = value(op.input())?;
+        let skip = value(op.skip().unwrap_or(op.input()))?;
+        let output = op.output(input, skip, self.dtype)?;
+        self.values.push(output).map_err(|_| Fault::Count)?;
+        let index = self.index;
+        self.index += 1;
+        let tensor_bytes = op
+            .tensors(input.channels)
+            .map_or(0, |tensors| self.bytes(tensors));
+        Ok(Layer {
+            index,
+            op,
+            input,
+            output,
+            macs_per_code: op.macs_per_code(input, output),
+            tensor_bytes,
+        })
+    }
+
+    fn bytes(&self, tensors: Tensors) -> u64 {
+        tensors.weight_count * self.dtype.size() as u64
+            + Params::len(self.dtype, tensors.param_count)
+    }
+}
+
+impl Iterator for Layers<'_> {
+    type Item = Layer;
+
+    fn next(&mut self) -> Option<Layer> {
+        self.try_next()?.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Conv2d, Kernel, Pad};
+
+    const CONV: Op = Op::Conv2d(Conv2d {
+        input: 0,
+        out_channels: 1,
+        kernel: Kernel {
+            height: 1,
+            width: 1,
+        },
+        stride: 1,
+        pad: Pad {
+            top: 0,
+            left: 0,
+            bottom: 0,
+            right: 0,
+        },
+        relu: false,
+        out: Quant::UNIT,
+        weights: 0,
+        params: 8,
+    });
+
+    /// A grey model with one pixel per code: two entries of two numbers, one 1x1 convolution.
+    fn container<'a>(decoder: Graph<'a>, blob: &'a [u8]) -> Container<'a> {
+        Container {
+            name: "test",
+            code_id: 0x1234_5678,
+            dtype: Dtype::F32,
+            channels: 1,
+            down: 1,
+            native: Size::new(2, 1),
+            dim: 2,
+            latent: Quant::UNIT,
+            codebooks: [Codebook { codes: 2, table: 0 }].into_iter().collect(),
+            entropy: Entropy::Fixed,
+            decoder,
+            encoder: None,
+            pad: &[],
+            blob,
+        }
+    }
+
+    fn parse(ops: &[Op], blob: &[u8]) -> Result<u64, FormatError> {
+        let (mut graph, mut file) = ([0; 256], [0; 512]);
+        let decoder = Graph::encode(ops, &mut graph).unwrap();
+        let file = container::encode(&container(decoder, blob), &mut file)?;
+        Model::parse(file).map(|model| model.decoder().macs_per_pixel())
+    }
+
+    #[test]
+    fn a_whole_model_is_proved() {
+        assert_eq!(parse(&[CONV], &[0; 16]), Ok(2));
+    }
+
+    #[test]
+    fn faults_name_the_operator() {
+        let fault = |op, fault| Err(FormatError::Decoder { op, fault });
+        assert_eq!(parse(&[], &[0; 16]), fault(0, Fault::Count));
+        assert_eq!(parse(&[CONV, CONV], &[0; 16]), fault(1, Fault::Unused));
+    }
+}
