@@ -35,7 +35,7 @@ pub enum FormatError {
     Channels(u8),
     /// The downsampling factor is zero.
     Down,
-    /// The native picture size has no pixels.
+    /// The native picture size has no pixels, or more codes than a picture may have.
     NativeSize,
     /// The latent's dimension is zero or its quantisation not allowed.
     Latent,
@@ -117,7 +117,7 @@ impl fmt::Display for FormatError {
             Self::Name => f.write_str("model name is longer than 32 bytes"),
             Self::Channels(c) => write!(f, "model has pictures of {c} channels, not 1 or 3"),
             Self::Down => f.write_str("model has a downsampling factor of zero"),
-            Self::NativeSize => f.write_str("model has an empty native picture size"),
+            Self::NativeSize => f.write_str("model has an empty or too large native picture size"),
             Self::Latent => f.write_str("model has a faulty latent"),
             Self::Codebook { stage } => write!(f, "codebook of stage {stage} is faulty"),
             Self::Decoder { op, fault } => write!(f, "decoder, operator {op}: {fault}"),

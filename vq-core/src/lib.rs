@@ -25,4 +25,4 @@ pub mod shape;
 
 pub use error::{Fault, FormatError};
 pub use model::Model;
-pub use shape::{Map, Size};
+pub use shape::{Grid, Map, PictureSize};

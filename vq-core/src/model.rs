@@ -1,16 +1,18 @@
 //! A model file, proved: after [`Model::parse`] no accessor can fail. Nothing executes here.
 
+use crate::bitstream::{MAX_STAGES, Stream};
 use crate::error::{Fault, FormatError};
 use crate::format::container::{self, MAX_NAME};
 use crate::format::tensor::tensor;
 use crate::format::{Codebook, Container, Dtype, Entropy, Graph, MAX_OPS, Op, Params, Quant};
 use crate::ops::Tensors;
-use crate::shape::{Map, Size};
+use crate::shape::{Grid, Map, PictureSize};
 
 /// A proved model, borrowed from the bytes of its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model<'a> {
     container: Container<'a>,
+    stream: Stream,
 }
 
 impl<'a> Model<'a> {
@@ -20,10 +22,10 @@ impl<'a> Model<'a> {
     /// # Errors
     /// What is wrong first, in the order of the file.
     pub fn parse(file: &'a [u8]) -> Result<Self, FormatError> {
-        let model = Self {
-            container: container::decode(file)?,
-        };
-        model.check_header()?;
+        let container = container::decode(file)?;
+        check_header(&container)?;
+        let stream = stream_of(&container)?;
+        let model = Self { container, stream };
         model.check_codebooks()?;
         model
             .decoder()
@@ -47,9 +49,9 @@ impl<'a> Model<'a> {
         self.container.code_id
     }
 
-    /// What packets carry of [`Model::code_id`]: its low half.
-    pub fn packet_id(&self) -> u16 {
-        self.container.code_id as u16
+    /// What packets of this model's codes have in common.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// Element type of weights and activations.
@@ -68,7 +70,7 @@ impl<'a> Model<'a> {
     }
 
     /// The picture size that packets need not mention; not empty.
-    pub fn native(&self) -> Size {
+    pub fn native(&self) -> PictureSize {
         self.container.native
     }
 
@@ -152,41 +154,50 @@ impl<'a> Model<'a> {
         u64::from(codebook.codes) * u64::from(self.dim()) * self.dtype().size() as u64
     }
 
-    fn check_header(&self) -> Result<(), FormatError> {
-        if self.name().len() > MAX_NAME {
-            return Err(FormatError::Name);
-        }
-        if !matches!(self.channels(), 1 | 3) {
-            return Err(FormatError::Channels(self.channels()));
-        }
-        if self.down() == 0 {
-            return Err(FormatError::Down);
-        }
-        if self.native().is_empty() {
-            return Err(FormatError::NativeSize);
-        }
-        if self.dim() == 0 || !self.latent().is_valid(self.dtype()) || self.latent().zero != 0 {
-            return Err(FormatError::Latent);
-        }
-        Ok(())
-    }
-
     fn check_codebooks(&self) -> Result<(), FormatError> {
-        if self.codebooks().is_empty() {
-            return Err(FormatError::Codebook { stage: 0 });
-        }
         for (stage, &codebook) in self.codebooks().iter().enumerate() {
             let table = tensor(
                 self.container.blob,
                 codebook.table,
                 self.table_len(codebook),
             );
-            if codebook.codes == 0 || table.is_none() {
+            if table.is_none() {
                 return Err(FormatError::Codebook { stage: stage as u8 });
             }
         }
         Ok(())
     }
+}
+
+fn check_header(container: &Container<'_>) -> Result<(), FormatError> {
+    if container.name.len() > MAX_NAME {
+        return Err(FormatError::Name);
+    }
+    if !matches!(container.channels, 1 | 3) {
+        return Err(FormatError::Channels(container.channels));
+    }
+    if container.down == 0 {
+        return Err(FormatError::Down);
+    }
+    let latent = container.latent;
+    if container.dim == 0 || !latent.is_valid(container.dtype) || latent.zero != 0 {
+        return Err(FormatError::Latent);
+    }
+    Ok(())
+}
+
+/// The code space of a model whose header is checked.
+fn stream_of(container: &Container<'_>) -> Result<Stream, FormatError> {
+    let stages = container.codebooks.iter().map(|codebook| codebook.codes);
+    let stages: heapless::Vec<u16, MAX_STAGES> = stages.collect();
+    if let Some(empty) = stages.iter().position(|&codes| codes == 0) {
+        return Err(FormatError::Codebook { stage: empty as u8 });
+    }
+    if stages.is_empty() {
+        return Err(FormatError::Codebook { stage: 0 });
+    }
+    let (id, down) = (container.code_id as u16, container.down.into());
+    Stream::new(id, container.native, down, &stages).map_err(|_| FormatError::NativeSize)
 }
 
 /// One of a model's two graphs, with what is needed to understand it.
@@ -234,17 +245,20 @@ impl<'a> Network<'a> {
     }
 
     /// Multiplications of weights for a code grid of this size.
-    pub fn macs(&self, grid: Size) -> u64 {
+    pub fn macs(&self, grid: Grid) -> u64 {
         let per_code = self
             .layers()
             .fold(0u64, |sum, layer| sum.saturating_add(layer.macs_per_code));
-        per_code.saturating_mul(grid.area().into())
+        per_code.saturating_mul(grid.cells().into())
     }
 
     /// Multiplications of weights for each pixel, rounded up.
     pub fn macs_per_pixel(&self) -> u64 {
-        self.macs(Size::new(1, 1))
-            .div_ceil(u64::from(self.down).pow(2))
+        self.macs(Grid {
+            columns: 1,
+            rows: 1,
+        })
+        .div_ceil(u64::from(self.down).pow(2))
     }
 
     /// Bytes of weights and parameters; tensors that operators share count for each.
@@ -433,7 +447,10 @@ mod tests {
             dtype: Dtype::F32,
             channels: 1,
             down: 1,
-            native: Size::new(2, 1),
+            native: PictureSize {
+                width: 2,
+                height: 1,
+            },
             dim: 2,
             latent: Quant::UNIT,
             codebooks: [Codebook { codes: 2, table: 0 }].into_iter().collect(),

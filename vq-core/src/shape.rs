@@ -5,39 +5,45 @@
 use crate::format::Quant;
 use serde::{Deserialize, Serialize};
 
-/// Width and height of a picture (pixels) or of a code grid (codes).
+/// Width and height of a picture in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Size {
-    /// Columns.
+pub struct PictureSize {
+    /// Pixels in a row.
     pub width: u16,
-    /// Rows.
+    /// Rows of pixels.
     pub height: u16,
 }
 
-impl Size {
-    /// `width` columns by `height` rows.
-    pub const fn new(width: u16, height: u16) -> Self {
-        Self { width, height }
-    }
-
-    /// The code grid that covers a picture of this size: each side over `down`, rounded up.
-    ///
-    /// `down` must not be zero; a [`crate::Model`] guarantees it.
-    pub const fn grid(self, down: u8) -> Self {
-        Self::new(
-            self.width.div_ceil(down as u16),
-            self.height.div_ceil(down as u16),
-        )
-    }
-
-    /// Pixels or codes in all.
-    pub const fn area(self) -> u32 {
-        self.width as u32 * self.height as u32
-    }
-
-    /// Whether there is nothing in it.
+impl PictureSize {
+    /// Whether there is no pixel in it.
     pub const fn is_empty(self) -> bool {
         self.width == 0 || self.height == 0
+    }
+
+    /// The code grid that covers the picture: each side over `down`, rounded up.
+    ///
+    /// `down` must not be zero; a [`crate::Model`] guarantees it.
+    pub const fn grid(self, down: u8) -> Grid {
+        Grid {
+            columns: self.width.div_ceil(down as u16),
+            rows: self.height.div_ceil(down as u16),
+        }
+    }
+}
+
+/// Extent of a picture's code grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// Codes in a row.
+    pub columns: u16,
+    /// Rows of codes.
+    pub rows: u16,
+}
+
+impl Grid {
+    /// Cells of the grid: the codes of one stage.
+    pub const fn cells(self) -> u32 {
+        self.columns as u32 * self.rows as u32
     }
 }
 

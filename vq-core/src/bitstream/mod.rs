@@ -21,6 +21,7 @@ mod scan;
 mod send;
 mod stream;
 
+pub use crate::shape::{Grid, PictureSize};
 pub use assembly::{Added, Assembly};
 pub use error::PacketError;
 pub use file::{Frames, frame_length};
@@ -28,7 +29,7 @@ pub use header::{Fragment, Header};
 pub use packet::{Codes, Packet};
 pub use scan::{Cells, Scan};
 pub use send::{CodedPicture, Packets};
-pub use stream::{Grid, PictureSize, Stream};
+pub use stream::Stream;
 
 /// The version of the packet format that this crate writes, and the newest that it reads.
 pub const VERSION: u8 = 1;

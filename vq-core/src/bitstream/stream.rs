@@ -6,31 +6,7 @@
 use heapless::Vec;
 
 use super::{MAX_CODES, MAX_STAGES, PacketError};
-
-/// Width and height of a picture in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PictureSize {
-    /// Pixels in a row.
-    pub width: u16,
-    /// Rows of pixels.
-    pub height: u16,
-}
-
-/// Extent of a picture's code grid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grid {
-    /// Codes in a row.
-    pub columns: u16,
-    /// Rows of codes.
-    pub rows: u16,
-}
-
-impl Grid {
-    /// Cells of the grid: the codes of one stage.
-    pub const fn cells(self) -> u32 {
-        self.columns as u32 * self.rows as u32
-    }
-}
+use crate::shape::{Grid, PictureSize};
 
 /// The code space that both ends share; a model hands it over.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use super::op::Graph;
 use super::tensor::{Dtype, Quant};
+use crate::bitstream::MAX_STAGES;
 use crate::error::FormatError;
-use crate::shape::Size;
+use crate::shape::PictureSize;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +22,6 @@ pub const BLOB_ALIGN: usize = 16;
 
 /// The longest name (bytes).
 pub const MAX_NAME: usize = 32;
-
-/// The most stages of codebooks.
-pub const MAX_STAGES: usize = 8;
 
 /// The checksum of the container, also used for [`Container::code_id`].
 pub const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
@@ -43,7 +41,7 @@ pub struct Container<'a> {
     /// Pixels per code, each way.
     pub down: u8,
     /// The picture size that packets need not mention.
-    pub native: Size,
+    pub native: PictureSize,
     /// Channels of the latent, D.
     pub dim: u16,
     /// Quantisation of the latent; its zero is 0.
