@@ -5,3 +5,5 @@
 
 pub mod atomic;
 pub mod picture;
+
+pub mod metrics;

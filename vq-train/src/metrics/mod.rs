@@ -1,0 +1,48 @@
+//! How far a decoded picture is from the original: PSNR, SSIM and LPIPS.
+//!
+//! All three look at the 8-bit samples that a user would see, not at the network's floats. What is
+//! measured over a whole set of pictures, and against which rivals, is in [`crate::evaluate`].
+
+mod psnr;
+mod ssim;
+mod lpips;
+
+pub use lpips::{Lpips, LpipsError};
+pub use psnr::{PSNR_OF_IDENTICAL, psnr};
+pub use ssim::ssim;
+
+use crate::picture::Picture;
+
+/// The distances of one decoded picture from its original.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Peak signal-to-noise ratio in dB; higher is better.
+    pub psnr: f64,
+    /// Structural similarity, at most 1; absent where a side is shorter than its window of 7.
+    pub ssim: Option<f64>,
+    /// Perceptual distance, 0 for identical pictures; absent without weights or where a side is
+    /// shorter than [`Lpips::MIN_SIDE`].
+    pub lpips: Option<f64>,
+}
+
+impl Scores {
+    /// Measures `decoded` against `original`.
+    ///
+    /// # Panics
+    /// When the two differ in size or channels.
+    pub fn measure(original: &Picture, decoded: &Picture, lpips: Option<&Lpips>) -> Scores {
+        Scores {
+            psnr: psnr(original, decoded),
+            ssim: ssim(original, decoded),
+            lpips: lpips.and_then(|network| network.distance(original, decoded)),
+        }
+    }
+}
+
+fn assert_comparable(a: &Picture, b: &Picture) {
+    assert_eq!(
+        (a.size(), a.channels),
+        (b.size(), b.channels),
+        "pictures to be compared"
+    );
+}
