@@ -1,5 +1,6 @@
 //! What can go wrong: flat, `Copy`, and named for the stage that failed.
 
+use crate::format::Dtype;
 use core::fmt;
 
 /// Why a `.vqm` file was refused.
@@ -96,6 +97,97 @@ pub enum Fault {
     /// The factors of an addition are out of range.
     Rescale,
 }
+
+/// Why no plan can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The picture has no pixels.
+    Empty,
+    /// The model has no encoder.
+    NoEncoder,
+    /// The plan has not enough room for the graph: nodes, one more than operators.
+    TooManyOps {
+        /// What the graph needs.
+        needed: usize,
+        /// What the plan has.
+        given: usize,
+    },
+    /// The scratch would be larger than the address space.
+    TooLarge,
+}
+
+/// Why a planned graph cannot run, or not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The plan is for encoding, not for decoding; or the other way round.
+    Direction,
+    /// The element type is not the model's.
+    Dtype {
+        /// The model's.
+        model: Dtype,
+        /// The one asked for.
+        used: Dtype,
+    },
+    /// The scratch is too small (elements).
+    Scratch {
+        /// What the plan needs.
+        needed: usize,
+        /// What was handed over.
+        given: usize,
+    },
+    /// There are not as many codes as the grid has cells, times stages.
+    Codes {
+        /// What the grid needs.
+        needed: usize,
+        /// What was handed over.
+        given: usize,
+    },
+    /// The buffer for a row of pixels is too small (bytes).
+    Row {
+        /// What a row needs.
+        needed: usize,
+        /// What was handed over.
+        given: usize,
+    },
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty => f.write_str("the picture has no pixels"),
+            Self::NoEncoder => f.write_str("the model has no encoder"),
+            Self::TooManyOps { needed, given } => {
+                write!(
+                    f,
+                    "the graph has {needed} values, the plan room for {given}"
+                )
+            }
+            Self::TooLarge => f.write_str("the picture is too large for this machine"),
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Direction => f.write_str("the plan is for the other direction"),
+            Self::Dtype { model, used } => write!(f, "the model holds {model:?}, not {used:?}"),
+            Self::Scratch { needed, given } => {
+                write!(f, "scratch of {given} elements is too small for {needed}")
+            }
+            Self::Codes { needed, given } => write!(f, "{given} codes where {needed} are needed"),
+            Self::Row { needed, given } => {
+                write!(f, "row of {given} bytes is too small for {needed}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for PlanError {}
+
+impl core::error::Error for RunError {}
 
 impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

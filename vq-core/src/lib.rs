@@ -15,14 +15,36 @@
 #![no_std]
 #![deny(unsafe_code)]
 
-pub mod bitstream;
-pub mod conceal;
+// What can go wrong, and how large things are.
 pub mod error;
+pub mod shape;
+// What a model is.
 pub mod format;
 pub mod model;
+// Codes on the wire.
+pub mod bitstream;
+pub mod conceal;
+// Where a running model keeps its rows.
+pub mod plan;
+mod rows;
+// The arithmetic, from one number to one operator's rows.
+pub mod element;
+mod kernels;
 mod ops;
-pub mod shape;
+// A model at work.
+pub mod run;
 
-pub use error::{Fault, FormatError};
+pub mod codebook;
+pub mod decode;
+pub mod encode;
+
+pub use codebook::{Codebooks, Embeddings};
+pub use decode::Decoder;
+pub use element::Element;
+pub use encode::{Encoder, Picture, PixelRows};
+pub use error::{Fault, FormatError, PlanError, RunError};
+pub use half::f16;
 pub use model::Model;
+pub use plan::{Layout, Plan};
+pub use run::{NoProbe, Probe, Source};
 pub use shape::{Grid, Map, PictureSize};

@@ -161,6 +161,16 @@ pub struct Rescale {
     pub shift: u8,
 }
 
+impl Pad {
+    /// No padding.
+    pub const NONE: Self = Self {
+        top: 0,
+        left: 0,
+        bottom: 0,
+        right: 0,
+    };
+}
+
 impl Rescale {
     /// What the float types write.
     pub const NONE: Self = Self {

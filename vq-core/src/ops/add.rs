@@ -1,7 +1,10 @@
 //! Sum of two values.
 
+use super::Step;
+use crate::element::{AddScale, Element, Output};
 use crate::error::Fault;
 use crate::format::{Add, Dtype, Rescale};
+use crate::kernels::AddRow;
 use crate::shape::Map;
 
 impl Add {
@@ -22,6 +25,30 @@ impl Add {
             quant: self.out,
             ..input
         })
+    }
+
+    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+        let Step {
+            y,
+            input,
+            skip,
+            mut output,
+            ..
+        } = step;
+        let row = AddRow {
+            a: input.row(y, 0),
+            b: skip.row(y, 0),
+            scale: AddScale {
+                zero_a: input.ring().map.quant.zero,
+                zero_b: skip.ring().map.quant.zero,
+                rescale: self.rescale,
+                output: Output {
+                    zero: self.out.zero,
+                    relu: self.relu,
+                },
+            },
+        };
+        (E::kernels().add_row)(&row, output.row(y));
     }
 }
 

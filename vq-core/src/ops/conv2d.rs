@@ -1,8 +1,10 @@
 //! Convolution of any kernel, stride and padding.
 
-use super::{Tensors, convolved, taps};
+use super::{Step, Tensors, convolved, taps};
+use crate::element::{Element, Output};
 use crate::error::Fault;
 use crate::format::{Conv2d, Dtype, MAX_KERNEL};
+use crate::kernels::ConvRow;
 use crate::shape::Map;
 
 impl Conv2d {
@@ -39,6 +41,43 @@ impl Conv2d {
             params: self.params,
             param_count: u64::from(self.out_channels),
         }
+    }
+
+    pub(super) fn window(&self, y: i32) -> (i32, i32) {
+        let first = y * i32::from(self.stride) - i32::from(self.pad.top);
+        (first, first + i32::from(self.kernel.height) - 1)
+    }
+
+    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+        let Step {
+            y,
+            input,
+            mut output,
+            blob,
+            ..
+        } = step;
+        let channels = input.ring().map.channels;
+        let (weights, params) = self.tensors(channels).load::<E>(blob);
+        let (first, _) = self.window(y);
+        let mut rows: [&[E]; MAX_KERNEL] = [&[]; MAX_KERNEL];
+        let rows = &mut rows[..self.kernel.height.into()];
+        for (row, y) in rows.iter_mut().zip(first..) {
+            *row = input.row(y, self.pad.left);
+        }
+        let row = ConvRow {
+            rows,
+            run: usize::from(self.kernel.width) * usize::from(channels),
+            step: usize::from(self.stride) * usize::from(channels),
+            weights,
+            params,
+            channels: self.out_channels.into(),
+            out_step: self.out_channels.into(),
+            output: Output {
+                zero: self.out.zero,
+                relu: self.relu,
+            },
+        };
+        (E::kernels().conv_row)(&row, output.row(y));
     }
 
     fn kernel_points(&self) -> u64 {

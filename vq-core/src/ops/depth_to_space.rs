@@ -1,5 +1,7 @@
 //! Channels to pixels.
 
+use super::Step;
+use crate::element::Element;
 use crate::error::Fault;
 use crate::format::DepthToSpace;
 use crate::shape::Map;
@@ -22,5 +24,36 @@ impl DepthToSpace {
             density,
             ..input
         })
+    }
+
+    /// All rows of a step lie in input row y / factor.
+    pub(super) fn window(&self, y: i32) -> (i32, i32) {
+        let row = y / i32::from(self.factor);
+        (row, row)
+    }
+
+    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+        let Step {
+            y,
+            input,
+            mut output,
+            ..
+        } = step;
+        let factor = usize::from(self.factor);
+        let channels = usize::from(output.ring().map.channels);
+        let points = input
+            .row(self.window(y).0, 0)
+            .chunks_exact(channels * factor * factor);
+        for fy in 0..factor {
+            let spread = output
+                .row(y + fy as i32)
+                .chunks_exact_mut(channels * factor);
+            for (point, spread) in points.clone().zip(spread) {
+                for (i, value) in spread.iter_mut().enumerate() {
+                    let (fx, c) = (i / channels, i % channels);
+                    *value = point[(c * factor + fy) * factor + fx];
+                }
+            }
+        }
     }
 }

@@ -8,8 +8,10 @@ mod relu;
 mod space_to_depth;
 mod upconv;
 
+use crate::element::Element;
 use crate::error::Fault;
-use crate::format::{Dtype, Op};
+use crate::format::{Dtype, Op, Pad, Params, Quant};
+use crate::rows::{Rows, RowsMut};
 use crate::shape::Map;
 
 /// Where an operator's weights and parameters lie, and how many there are.
@@ -60,6 +62,78 @@ impl Op {
     }
 }
 
+impl Op {
+    /// The padding that it reads around its input.
+    pub(crate) fn pad(&self) -> Pad {
+        match self {
+            Self::Conv2d(op) => op.pad,
+            Self::UpConv(_) => upconv::PAD,
+            Self::Add(_) | Self::Relu(_) | Self::DepthToSpace(_) | Self::SpaceToDepth(_) => {
+                Pad::NONE
+            }
+        }
+    }
+
+    /// Rows of its output that come about together.
+    pub(crate) fn rows_per_step(&self) -> i32 {
+        match self {
+            Self::UpConv(_) => 2,
+            Self::DepthToSpace(op) => op.factor.into(),
+            Self::Conv2d(_) | Self::Add(_) | Self::Relu(_) | Self::SpaceToDepth(_) => 1,
+        }
+    }
+
+    /// The first and the last row of its inputs that the step reads which makes row y.
+    pub(crate) fn window(&self, y: i32) -> (i32, i32) {
+        match self {
+            Self::Conv2d(op) => op.window(y),
+            Self::UpConv(op) => op.window(y),
+            Self::Add(_) | Self::Relu(_) => (y, y),
+            Self::DepthToSpace(op) => op.window(y),
+            Self::SpaceToDepth(op) => op.window(y),
+        }
+    }
+
+    /// Makes the rows of one step.
+    pub(crate) fn run<E: Element>(&self, step: Step<'_, E>) {
+        match self {
+            Self::Conv2d(op) => op.run(step),
+            Self::UpConv(op) => op.run(step),
+            Self::Add(op) => op.run(step),
+            Self::Relu(op) => op.run(step),
+            Self::DepthToSpace(op) => op.run(step),
+            Self::SpaceToDepth(op) => op.run(step),
+        }
+    }
+}
+
+/// What an operator works on when it makes the rows of one step.
+pub(crate) struct Step<'a, E> {
+    /// The first of the rows to be made.
+    pub(crate) y: i32,
+    /// The value that it reads.
+    pub(crate) input: Rows<'a, E>,
+    /// The second value that it reads; the same as `input` where it reads one.
+    pub(crate) skip: Rows<'a, E>,
+    /// The value that it makes.
+    pub(crate) output: RowsMut<'a, E>,
+    /// The model's tensors.
+    pub(crate) blob: &'a [u8],
+}
+
+impl Tensors {
+    /// Weights and parameters in the blob; the model has proved that they are there.
+    fn load<'a, E: Element>(&self, blob: &'a [u8]) -> (&'a [E::Stored], Params<'a>) {
+        let bytes = |at: u32, len: u64| &blob[at as usize..][..len as usize];
+        let weights = bytes(self.weights, self.weight_count * E::DTYPE.size() as u64);
+        let params = bytes(self.params, Params::len(E::DTYPE, self.param_count));
+        (
+            E::stored(weights),
+            Params::split(params, E::DTYPE, self.param_count as usize),
+        )
+    }
+}
+
 /// Points of a map for each code of the grid.
 fn points(map: Map) -> u64 {
     u64::from(map.density).pow(2)
@@ -75,12 +149,7 @@ fn taps(kernel_points: u64, channels: u16) -> Result<(), Fault> {
 }
 
 /// The map with other channels and quantisation, if those are allowed.
-fn convolved(
-    input: Map,
-    channels: u16,
-    quant: crate::format::Quant,
-    dtype: Dtype,
-) -> Result<Map, Fault> {
+fn convolved(input: Map, channels: u16, quant: Quant, dtype: Dtype) -> Result<Map, Fault> {
     if channels == 0 {
         return Err(Fault::Channels);
     }

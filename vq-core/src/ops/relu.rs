@@ -1,5 +1,7 @@
 //! max(x, 0).
 
+use super::Step;
+use crate::element::Element;
 use crate::error::Fault;
 use crate::format::Relu;
 use crate::shape::Map;
@@ -7,5 +9,16 @@ use crate::shape::Map;
 impl Relu {
     pub(crate) fn output(&self, input: Map) -> Result<Map, Fault> {
         Ok(input)
+    }
+
+    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+        let Step {
+            y,
+            input,
+            mut output,
+            ..
+        } = step;
+        let zero = E::zero(input.ring().map.quant.zero);
+        (E::kernels().relu_row)(input.row(y, 0), zero, output.row(y));
     }
 }

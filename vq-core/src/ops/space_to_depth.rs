@@ -1,5 +1,7 @@
 //! Pixels to channels.
 
+use super::Step;
+use crate::element::Element;
 use crate::error::Fault;
 use crate::format::SpaceToDepth;
 use crate::shape::Map;
@@ -21,5 +23,32 @@ impl SpaceToDepth {
             density: input.density / self.factor,
             ..input
         })
+    }
+
+    pub(super) fn window(&self, y: i32) -> (i32, i32) {
+        let first = y * i32::from(self.factor);
+        (first, first + i32::from(self.factor) - 1)
+    }
+
+    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+        let Step {
+            y,
+            input,
+            mut output,
+            ..
+        } = step;
+        let factor = usize::from(self.factor);
+        let channels = usize::from(input.ring().map.channels);
+        let gathered = output.row(y);
+        for (fy, y) in (0..factor).zip(self.window(y).0..) {
+            let spread = input.row(y, 0).chunks_exact(channels * factor);
+            let points = gathered.chunks_exact_mut(channels * factor * factor);
+            for (point, spread) in points.zip(spread) {
+                for (i, &value) in spread.iter().enumerate() {
+                    let (fx, c) = (i / channels, i % channels);
+                    point[(c * factor + fy) * factor + fx] = value;
+                }
+            }
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Convolution that doubles the map: four 2x2 phases.
 
-use super::{Tensors, convolved, taps};
+use super::{Step, Tensors, convolved, taps};
+use crate::element::{Element, Output};
 use crate::error::Fault;
-use crate::format::{Dtype, UpConv};
+use crate::format::{Dtype, Pad, Params, UpConv};
+use crate::kernels::ConvRow;
 use crate::shape::Map;
 
 /// Phases of a doubled map.
@@ -10,6 +12,14 @@ const PHASES: u64 = 4;
 
 /// Points of each phase's kernel.
 const POINTS: u64 = 4;
+
+/// Each output point reads one neighbour beside the point it lies in.
+pub(super) const PAD: Pad = Pad {
+    top: 1,
+    left: 1,
+    bottom: 1,
+    right: 1,
+};
 
 impl UpConv {
     pub(crate) fn output(&self, input: Map, dtype: Dtype) -> Result<Map, Fault> {
@@ -27,5 +37,59 @@ impl UpConv {
             params: self.params,
             param_count: PHASES * channels_out,
         }
+    }
+
+    /// Both rows of a step lie in input row y / 2.
+    pub(super) fn window(&self, y: i32) -> (i32, i32) {
+        (y / 2 - 1, y / 2 + 1)
+    }
+
+    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+        let Step {
+            y,
+            input,
+            mut output,
+            blob,
+            ..
+        } = step;
+        let (channels, out_channels) = (
+            usize::from(input.ring().map.channels),
+            usize::from(self.out_channels),
+        );
+        let (weights, params) = self.tensors(input.ring().map.channels).load::<E>(blob);
+        let phase_len = weights.len() / PHASES as usize;
+        for (phase, weights) in weights.chunks_exact(phase_len).enumerate() {
+            let (py, px) = (phase / 2, phase % 2);
+            let top = y / 2 - 1 + py as i32;
+            // Column -1 + px is the first that the phase reads.
+            let rows = [top, top + 1].map(|y| &input.row(y, 1)[px * channels..]);
+            let row = ConvRow {
+                rows: &rows,
+                run: 2 * channels,
+                step: channels,
+                weights,
+                params: phase_of(&params, phase),
+                channels: out_channels,
+                out_step: 2 * out_channels,
+                output: Output {
+                    zero: self.out.zero,
+                    relu: self.relu,
+                },
+            };
+            (E::kernels().conv_row)(&row, &mut output.row(y + py as i32)[px * out_channels..]);
+        }
+    }
+}
+
+/// The parameters of one phase's channels.
+fn phase_of<'a>(params: &Params<'a>, phase: usize) -> Params<'a> {
+    let part = |bytes: &'a [u8]| {
+        let len = bytes.len() / PHASES as usize;
+        &bytes[phase * len..][..len]
+    };
+    Params {
+        bias: part(params.bias),
+        multiplier: part(params.multiplier),
+        shift: part(params.shift),
     }
 }

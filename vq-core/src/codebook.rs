@@ -1,0 +1,153 @@
+//! Codes to embeddings and back: lookup, sum of stages, nearest search.
+
+use crate::bitstream::MAX_STAGES;
+use crate::conceal::{Cell, conceal, known_stages};
+use crate::element::Element;
+use crate::error::RunError;
+use crate::model::Model;
+use crate::plan::Layout;
+use crate::run::Source;
+use crate::shape::Grid;
+
+/// The codebooks of a model, read as its element type.
+#[derive(Debug, Clone)]
+pub struct Codebooks<'a, E: Element> {
+    /// \[K\]\[D\] of each stage.
+    tables: heapless::Vec<&'a [E::Stored], MAX_STAGES>,
+    dim: usize,
+}
+
+impl<'a, E: Element> Codebooks<'a, E> {
+    /// The codebooks of `model`.
+    ///
+    /// # Errors
+    /// [`RunError::Dtype`] when the model has another element type.
+    pub fn new(model: &Model<'a>) -> Result<Self, RunError> {
+        check_dtype::<E>(model)?;
+        let tables = model
+            .codebooks()
+            .iter()
+            .map(|&codebook| E::stored(model.table(codebook)));
+        Ok(Self {
+            tables: tables.collect(),
+            dim: model.dim().into(),
+        })
+    }
+
+    /// Number of stages.
+    pub fn stages(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Channels of the latent, D.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Number `d` of the D numbers of a code's entry; 0 where there is no such code.
+    pub fn component(&self, stage: usize, code: u16, d: usize) -> E {
+        self.entry(stage, code)
+            .get(d)
+            .map_or(E::zero(0), |&number| E::read(number))
+    }
+
+    /// Adds a code's entry to `latent`, D numbers; nothing where there is no such code.
+    pub fn add(&self, stage: usize, code: u16, latent: &mut [E]) {
+        for (sum, &number) in latent.iter_mut().zip(self.entry(stage, code)) {
+            *sum = sum.plus(E::read(number));
+        }
+    }
+
+    /// Finds the nearest entry of the first stage, then the one of the second nearest to what is
+    /// left, and so on. Of equally near ones the lowest code is taken.
+    ///
+    /// `latent`, D numbers, becomes what is left at the last stage; `set(stage, code)` takes the codes.
+    pub fn quantise(&self, latent: &mut [E], mut set: impl FnMut(usize, u16)) {
+        for (stage, table) in self.tables.iter().enumerate() {
+            let code = (E::kernels().nearest)(latent, table) as u16;
+            set(stage, code);
+            if stage + 1 < self.stages() {
+                for (rest, &number) in latent.iter_mut().zip(self.entry(stage, code)) {
+                    *rest = rest.minus(E::read(number));
+                }
+            }
+        }
+    }
+
+    fn entry(&self, stage: usize, code: u16) -> &'a [E::Stored] {
+        let table = self.tables.get(stage).copied().unwrap_or(&[]);
+        table.chunks_exact(self.dim).nth(code.into()).unwrap_or(&[])
+    }
+}
+
+pub(crate) fn check_dtype<E: Element>(model: &Model<'_>) -> Result<(), RunError> {
+    if model.dtype() == E::DTYPE {
+        return Ok(());
+    }
+    Err(RunError::Dtype {
+        model: model.dtype(),
+        used: E::DTYPE,
+    })
+}
+
+/// A picture's codes as the input of a decoder: the sum of each cell's entries, and where codes are
+/// missing, what their neighbours suggest (see [`crate::conceal`]).
+#[derive(Debug, Clone)]
+pub struct Embeddings<'a, E: Element> {
+    codebooks: Codebooks<'a, E>,
+    grid: Grid,
+    codes: &'a [u16],
+}
+
+impl<'a, E: Element> Embeddings<'a, E> {
+    /// `codes` are those of the whole grid, stage by stage and row by row,
+    /// [`crate::bitstream::MISSING`] where none has come.
+    ///
+    /// # Errors
+    /// [`RunError::Codes`] unless there are [`Layout::code_count`], [`RunError::Dtype`] when the model
+    /// has another element type.
+    pub fn new(layout: &Layout<'a>, codes: &'a [u16]) -> Result<Self, RunError> {
+        let (needed, given) = (layout.code_count(), codes.len());
+        if needed != given {
+            return Err(RunError::Codes { needed, given });
+        }
+        Ok(Self {
+            codebooks: Codebooks::new(layout.model)?,
+            grid: layout.grid(),
+            codes,
+        })
+    }
+
+    fn embed(&self, cell: Cell, embedding: &mut [E]) {
+        let cells = self.grid.cells() as usize;
+        let index =
+            usize::from(cell.row) * usize::from(self.grid.columns) + usize::from(cell.column);
+        embedding.fill(E::zero(0));
+        let known = known_stages(self.codes, cells, index);
+        for stage in 0..known {
+            self.codebooks
+                .add(stage, self.codes[stage * cells + index], embedding);
+        }
+        if known == 0 {
+            let component = |code, d| self.codebooks.component(0, code, d);
+            conceal(&self.codes[..cells], self.grid, cell, component, embedding);
+        }
+    }
+}
+
+impl<E: Element> Source for Embeddings<'_, E> {
+    type Element = E;
+
+    fn fill(&mut self, y: u32, row: &mut [E]) {
+        let columns = 0..self.grid.columns;
+        for (column, embedding) in columns.zip(row.chunks_exact_mut(self.codebooks.dim())) {
+            self.embed(
+                Cell {
+                    column,
+                    row: y as u16,
+                },
+                embedding,
+            );
+        }
+    }
+}

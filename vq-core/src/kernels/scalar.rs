@@ -1,0 +1,90 @@
+//! The reference kernels: plain loops over slices, for every element type and every processor.
+
+use super::{AddRow, ConvRow};
+use crate::element::Element;
+use core::array;
+
+/// Output channels that are computed together.
+const BLOCK: usize = 4;
+
+/// ```text
+/// for x, for co:
+///     sum = bias[co]
+///     for kh, for i in 0..run: sum += rows[kh][x * step + i] * weights[co][kh][i]
+///     out[x * out_step + co] = finish(sum)
+/// ```
+///
+/// 1. Four output channels at a time, so that an activation is loaded once for four products and
+///    four sums grow side by side. Each sum still adds its products in the order above.
+pub(super) fn conv_row<E: Element>(row: &ConvRow<'_, E>, out: &mut [E]) {
+    for (x, point) in out.chunks_mut(row.out_step).enumerate() {
+        let at = x * row.step;
+        let (blocks, rest) = point[..row.channels].as_chunks_mut::<BLOCK>();
+        let blocked = blocks.len() * BLOCK;
+        for (block, results) in blocks.iter_mut().enumerate() {
+            *results = conv_point(row, at, block * BLOCK);
+        }
+        for (channel, result) in rest.iter_mut().enumerate() {
+            [*result] = conv_point(row, at, blocked + channel);
+        }
+    }
+}
+
+/// N channels from `first` on of the point whose windows start at `at`.
+fn conv_point<E: Element, const N: usize>(row: &ConvRow<'_, E>, at: usize, first: usize) -> [E; N] {
+    let taps = row.rows.len() * row.run;
+    let mut sums = array::from_fn(|n| E::bias(&row.params, first + n));
+    for (kh, input) in row.rows.iter().enumerate() {
+        let start = |n| (first + n) * taps + kh * row.run;
+        let weights = array::from_fn(|n| &row.weights[start(n)..][..row.run]);
+        dot::<E, N>(&input[at..][..row.run], weights, &mut sums);
+    }
+    array::from_fn(|n| E::finish(sums[n], &row.params, first + n, row.output))
+}
+
+/// sums\[n\] += window * weights\[n\], in the window's order.
+#[inline(always)]
+fn dot<E: Element, const N: usize>(
+    window: &[E],
+    weights: [&[E::Stored]; N],
+    sums: &mut [E::Sum; N],
+) {
+    // Equal lengths, so that the loop needs no bounds checks.
+    let weights = weights.map(|weights| &weights[..window.len()]);
+    for (i, &x) in window.iter().enumerate() {
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            *sum = E::multiply_add(*sum, x, E::read(weights[i]));
+        }
+    }
+}
+
+/// `out[i] = a[i] + b[i]`, rescaled.
+pub(super) fn add_row<E: Element>(row: &AddRow<'_, E>, out: &mut [E]) {
+    for ((result, &a), &b) in out.iter_mut().zip(row.a).zip(row.b) {
+        *result = E::add(a, b, &row.scale);
+    }
+}
+
+/// `out[i] = max(x[i], zero)`
+pub(super) fn relu_row<E: Element>(x: &[E], zero: E, out: &mut [E]) {
+    for (result, &x) in out.iter_mut().zip(x) {
+        *result = x.at_least(zero);
+    }
+}
+
+/// ```text
+/// argmin over k of sum over i of (vector[i] - table[k][i])^2, the lowest k of equals
+/// ```
+pub(super) fn nearest<E: Element>(vector: &[E], table: &[E::Stored]) -> usize {
+    let mut best = (0, None);
+    for (k, entry) in table.chunks_exact(vector.len()).enumerate() {
+        let pairs = vector.iter().zip(entry);
+        let distance = pairs.fold(E::NO_DISTANCE, |sum, (&x, &entry)| {
+            x.distance(E::read(entry), sum)
+        });
+        if best.1.is_none_or(|least| distance < least) {
+            best = (k, Some(distance));
+        }
+    }
+    best.0
+}

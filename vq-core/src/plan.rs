@@ -1,0 +1,332 @@
+//! The memory plan: which rows of which value are kept, and where.
+//!
+//! Every value of a graph lives in a ring of rows. The schedule is demand-driven: to make a row of
+//! the last value, the deepest operator whose rows are missing runs first, one step at a time, so
+//! that nothing is computed before it is needed. How many rows a ring must hold follows from
+//! walking through exactly this schedule beforehand. Nothing is computed here.
+
+use crate::error::PlanError;
+use crate::format::{Dtype, Op, Pad};
+use crate::model::{Model, Network};
+use crate::shape::{Grid, Map, PictureSize};
+
+/// Room for the plan of a graph of up to N - 1 operators; firmware keeps it in a static.
+///
+/// ```
+/// # fn run(file: &[u8]) -> Result<(), Box<dyn core::error::Error>> {
+/// use vq_core::{Model, Plan};
+/// let model = Model::parse(file)?;
+/// let mut plan = Plan::<40>::new();
+/// let layout = plan.decoder(&model, model.native())?;
+/// let scratch = vec![0i8; layout.scratch_len()];
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Plan<const N: usize> {
+    nodes: heapless::Vec<Node, N>,
+}
+
+impl<const N: usize> Plan<N> {
+    /// An empty plan.
+    pub const fn new() -> Self {
+        Self {
+            nodes: heapless::Vec::new(),
+        }
+    }
+
+    /// Plans the decoding of a picture.
+    ///
+    /// # Errors
+    /// [`PlanError`], where the picture is empty or the plan too small.
+    pub fn decoder<'p>(
+        &'p mut self,
+        model: &'p Model<'p>,
+        size: PictureSize,
+    ) -> Result<Layout<'p>, PlanError> {
+        self.layout(model, Direction::Decode, model.decoder(), size)
+    }
+
+    /// Plans the encoding of a picture.
+    ///
+    /// # Errors
+    /// [`PlanError`], where the model has no encoder, the picture is empty or the plan too small.
+    pub fn encoder<'p>(
+        &'p mut self,
+        model: &'p Model<'p>,
+        size: PictureSize,
+    ) -> Result<Layout<'p>, PlanError> {
+        let encoder = model.encoder().ok_or(PlanError::NoEncoder)?;
+        self.layout(model, Direction::Encode, encoder, size)
+    }
+
+    fn layout<'p>(
+        &'p mut self,
+        model: &'p Model<'p>,
+        direction: Direction,
+        network: Network<'p>,
+        size: PictureSize,
+    ) -> Result<Layout<'p>, PlanError> {
+        if size.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        self.fill(&network, size.grid(model.down()), model.dtype())?;
+        find_heights(&mut self.nodes, network.output().density.into());
+        let scratch_len = place(&mut self.nodes)?;
+        Ok(Layout {
+            nodes: &mut self.nodes,
+            model,
+            direction,
+            size,
+            scratch_len,
+        })
+    }
+
+    /// One node for each value, with its map and the padding that its readers want.
+    fn fill(&mut self, network: &Network<'_>, grid: Grid, dtype: Dtype) -> Result<(), PlanError> {
+        let too_many = PlanError::TooManyOps {
+            needed: network.len() + 1,
+            given: N,
+        };
+        self.nodes.clear();
+        self.nodes
+            .push(Node::new(None, network.input(), grid))
+            .map_err(|_| too_many)?;
+        for op in network.ops() {
+            let map = |value: u16| self.nodes[usize::from(value)].ring.map;
+            let (input, skip) = (map(op.input()), map(op.skip().unwrap_or(op.input())));
+            // The model has proved that it fits.
+            let output = op.output(input, skip, dtype).unwrap_or(input);
+            self.nodes
+                .push(Node::new(Some(op), output, grid))
+                .map_err(|_| too_many)?;
+            let pad = &mut self.nodes[usize::from(op.input())].ring.pad;
+            *pad = larger(*pad, op.pad());
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> Default for Plan<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A plan for one model and one picture size, ready to run any number of times.
+#[derive(Debug)]
+pub struct Layout<'p> {
+    pub(crate) nodes: &'p mut [Node],
+    pub(crate) model: &'p Model<'p>,
+    pub(crate) direction: Direction,
+    size: PictureSize,
+    scratch_len: usize,
+}
+
+impl Layout<'_> {
+    /// The scratch that a run needs, in elements of the model's type.
+    pub fn scratch_len(&self) -> usize {
+        self.scratch_len
+    }
+
+    /// The size of the picture.
+    pub fn size(&self) -> PictureSize {
+        self.size
+    }
+
+    /// The code grid of the picture.
+    pub fn grid(&self) -> Grid {
+        self.size.grid(self.model.down())
+    }
+
+    /// Codes of the picture: cells of the grid, times stages.
+    pub fn code_count(&self) -> usize {
+        self.grid().cells() as usize * self.model.codebooks().len()
+    }
+
+    /// Bytes of a row of pixels: width * channels.
+    pub fn row_bytes(&self) -> usize {
+        usize::from(self.size.width) * usize::from(self.model.channels())
+    }
+
+    /// What the scratch is for: rows kept of each value in the values' order, and elements of a row.
+    pub fn rings(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.nodes
+            .iter()
+            .map(|node| (node.ring.rows as usize, node.ring.row_len()))
+    }
+}
+
+/// Which of a model's graphs a layout is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Decode,
+    Encode,
+}
+
+/// A value and how it comes about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    /// The operator that makes it; none for the graph's input.
+    pub(crate) op: Option<Op>,
+    pub(crate) ring: Ring,
+}
+
+/// The rows that are kept of a value. Row y of the map is in slot (y + pad.top) mod `rows`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ring {
+    pub(crate) map: Map,
+    /// Columns of the map, without padding.
+    pub(crate) width: u32,
+    /// Rows of the map, without padding.
+    pub(crate) height: u32,
+    /// Rows of zeros above and below pass through the ring like others; columns of zeros stand
+    /// in every slot.
+    pub(crate) pad: Pad,
+    /// Where the ring starts in the scratch (elements).
+    pub(crate) offset: usize,
+    /// Slots.
+    pub(crate) rows: u32,
+    /// The next row to be made, starting at -pad.top.
+    pub(crate) made: i32,
+}
+
+impl Node {
+    fn new(op: Option<Op>, map: Map, grid: Grid) -> Self {
+        let density = u32::from(map.density);
+        let ring = Ring {
+            map,
+            width: u32::from(grid.columns) * density,
+            height: u32::from(grid.rows) * density,
+            pad: Pad {
+                top: 0,
+                left: 0,
+                bottom: 0,
+                right: 0,
+            },
+            offset: 0,
+            rows: 0,
+            made: 0,
+        };
+        Self { op, ring }
+    }
+
+    /// Rows that its next step makes.
+    fn step_rows(&self) -> i32 {
+        match self.op {
+            Some(op) if !self.ring.is_padding() => op.rows_per_step(),
+            _ => 1,
+        }
+    }
+
+    /// The rows of its inputs that its next step reads, first to last; none for padding.
+    fn next_window(&self) -> Option<(i32, i32)> {
+        let op = self.op.filter(|_| !self.ring.is_padding())?;
+        Some(op.window(self.ring.made))
+    }
+
+    /// The first row of its inputs that it still needs; none if it needs nothing any more.
+    fn oldest_needed(&self) -> Option<i32> {
+        let op = self
+            .op
+            .filter(|_| self.ring.made < self.ring.height as i32)?;
+        Some(op.window(self.ring.made.max(0)).0)
+    }
+
+    fn reads(&self, value: usize) -> bool {
+        self.op.is_some_and(|op| {
+            usize::from(op.input()) == value
+                || op.skip().is_some_and(|skip| usize::from(skip) == value)
+        })
+    }
+
+    /// Counts the rows of its next step as made.
+    pub(crate) fn advance(&mut self) {
+        self.ring.made += self.step_rows();
+    }
+}
+
+impl Ring {
+    /// Whether the next row is one of zeros outside the map.
+    pub(crate) fn is_padding(&self) -> bool {
+        self.made < 0 || self.made >= self.height as i32
+    }
+
+    /// Elements of a slot.
+    pub(crate) fn row_len(&self) -> usize {
+        (self.width as usize + usize::from(self.pad.left) + usize::from(self.pad.right))
+            * usize::from(self.map.channels)
+    }
+
+    /// Back to where nothing is made.
+    pub(crate) fn rewind(&mut self) {
+        self.made = -i32::from(self.pad.top);
+    }
+}
+
+/// The value whose next step must run before the last one's can, and can run now.
+pub(crate) fn due(nodes: &[Node]) -> usize {
+    let mut value = nodes.len() - 1;
+    while let Some(input) = missing_input(nodes, value) {
+        value = input;
+    }
+    value
+}
+
+/// An input that has too few rows for the next step of a value.
+fn missing_input(nodes: &[Node], value: usize) -> Option<usize> {
+    let op = nodes[value].op?;
+    let (_, last) = nodes[value].next_window()?;
+    let lacks = |&input: &usize| nodes[input].ring.made <= last;
+    Some(op.input().into())
+        .filter(lacks)
+        .or(op.skip().map(usize::from).filter(lacks))
+}
+
+/// Sets each ring's slots to the most rows that are ever needed at once.
+///
+/// From the last value's first row on the schedule repeats itself every `density` rows, but for
+/// what falls away at the bottom; so it is enough to follow it that far.
+fn find_heights(nodes: &mut [Node], density: i32) {
+    let last = nodes.len() - 1;
+    nodes.iter_mut().for_each(|node| node.ring.rewind());
+    let end = density.min(nodes[last].ring.height as i32 - 1);
+    while nodes[last].ring.made <= end {
+        let value = due(nodes);
+        nodes[value].advance();
+        let needed = rows_needed(nodes, value);
+        let ring = &mut nodes[value].ring;
+        ring.rows = ring.rows.max(needed);
+    }
+}
+
+/// Rows of a value that are made and still needed, when its newest step has just run.
+fn rows_needed(nodes: &[Node], value: usize) -> u32 {
+    let readers = nodes[value + 1..].iter().filter(|node| node.reads(value));
+    let oldest = readers.filter_map(Node::oldest_needed).min();
+    let made = nodes[value].ring.made;
+    let newest = nodes[value].op.map_or(1, |op| op.rows_per_step());
+    made.saturating_sub(oldest.unwrap_or(made)).max(newest) as u32
+}
+
+/// Gives each ring its place, one behind the other; returns the length of all.
+fn place(nodes: &mut [Node]) -> Result<usize, PlanError> {
+    let mut offset = 0u64;
+    for node in nodes {
+        let ring = &mut node.ring;
+        ring.offset = usize::try_from(offset).map_err(|_| PlanError::TooLarge)?;
+        let columns = u64::from(ring.width) + u64::from(ring.pad.left) + u64::from(ring.pad.right);
+        // 2^24 columns and 2^16 channels at most, and rows as a few kernels are high.
+        let len = columns * u64::from(ring.map.channels) * u64::from(ring.rows);
+        offset = offset.saturating_add(len);
+    }
+    usize::try_from(offset).map_err(|_| PlanError::TooLarge)
+}
+
+fn larger(a: Pad, b: Pad) -> Pad {
+    Pad {
+        top: a.top.max(b.top),
+        left: a.left.max(b.left),
+        bottom: a.bottom.max(b.bottom),
+        right: a.right.max(b.right),
+    }
+}
