@@ -6,4 +6,16 @@
 pub mod atomic;
 pub mod picture;
 
+// From pictures to a trained model.
+pub mod config;
+pub mod data;
+pub mod nn;
+pub mod quantizer;
+pub mod loss;
+pub mod model;
+pub mod optim;
+pub mod checkpoint;
+pub mod train;
+
+// From a trained model to figures.
 pub mod metrics;

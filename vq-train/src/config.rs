@@ -1,0 +1,437 @@
+//! Training configurations: TOML files, checked on load with errors that name the field.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A whole training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The model's name, at most 32 bytes; it goes into the exported file.
+    pub name: String,
+    /// Everything random follows from it.
+    #[serde(default)]
+    pub seed: u64,
+    /// What to train on.
+    pub data: DataConfig,
+    /// The layers.
+    pub model: ModelConfig,
+    /// The codebook.
+    pub quantizer: QuantizerConfig,
+    /// What is minimised.
+    #[serde(default)]
+    pub loss: LossConfig,
+    /// How it is minimised.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// For how long.
+    pub train: TrainConfig,
+}
+
+/// Which pictures, at which size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// The format of the folder.
+    pub kind: DataKind,
+    /// The folder; `--data` overrides it.
+    pub path: Option<PathBuf>,
+    /// Width and height that the model trains on.
+    pub size: [usize; 2],
+    /// The share of the pictures that is held out to validate on.
+    #[serde(default = "default_holdout")]
+    pub holdout: f64,
+    /// At most this many photos whose names begin with the key.
+    #[serde(default)]
+    pub limit: std::collections::BTreeMap<String, usize>,
+    /// How often a crop is almost the whole photo instead of a detail of any scale.
+    #[serde(default = "default_whole")]
+    pub whole: f64,
+}
+
+/// Formats of training data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DataKind {
+    /// A folder of PNG, JPEG and WebP pictures; random crops at random scales.
+    Photos,
+    /// The idx files of MNIST or Fashion-MNIST, gzipped or not.
+    Mnist,
+    /// CIFAR-10's binary files.
+    Cifar10,
+}
+
+/// Encoder and decoder as lists of layers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// 3 for RGB, 1 for grey.
+    pub channels: usize,
+    /// From picture to latent; the last layer has `quantizer.dim` channels.
+    pub encoder: Vec<LayerConfig>,
+    /// From latent to picture; the last layer has `channels` channels.
+    pub decoder: Vec<LayerConfig>,
+}
+
+/// One layer of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerConfig {
+    /// `{ conv = { out = 64, kernel = 3, stride = 1, relu = true } }`
+    Conv(ConvConfig),
+    /// `{ transposed = { out = 64, kernel = 4, stride = 2, relu = true } }`
+    Transposed(TransposedConfig),
+    /// `{ upsample = 2 }`: nearest neighbour.
+    Upsample(usize),
+    /// `"relu"`
+    Relu,
+    /// `{ residual = { layers = [..], repeat = 2, relu = true } }`
+    Residual(ResidualConfig),
+    /// `{ shuffle = 2 }`: channels to space.
+    Shuffle(usize),
+    /// `{ unshuffle = 2 }`: space to channels.
+    Unshuffle(usize),
+}
+
+/// A convolution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvConfig {
+    /// Channels out.
+    pub out: usize,
+    /// Side of the kernel.
+    #[serde(default = "three")]
+    pub kernel: usize,
+    /// The map shrinks by this factor.
+    #[serde(default = "one")]
+    pub stride: usize,
+    /// ReLU on the output.
+    #[serde(default)]
+    pub relu: bool,
+    /// Bias.
+    #[serde(default = "yes")]
+    pub bias: bool,
+}
+
+/// A transposed convolution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransposedConfig {
+    /// Channels out.
+    pub out: usize,
+    /// Side of the kernel.
+    #[serde(default = "four")]
+    pub kernel: usize,
+    /// The map grows by this factor.
+    #[serde(default = "two")]
+    pub stride: usize,
+    /// ReLU on the output.
+    #[serde(default)]
+    pub relu: bool,
+}
+
+/// Residual blocks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResidualConfig {
+    /// The branch that is added to its input.
+    pub layers: Vec<LayerConfig>,
+    /// How many such blocks follow each other.
+    #[serde(default = "one")]
+    pub repeat: usize,
+    /// ReLU after the sum.
+    #[serde(default)]
+    pub relu: bool,
+}
+
+/// The codebook.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuantizerConfig {
+    /// K.
+    pub codes: usize,
+    /// D.
+    pub dim: usize,
+    /// The share of the past in the moving averages.
+    #[serde(default = "default_decay")]
+    pub decay: f64,
+    /// Weight of the commitment term.
+    #[serde(default = "default_commitment")]
+    pub commitment: f64,
+    /// A code chosen less often than this share of the mean is restarted; 0 never restarts.
+    #[serde(default = "default_restart")]
+    pub restart: f64,
+    /// Steps trained without quantisation before k-means places the codes.
+    #[serde(default)]
+    pub start: u64,
+}
+
+/// What is minimised besides the commitment term.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct LossConfig {
+    /// Distance between picture and reconstruction.
+    #[serde(default)]
+    pub kind: LossKind,
+}
+
+/// Distances between pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum LossKind {
+    /// Mean squared error over the data's variance.
+    #[default]
+    Mse,
+    /// Mean absolute error over the data's standard deviation.
+    L1,
+}
+
+/// Adam or AdamW with warm-up and cosine schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// Learning rate after warm-up.
+    pub lr: f64,
+    /// Learning rate at the end of the cosine, as a share of `lr`; 1 keeps it constant.
+    pub final_lr: f64,
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// Adam's decay rates.
+    pub betas: [f64; 2],
+    /// AdamW's decoupled weight decay; 0 is Adam.
+    pub weight_decay: f64,
+    /// Gradients longer than this are scaled down to it; 0 never clips.
+    pub clip: f64,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        OptimizerConfig {
+            lr: 1e-3,
+            final_lr: 0.01,
+            warmup: 200,
+            betas: [0.9, 0.999],
+            weight_decay: 0.0,
+            clip: 1.0,
+        }
+    }
+}
+
+/// How long, and what happens on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimiser steps; `--steps` overrides it.
+    pub steps: u64,
+    /// Pictures a step.
+    pub batch: usize,
+    /// Steps between validations.
+    #[serde(default = "default_validate")]
+    pub validate_every: u64,
+    /// Steps between checkpoints.
+    #[serde(default = "default_checkpoint")]
+    pub checkpoint_every: u64,
+}
+
+fn one() -> usize {
+    1
+}
+fn two() -> usize {
+    2
+}
+fn three() -> usize {
+    3
+}
+fn four() -> usize {
+    4
+}
+fn yes() -> bool {
+    true
+}
+fn default_holdout() -> f64 {
+    0.04
+}
+fn default_whole() -> f64 {
+    0.5
+}
+fn default_decay() -> f64 {
+    0.99
+}
+fn default_commitment() -> f64 {
+    0.25
+}
+fn default_restart() -> f64 {
+    0.05
+}
+fn default_validate() -> u64 {
+    1000
+}
+fn default_checkpoint() -> u64 {
+    500
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown field, or a value of the wrong type.
+    #[error("{origin}: {source}")]
+    Parse {
+        /// The file, or what else the text came from.
+        origin: String,
+        /// What TOML's reader says, with line and column.
+        source: Box<toml::de::Error>,
+    },
+    /// A value that makes no sense.
+    #[error("{field}: {reason}")]
+    Field {
+        /// Dotted path of the field.
+        field: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+}
+
+/// A [`ConfigError::Field`].
+pub(crate) fn field_error(field: impl Into<String>, reason: impl Into<String>) -> ConfigError {
+    ConfigError::Field {
+        field: field.into(),
+        reason: reason.into(),
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let read = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        Config::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads and checks a text; `origin` is what errors call it.
+    pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
+        let parse = |source| ConfigError::Parse {
+            origin: origin.into(),
+            source: Box::new(source),
+        };
+        let config: Config = toml::from_str(text).map_err(parse)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The configuration as a TOML text that parses to the same.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("every field has a TOML form")
+    }
+
+    /// Checks everything that does not need the data.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let require = |ok: bool, field: &str, reason: &str| {
+            if ok {
+                Ok(())
+            } else {
+                Err(field_error(field, reason))
+            }
+        };
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        require(
+            (1..=32).contains(&self.name.len()),
+            "name",
+            "must have 1 to 32 bytes",
+        )?;
+        let sizes = self.data.size.iter().all(|s| (1..=4096).contains(s));
+        require(sizes, "data.size", "width and height must be 1 to 4096")?;
+        require(
+            share(self.data.holdout),
+            "data.holdout",
+            "must be at least 0 and below 1",
+        )?;
+        require(
+            (0.0..=1.0).contains(&self.data.whole),
+            "data.whole",
+            "must be 0 to 1",
+        )?;
+        let channels = self.model.channels;
+        require(
+            channels == 1 || channels == 3,
+            "model.channels",
+            "must be 1 or 3",
+        )?;
+        let q = &self.quantizer;
+        require(
+            (2..=65535).contains(&q.codes),
+            "quantizer.codes",
+            "must be 2 to 65535",
+        )?;
+        require(
+            (1..=1024).contains(&q.dim),
+            "quantizer.dim",
+            "must be 1 to 1024",
+        )?;
+        require(
+            share(q.decay),
+            "quantizer.decay",
+            "must be at least 0 and below 1",
+        )?;
+        require(
+            share(q.restart),
+            "quantizer.restart",
+            "must be at least 0 and below 1",
+        )?;
+        require(
+            q.commitment >= 0.0,
+            "quantizer.commitment",
+            "must not be negative",
+        )?;
+        let o = &self.optimizer;
+        require(
+            o.lr > 0.0 && o.lr.is_finite(),
+            "optimizer.lr",
+            "must be positive",
+        )?;
+        require(
+            (0.0..=1.0).contains(&o.final_lr),
+            "optimizer.final_lr",
+            "must be 0 to 1",
+        )?;
+        require(
+            o.betas.iter().all(|&b| share(b)),
+            "optimizer.betas",
+            "must be 0 to below 1",
+        )?;
+        require(
+            o.weight_decay >= 0.0,
+            "optimizer.weight_decay",
+            "must not be negative",
+        )?;
+        require(o.clip >= 0.0, "optimizer.clip", "must not be negative")?;
+        let t = &self.train;
+        require(t.steps > 0, "train.steps", "must be at least 1")?;
+        require(
+            (1..=65536).contains(&t.batch),
+            "train.batch",
+            "must be 1 to 65536",
+        )?;
+        require(
+            t.validate_every > 0,
+            "train.validate_every",
+            "must be at least 1",
+        )?;
+        require(
+            t.checkpoint_every > 0,
+            "train.checkpoint_every",
+            "must be at least 1",
+        )?;
+        crate::model::VqVae::build(self).map(|_| ())
+    }
+}

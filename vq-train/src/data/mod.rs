@@ -1,0 +1,320 @@
+//! Training data: from files to batches.
+//!
+//! Which pictures make up step `t`, how they are cropped and how they are flipped follows from the
+//! seed and `t` alone. So a resumed run needs no generator's state, and no thread count changes it.
+
+mod cifar10;
+mod mnist;
+mod photos;
+
+use crate::config::{Config, DataConfig, DataKind};
+use crate::picture::{Picture, PictureError, Size};
+use ndarray::Array4;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// What the generators of a run are for; each purpose has its own stream at every step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The parameters' first values.
+    Weights = 1,
+    /// The order of the pictures in an epoch.
+    Order = 2,
+    /// One picture's crop and flip.
+    Crop = 3,
+    /// k-means and restarted codes.
+    Codes = 4,
+}
+
+/// The generator for one purpose at one position of a run.
+pub fn generator(seed: u64, purpose: Purpose, position: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8] = purpose as u8;
+    key[16..24].copy_from_slice(&position.to_le_bytes());
+    ChaCha8Rng::from_seed(key)
+}
+
+/// Why training data cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// No folder was named.
+    #[error("no training data: name a folder with --data DIR or as data.path in the configuration")]
+    NoPath,
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file is not what its name says.
+    #[error("{path}: {reason}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A folder of pictures.
+    #[error(transparent)]
+    Picture(#[from] PictureError),
+    /// Nothing is left to train on.
+    #[error("{path}: no usable pictures: {reason}")]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+        /// Why none is usable.
+        reason: String,
+    },
+}
+
+/// Pictures to train on and pictures to validate on.
+#[derive(Debug)]
+pub struct Dataset {
+    train: Vec<Picture>,
+    /// Held out, already at the training size.
+    pub validation: Vec<Picture>,
+    /// Files that could not be used, one message each.
+    pub skipped: Vec<String>,
+    size: Size,
+    kind: DataKind,
+    whole: f64,
+    seed: u64,
+    order: Mutex<Option<(u64, Vec<u32>)>>,
+}
+
+impl Dataset {
+    /// Loads what the configuration names; `path` overrides its folder, `validation` its held-out
+    /// share by the pictures of another folder.
+    pub fn load(
+        config: &Config,
+        path: Option<&Path>,
+        validation: Option<&Path>,
+    ) -> Result<Dataset, DataError> {
+        let data = &config.data;
+        let path = path.or(data.path.as_deref()).ok_or(DataError::NoPath)?;
+        let channels = config.model.channels;
+        let size = Size {
+            width: data.size[0],
+            height: data.size[1],
+        };
+        let loaded = load(data, path, channels, size)?;
+        let mut skipped = loaded.skipped;
+        let (train, validation) = match (validation, loaded.validation) {
+            (Some(folder), _) => {
+                let other = photos::load(folder, &Default::default(), channels, size)?;
+                skipped.extend(other.skipped);
+                (loaded.train, other.train)
+            }
+            (None, Some(validation)) => (loaded.train, validation),
+            (None, None) => hold_out(loaded.train, data.holdout),
+        };
+        if train.is_empty() {
+            let reason = format!("{} files skipped", skipped.len());
+            return Err(DataError::Empty {
+                path: path.to_owned(),
+                reason,
+            });
+        }
+        let validation = validation.par_iter().map(|p| p.fit(size)).collect();
+        let (kind, whole, seed) = (data.kind, data.whole, config.seed);
+        let order = Mutex::new(None);
+        Ok(Dataset {
+            train,
+            validation,
+            skipped,
+            size,
+            kind,
+            whole,
+            seed,
+            order,
+        })
+    }
+
+    /// A dataset of photos that are in memory already, for demonstrations and tests.
+    pub fn from_pictures(
+        config: &Config,
+        train: Vec<Picture>,
+        validation: Vec<Picture>,
+    ) -> Dataset {
+        let size = Size {
+            width: config.data.size[0],
+            height: config.data.size[1],
+        };
+        Dataset {
+            train,
+            validation: validation.iter().map(|p| p.fit(size)).collect(),
+            skipped: Vec::new(),
+            size,
+            kind: DataKind::Photos,
+            whole: config.data.whole,
+            seed: config.seed,
+            order: Mutex::new(None),
+        }
+    }
+
+    /// Number of training pictures.
+    pub fn len(&self) -> usize {
+        self.train.len()
+    }
+
+    /// Whether there is nothing to train on; a loaded dataset never is.
+    pub fn is_empty(&self) -> bool {
+        self.train.is_empty()
+    }
+
+    /// The batch of a step, `[batch, h, w, channels]`.
+    pub fn batch(&self, step: u64, batch: usize) -> Array4<f32> {
+        let first = step * batch as u64;
+        let indices: Vec<usize> = (0..batch as u64).map(|i| self.index(first + i)).collect();
+        let crops: Vec<Picture> = indices
+            .into_par_iter()
+            .enumerate()
+            .map(|(i, index)| {
+                let mut rng = generator(self.seed, Purpose::Crop, first + i as u64);
+                self.crop(&self.train[index], &mut rng)
+            })
+            .collect();
+        to_batch(&crops)
+    }
+
+    /// The variance of all values over a fixed sample of training crops, in the network's units.
+    pub fn variance(&self) -> f64 {
+        const SAMPLE: usize = 256;
+        let x = self.batch(0, SAMPLE.min(4 * self.len()));
+        let n = x.len() as f64;
+        let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let variance = x
+            .iter()
+            .map(|&v| (f64::from(v) - mean).powi(2))
+            .sum::<f64>()
+            / n;
+        variance.max(1e-6)
+    }
+
+    /// Each epoch passes every picture once, in an order of its own.
+    fn index(&self, sample: u64) -> usize {
+        let n = self.train.len() as u64;
+        let epoch = sample / n;
+        let mut order = self
+            .order
+            .lock()
+            .expect("no thread panics while it holds the order");
+        if order.as_ref().is_none_or(|(e, _)| *e != epoch) {
+            *order = Some((epoch, shuffled(n as u32, self.seed, epoch)));
+        }
+        let (_, order) = order.as_ref().expect("just set");
+        order[(sample % n) as usize] as usize
+    }
+
+    fn crop(&self, picture: &Picture, rng: &mut impl Rng) -> Picture {
+        match self.kind {
+            DataKind::Photos => photos::crop(picture, self.size, self.whole, rng),
+            DataKind::Mnist | DataKind::Cifar10 => picture.clone(),
+        }
+    }
+}
+
+/// What a loader found.
+struct Loaded {
+    train: Vec<Picture>,
+    /// A test set of the format's own.
+    validation: Option<Vec<Picture>>,
+    skipped: Vec<String>,
+}
+
+fn load(data: &DataConfig, path: &Path, channels: usize, size: Size) -> Result<Loaded, DataError> {
+    let fit = |pictures: Vec<Picture>| -> Vec<Picture> {
+        pictures
+            .into_par_iter()
+            .map(|p| pad_to(&p.with_channels(channels), size))
+            .collect()
+    };
+    let mut loaded = match data.kind {
+        DataKind::Photos => return photos::load(path, &data.limit, channels, size),
+        DataKind::Mnist => mnist::load(path)?,
+        DataKind::Cifar10 => cifar10::load(path)?,
+    };
+    loaded.train = fit(loaded.train);
+    loaded.validation = loaded.validation.map(fit);
+    Ok(loaded)
+}
+
+/// Centres a picture on black where the training size is larger; resamples where it is smaller.
+fn pad_to(picture: &Picture, size: Size) -> Picture {
+    if picture.width > size.width || picture.height > size.height {
+        return picture.fit(size);
+    }
+    let c = picture.channels;
+    let mut out = Picture::filled(size, &vec![0; c]);
+    let (left, top) = (
+        (size.width - picture.width) / 2,
+        (size.height - picture.height) / 2,
+    );
+    for (y, row) in picture.pixels.chunks_exact(picture.width * c).enumerate() {
+        let at = ((top + y) * size.width + left) * c;
+        out.pixels[at..at + row.len()].copy_from_slice(row);
+    }
+    out
+}
+
+/// Every so-many-th picture is held out, at least one where a share is asked for.
+fn hold_out(pictures: Vec<Picture>, share: f64) -> (Vec<Picture>, Vec<Picture>) {
+    if share <= 0.0 || pictures.len() < 2 {
+        return (pictures, Vec::new());
+    }
+    let every = ((1.0 / share).round() as usize).clamp(2, pictures.len());
+    let (mut train, mut validation) = (Vec::new(), Vec::new());
+    for (i, picture) in pictures.into_iter().enumerate() {
+        let side = if i % every == every - 1 {
+            &mut validation
+        } else {
+            &mut train
+        };
+        side.push(picture);
+    }
+    (train, validation)
+}
+
+fn shuffled(n: u32, seed: u64, epoch: u64) -> Vec<u32> {
+    let mut rng = generator(seed, Purpose::Order, epoch);
+    let mut order: Vec<u32> = (0..n).collect();
+    for i in (1..order.len()).rev() {
+        order.swap(i, rng.random_range(0..=i));
+    }
+    order
+}
+
+/// Pictures of one size as the network sees them: (p - 128) / 128, `[n, h, w, channels]`.
+pub fn to_batch(pictures: &[Picture]) -> Array4<f32> {
+    let first = &pictures[0];
+    let shape = (pictures.len(), first.height, first.width, first.channels);
+    let value = |&p: &u8| (f32::from(p) - 128.0) / 128.0;
+    let values = pictures
+        .iter()
+        .flat_map(|p| p.pixels.iter().map(value))
+        .collect();
+    Array4::from_shape_vec(shape, values).expect("pictures agree in size")
+}
+
+/// What the network puts out, as pictures: round(clamp(128 x + 128, 0, 255)).
+pub fn to_pictures(batch: &Array4<f32>) -> Vec<Picture> {
+    let (_, height, width, channels) = batch.dim();
+    let byte = |&x: &f32| (128.0 * x + 128.0).clamp(0.0, 255.0).round() as u8;
+    let picture = |map: ndarray::ArrayView3<'_, f32>| {
+        Picture::new(
+            Size { width, height },
+            channels,
+            map.iter().map(byte).collect(),
+        )
+    };
+    batch.outer_iter().map(picture).collect()
+}
+
+#[cfg(test)]
+mod tests;

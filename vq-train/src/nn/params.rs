@@ -1,0 +1,95 @@
+//! The table of parameters: names, shapes and places in the one flat vector that holds them all.
+//!
+//! Optimiser, checkpoint, reduction over chunks and gradient check each are one loop over that
+//! vector; only layers and export need to know what lies where.
+
+use super::Scalar;
+use rand::Rng;
+use rand::RngExt;
+use std::ops::Range;
+
+/// How a parameter starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// All zeros.
+    Zero,
+    /// Normal with this standard deviation.
+    Normal(f64),
+}
+
+impl Init {
+    /// He et al. 2015: keeps the variance of activations through a layer of this fan-in.
+    pub fn he(fan_in: f64, relu: bool) -> Init {
+        let gain = if relu { 2.0 } else { 1.0 };
+        Init::Normal((gain / fan_in).sqrt())
+    }
+}
+
+/// One named parameter.
+#[derive(Debug, Clone)]
+pub struct ParamInfo {
+    /// Dotted path, such as `decoder.2.weight`.
+    pub name: String,
+    /// Sizes in memory order.
+    pub shape: Vec<usize>,
+    /// Where it lies in the flat vector.
+    pub range: Range<usize>,
+    /// How it starts.
+    pub init: Init,
+    /// Whether weight decay applies (weights: yes, biases: no).
+    pub decay: bool,
+}
+
+/// All parameters of a model in the order of the flat vector.
+#[derive(Debug, Clone, Default)]
+pub struct ParamTable {
+    /// In memory order.
+    pub entries: Vec<ParamInfo>,
+}
+
+impl ParamTable {
+    /// Adds a parameter behind the others and says where it lies.
+    pub fn add(&mut self, name: String, shape: &[usize], init: Init, decay: bool) -> Range<usize> {
+        let start = self.len();
+        let range = start..start + shape.iter().product::<usize>();
+        let info = ParamInfo {
+            name,
+            shape: shape.to_vec(),
+            range: range.clone(),
+            init,
+            decay,
+        };
+        self.entries.push(info);
+        range
+    }
+
+    /// Length of the flat vector.
+    pub fn len(&self) -> usize {
+        self.entries.last().map_or(0, |e| e.range.end)
+    }
+
+    /// Whether the model has no parameters.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The parameters' first values: same generator state, same weights.
+    pub fn init<T: Scalar>(&self, rng: &mut impl Rng) -> Vec<T> {
+        let mut p = vec![T::zero(); self.len()];
+        for e in &self.entries {
+            if let Init::Normal(std) = e.init {
+                for v in &mut p[e.range.clone()] {
+                    *v = T::of(std * normal(rng));
+                }
+            }
+        }
+        p
+    }
+}
+
+/// A draw from N(0, 1) by Box and Muller's transform.
+pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
+    let u: f64 = 1.0 - rng.random::<f64>();
+    let v: f64 = rng.random();
+    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}

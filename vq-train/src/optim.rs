@@ -1,0 +1,161 @@
+//! AdamW (Loshchilov and Hutter 2019) on the flat parameter vector, its schedule and clipping.
+
+use crate::config::OptimizerConfig;
+use crate::nn::ParamTable;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Added to the root of the second moment.
+const EPSILON: f32 = 1e-8;
+
+/// First and second moments, laid out like the parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Adam {
+    m: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl Adam {
+    /// No history.
+    pub fn new(len: usize) -> Adam {
+        Adam {
+            m: vec![0.0; len],
+            v: vec![0.0; len],
+        }
+    }
+
+    /// Whether the moments are those of `len` parameters.
+    pub fn fits(&self, len: usize) -> bool {
+        self.m.len() == len && self.v.len() == len
+    }
+
+    /// One update of all parameters. `step` counts from 0, over `steps` in all.
+    pub fn update(
+        &mut self,
+        config: &OptimizerConfig,
+        table: &ParamTable,
+        (step, steps): (u64, u64),
+        grads: &[f32],
+        params: &mut [f32],
+    ) {
+        let lr = learning_rate(config, step, steps);
+        let [b1, b2] = config.betas;
+        let t = (step + 1) as f64;
+        let rate = (lr / (1.0 - b1.powf(t))) as f32;
+        let correction = (1.0 / (1.0 - b2.powf(t))) as f32;
+        let (b1, b2) = (b1 as f32, b2 as f32);
+        for entry in &table.entries {
+            let r = entry.range.clone();
+            let shrink = if entry.decay {
+                1.0 - (lr * config.weight_decay) as f32
+            } else {
+                1.0
+            };
+            let p = params[r.clone()].par_iter_mut().with_min_len(1 << 14);
+            let moments = self.m[r.clone()].par_iter_mut().zip(&mut self.v[r.clone()]);
+            p.zip(moments).zip(&grads[r]).for_each(|((p, (m, v)), &g)| {
+                *m = b1 * *m + (1.0 - b1) * g;
+                *v = b2 * *v + (1.0 - b2) * g * g;
+                *p = *p * shrink - rate * *m / ((*v * correction).sqrt() + EPSILON);
+            });
+        }
+    }
+}
+
+/// Linear warm-up, then half a cosine down to `final_lr * lr` at the last step.
+pub fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> f64 {
+    if step < config.warmup {
+        return config.lr * (step + 1) as f64 / config.warmup as f64;
+    }
+    let span = steps.saturating_sub(config.warmup).max(1) as f64;
+    let done = ((step - config.warmup) as f64 / span).min(1.0);
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+    config.lr * (config.final_lr + (1.0 - config.final_lr) * cosine)
+}
+
+/// The gradients' Euclidean norm; when it is above `limit` (and that is not 0) they are scaled to it.
+pub fn clip(grads: &mut [f32], limit: f64) -> f64 {
+    let norm = grads
+        .iter()
+        .map(|&g| f64::from(g) * f64::from(g))
+        .sum::<f64>()
+        .sqrt();
+    if limit > 0.0 && norm > limit {
+        let scale = (limit / norm) as f32;
+        grads.iter_mut().for_each(|g| *g *= scale);
+    }
+    norm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Init;
+
+    #[test]
+    fn first_step_moves_by_the_learning_rate_against_the_sign() {
+        let mut table = ParamTable::default();
+        table.add("w".into(), &[2], Init::Zero, true);
+        let config = OptimizerConfig {
+            lr: 0.1,
+            warmup: 0,
+            final_lr: 1.0,
+            ..Default::default()
+        };
+        let mut p = [1.0, -2.0];
+        Adam::new(2).update(&config, &table, (0, 10), &[3.0, -0.5], &mut p);
+        assert!(
+            (p[0] - 0.9).abs() < 1e-6 && (p[1] + 1.9).abs() < 1e-6,
+            "{p:?}"
+        );
+    }
+
+    #[test]
+    fn matches_adamw_by_hand_over_two_steps() {
+        let mut table = ParamTable::default();
+        table.add("w".into(), &[1], Init::Zero, true);
+        let config = OptimizerConfig {
+            lr: 0.01,
+            warmup: 0,
+            final_lr: 1.0,
+            weight_decay: 0.1,
+            ..Default::default()
+        };
+        let (mut adam, mut p) = (Adam::new(1), [0.5f32]);
+        let (mut w, mut m, mut v) = (0.5f64, 0.0, 0.0);
+        for (t, g) in [(1, 0.2f64), (2, -0.4)] {
+            adam.update(&config, &table, (t - 1, 10), &[g as f32], &mut p);
+            m = 0.9 * m + 0.1 * g;
+            v = 0.999 * v + 0.001 * g * g;
+            w *= 1.0 - 0.01 * 0.1;
+            let (mh, vh) = (
+                m / (1.0 - 0.9f64.powi(t as i32)),
+                v / (1.0 - 0.999f64.powi(t as i32)),
+            );
+            w -= 0.01 * mh / (vh.sqrt() + 1e-8);
+            assert!((f64::from(p[0]) - w).abs() < 1e-6, "step {t}: {} {w}", p[0]);
+        }
+    }
+
+    #[test]
+    fn schedule_warms_up_and_ends_at_the_final_rate() {
+        let config = OptimizerConfig {
+            lr: 1.0,
+            warmup: 10,
+            final_lr: 0.1,
+            ..Default::default()
+        };
+        assert!((learning_rate(&config, 0, 110) - 0.1).abs() < 1e-12);
+        assert!((learning_rate(&config, 9, 110) - 1.0).abs() < 1e-12);
+        assert!((learning_rate(&config, 60, 110) - 0.55).abs() < 1e-12);
+        assert!((learning_rate(&config, 110, 110) - 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn clipping_keeps_the_direction() {
+        let mut g = [3.0, 4.0];
+        assert!((clip(&mut g, 1.0) - 5.0).abs() < 1e-9);
+        assert!((g[0] - 0.6).abs() < 1e-6 && (g[1] - 0.8).abs() < 1e-6);
+        assert!((clip(&mut g, 0.0) - 1.0).abs() < 1e-6);
+    }
+}

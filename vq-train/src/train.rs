@@ -1,0 +1,532 @@
+//! The training loop: batches in, better weights out, and what people watch meanwhile.
+
+use crate::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::config::{Config, ConfigError, LossKind};
+use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
+use crate::model::{StepOutput, VqVae};
+use crate::nn::Tape;
+use crate::optim::{self, Adam};
+use crate::picture::{Picture, Size};
+use crate::quantizer::{EmaQuantizer, kmeans, perplexity, usage};
+use ndarray::Array4;
+use serde::Serialize;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+/// Vectors per code that k-means sees.
+const KMEANS_VECTORS: usize = 40;
+const KMEANS_ITERATIONS: usize = 12;
+/// Batches that are prepared ahead of the step that needs them.
+const PREFETCH: usize = 2;
+/// Pictures on the sheet of a validation.
+const SHEET: usize = 8;
+
+/// Why training stopped before its last step.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The run's folder.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A value became NaN or infinite.
+    #[error(
+        "step {step}: {place} is not finite; the last checkpoint is good: lower optimizer.lr or \
+         optimizer.clip and resume from it"
+    )]
+    NotFinite {
+        /// Steps done before.
+        step: u64,
+        /// The first layer or parameter with a value that is not finite.
+        place: String,
+    },
+    /// A checkpoint that belongs to another model.
+    #[error("the checkpoint does not fit its configuration: {0}")]
+    Mismatch(&'static str),
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// What is minimised.
+    pub loss: f64,
+    /// Mean squared error over the data's variance (or its standard deviation, with L1).
+    pub nmse: f64,
+    /// Of the batch as a whole, in dB, before rounding to bytes.
+    pub psnr: f64,
+    /// Of the batch's codes; 0 before the codebook is placed.
+    pub perplexity: f64,
+    /// Codes restarted.
+    pub restarted: usize,
+    /// The gradient's norm before clipping.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub lr: f64,
+}
+
+/// Figures over a whole validation set.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Validation {
+    /// Steps done.
+    pub step: u64,
+    /// Pictures.
+    pub images: usize,
+    /// Mean over the pictures of each one's PSNR in dB, on bytes.
+    pub psnr: f64,
+    /// Mean squared error over the training data's variance.
+    pub nmse: f64,
+    /// exp of the entropy of all codes of the set.
+    pub perplexity: f64,
+    /// The share of codes that occur in the set.
+    pub usage: f64,
+}
+
+/// Who watches a run. Every method has a default, so that tests may watch nothing.
+pub trait Observer {
+    /// After each step. Break to save a checkpoint and stop.
+    fn step(&mut self, _report: &StepReport) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    /// After each validation.
+    fn validated(&mut self, _figures: &Validation) {}
+}
+
+impl Observer for () {}
+
+/// A model in training.
+#[derive(Debug)]
+pub struct Trainer {
+    /// What it was made from.
+    pub config: Config,
+    /// Its layers.
+    pub model: VqVae,
+    /// Steps done.
+    pub step: u64,
+    /// The flat parameter vector.
+    pub params: Vec<f32>,
+    /// The codebook, once it has been placed.
+    pub quantizer: Option<EmaQuantizer<f32>>,
+    adam: Adam,
+    scale: f64,
+}
+
+impl Trainer {
+    /// A model with fresh weights for these pictures.
+    pub fn new(config: Config, data: &Dataset) -> Result<Trainer, TrainError> {
+        let model = VqVae::build(&config)?;
+        let params = model
+            .table
+            .init(&mut generator(config.seed, Purpose::Weights, 0));
+        let scale = match config.loss.kind {
+            LossKind::Mse => data.variance(),
+            LossKind::L1 => data.variance().sqrt(),
+        };
+        let adam = Adam::new(params.len());
+        Ok(Trainer {
+            config,
+            model,
+            step: 0,
+            params,
+            quantizer: None,
+            adam,
+            scale,
+        })
+    }
+
+    /// Goes on from a checkpoint.
+    pub fn resume(checkpoint: Checkpoint) -> Result<Trainer, TrainError> {
+        let config = Config::parse(&checkpoint.config, "the checkpoint's configuration")?;
+        let model = VqVae::build(&config)?;
+        let Checkpoint {
+            step,
+            scale,
+            params,
+            adam,
+            quantizer,
+            ..
+        } = checkpoint;
+        if params.len() != model.table.len() || !adam.fits(params.len()) {
+            return Err(TrainError::Mismatch("another number of parameters"));
+        }
+        let (codes, dim) = (model.quantizer.codes, model.quantizer.dim);
+        if let Some(q) = &quantizer
+            && (q.counts.len(), q.codebook.len(), q.sums.len()) != (codes, codes * dim, codes * dim)
+        {
+            return Err(TrainError::Mismatch("another codebook"));
+        }
+        Ok(Trainer {
+            config,
+            model,
+            step,
+            params,
+            quantizer,
+            adam,
+            scale,
+        })
+    }
+
+    /// Everything needed to go on.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            config: self.config.to_toml(),
+            step: self.step,
+            scale: self.scale,
+            params: self.params.clone(),
+            adam: self.adam.clone(),
+            quantizer: self.quantizer.clone(),
+        }
+    }
+
+    /// One optimiser step on one batch.
+    pub fn train_step(
+        &mut self,
+        x: &Array4<f32>,
+        data: &Dataset,
+    ) -> Result<StepReport, TrainError> {
+        if self.quantizer.is_none() && self.step >= self.config.quantizer.start {
+            self.quantizer = Some(self.place_codes(data));
+        }
+        let mut out = self
+            .model
+            .step(&self.params, self.quantizer.as_ref(), x.view(), self.scale);
+        let optimizer = &self.config.optimizer.clone();
+        let grad_norm = optim::clip(&mut out.grads, optimizer.clip);
+        if !(out.loss.is_finite() && grad_norm.is_finite()) {
+            let place = self.first_not_finite(x);
+            return Err(TrainError::NotFinite {
+                step: self.step,
+                place,
+            });
+        }
+        let position = (self.step, self.config.train.steps);
+        self.adam.update(
+            optimizer,
+            &self.model.table,
+            position,
+            &out.grads,
+            &mut self.params,
+        );
+        let restarted = self.update_codes(&out);
+        let lr = optim::learning_rate(optimizer, self.step, self.config.train.steps);
+        self.step += 1;
+        let perplexity = perplexity(&out.stats.counts);
+        let nmse = out.mse / self.scale;
+        let (step, loss, psnr) = (self.step, out.loss, psnr_of(out.mse));
+        Ok(StepReport {
+            step,
+            loss,
+            nmse,
+            psnr,
+            perplexity,
+            restarted,
+            grad_norm,
+            lr,
+        })
+    }
+
+    fn update_codes(&mut self, out: &StepOutput<f32>) -> usize {
+        let mut rng = generator(self.config.seed, Purpose::Codes, self.step + 1);
+        let Some(q) = &mut self.quantizer else {
+            return 0;
+        };
+        q.update(&self.model.quantizer, &out.stats, &out.z, &mut rng)
+    }
+
+    /// k-means over the latents of this step's batch and the following ones.
+    fn place_codes(&self, data: &Dataset) -> EmaQuantizer<f32> {
+        let settings = &self.model.quantizer;
+        let mut z = Vec::new();
+        let mut ahead = 0;
+        while z.len() < KMEANS_VECTORS * settings.codes * settings.dim && ahead < 1024 {
+            let x = data.batch(self.step + ahead, self.config.train.batch);
+            z.extend(self.model.encode(&self.params, x.view()));
+            ahead += 1;
+        }
+        let mut rng = generator(self.config.seed, Purpose::Codes, 0);
+        let codes = kmeans(
+            &z,
+            settings.dim,
+            settings.codes,
+            KMEANS_ITERATIONS,
+            &mut rng,
+        );
+        EmaQuantizer::from_codebook(codes, settings.codes)
+    }
+
+    /// Reconstructions of pictures of the training size, and their codes.
+    pub fn reconstruct(&self, pictures: &[Picture]) -> (Vec<Picture>, Vec<u16>) {
+        let z = self.model.encode(&self.params, to_batch(pictures).view());
+        let Some(q) = &self.quantizer else {
+            return (
+                to_pictures(&self.model.decode(&self.params, z.view())),
+                Vec::new(),
+            );
+        };
+        let chosen = q.assign(z.as_slice().expect("maps are contiguous"));
+        let quantized =
+            Array4::from_shape_vec(z.dim(), chosen.quantized).expect("as many values as z");
+        (
+            to_pictures(&self.model.decode(&self.params, quantized.view())),
+            chosen.codes,
+        )
+    }
+
+    /// Figures over a whole set of pictures of the training size, and the first reconstructions.
+    pub fn validate(&self, pictures: &[Picture]) -> (Validation, Vec<Picture>) {
+        let mut histogram = vec![0; self.model.quantizer.codes];
+        let (mut psnr, mut squares, mut shown) = (0.0, 0.0, Vec::new());
+        for some in pictures.chunks(16) {
+            let (decoded, codes) = self.reconstruct(some);
+            codes.iter().for_each(|&c| histogram[usize::from(c)] += 1);
+            for (a, b) in some.iter().zip(&decoded) {
+                let mse = mean_squared_error(a, b);
+                psnr += psnr_of(mse);
+                squares += mse;
+            }
+            let wanted = SHEET.saturating_sub(shown.len());
+            shown.extend(decoded.into_iter().take(wanted));
+        }
+        let n = pictures.len().max(1) as f64;
+        let figures = Validation {
+            step: self.step,
+            images: pictures.len(),
+            psnr: psnr / n,
+            nmse: squares / n / self.scale,
+            perplexity: perplexity(&histogram),
+            usage: usage(&histogram),
+        };
+        (figures, shown)
+    }
+
+    /// Names the first parameter, latent or layer whose values are not finite.
+    fn first_not_finite(&self, x: &Array4<f32>) -> String {
+        let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
+        for entry in &self.model.table.entries {
+            if bad(&self.params[entry.range.clone()]) {
+                return format!("parameter {}", entry.name);
+            }
+        }
+        let sides = [
+            ("encoder", &self.model.encoder),
+            ("decoder", &self.model.decoder),
+        ];
+        let mut map = x.clone();
+        for (side, chain) in sides {
+            for (i, layer) in chain.layers.iter().enumerate() {
+                map = layer.forward(&self.params, map, &mut Tape::off());
+                if map.iter().any(|v| !v.is_finite()) {
+                    return format!("the output of {side} layer {i} ({})", layer.kind());
+                }
+            }
+        }
+        "the loss or a gradient".into()
+    }
+}
+
+/// Mean squared error in the network's units.
+fn mean_squared_error(a: &Picture, b: &Picture) -> f64 {
+    let square = |(&a, &b): (&u8, &u8)| ((f64::from(a) - f64::from(b)) / 128.0).powi(2);
+    a.pixels.iter().zip(&b.pixels).map(square).sum::<f64>() / a.pixels.len() as f64
+}
+
+/// PSNR in dB of a mean squared error in the network's units, where 255 steps span 255/128.
+fn psnr_of(mse: f64) -> f64 {
+    10.0 * ((255.0f64 / 128.0).powi(2) / mse.max(1e-10)).log10()
+}
+
+/// A run's folder: checkpoint, log, configuration and sheets.
+#[derive(Debug)]
+pub struct Run {
+    folder: PathBuf,
+    log: std::fs::File,
+}
+
+impl Run {
+    /// Makes the folder; a resumed run's log is cut back to the checkpoint's step.
+    pub fn open(folder: &Path, trainer: &Trainer) -> Result<Run, TrainError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| TrainError::Io { path, source }
+        };
+        let sheets = folder.join("reconstructions");
+        std::fs::create_dir_all(&sheets).map_err(io(&sheets))?;
+        let config = folder.join("config.toml");
+        crate::atomic::write(&config, trainer.config.to_toml().as_bytes()).map_err(io(&config))?;
+        let path = folder.join("log.jsonl");
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        let past = |line: &&str| {
+            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
+            value.is_some_and(|v| v["step"].as_u64().is_some_and(|s| s <= trainer.step))
+        };
+        let kept: String = old.lines().filter(past).map(|l| format!("{l}\n")).collect();
+        crate::atomic::write(&path, kept.as_bytes()).map_err(io(&path))?;
+        let log = std::fs::File::options()
+            .append(true)
+            .open(&path)
+            .map_err(io(&path))?;
+        Ok(Run {
+            folder: folder.to_owned(),
+            log,
+        })
+    }
+
+    fn log(&mut self, kind: &str, figures: &impl Serialize) -> Result<(), TrainError> {
+        let mut value = serde_json::to_value(figures).expect("figures have a JSON form");
+        value["kind"] = kind.into();
+        let path = self.folder.join("log.jsonl");
+        writeln!(self.log, "{value}").map_err(|source| TrainError::Io { path, source })
+    }
+
+    fn save(&self, trainer: &Trainer) -> Result<(), TrainError> {
+        Ok(trainer
+            .checkpoint()
+            .save(&self.folder.join(checkpoint::FILE_NAME))?)
+    }
+
+    fn sheet(
+        &self,
+        step: u64,
+        originals: &[Picture],
+        decoded: &[Picture],
+    ) -> Result<(), TrainError> {
+        let path = self.folder.join(format!("reconstructions/{step:07}.png"));
+        let sheet = two_rows(originals, decoded);
+        let io = |source| TrainError::Io {
+            path: path.clone(),
+            source,
+        };
+        crate::atomic::write(&path, &sheet.to_png()).map_err(io)
+    }
+}
+
+/// What a finished or stopped run reports.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Summary {
+    /// Steps done.
+    pub steps: u64,
+    /// Of the last validation.
+    pub nmse: f64,
+    /// Of the last validation, in dB.
+    pub psnr: f64,
+    /// Of the last validation.
+    pub perplexity: f64,
+    /// Of the last validation.
+    pub usage: f64,
+    /// Of this call's steps, validations left out.
+    pub images_per_s: f64,
+    /// Whether all steps are done.
+    pub finished: bool,
+}
+
+/// Trains to the configuration's last step, or until the observer says to stop.
+///
+/// `folder` receives checkpoint, log and sheets; without it nothing is written. On any error the
+/// last checkpoint stays good.
+pub fn run(
+    trainer: &mut Trainer,
+    data: &Dataset,
+    folder: Option<&Path>,
+    observer: &mut dyn Observer,
+) -> Result<Summary, TrainError> {
+    let mut run = folder.map(|f| Run::open(f, trainer)).transpose()?;
+    let config = trainer.config.train;
+    let (first, batch) = (trainer.step, config.batch);
+    let mut spent = Duration::ZERO;
+    let result = std::thread::scope(|scope| {
+        let (send, batches) = sync_channel(PREFETCH);
+        scope.spawn(move || {
+            // A closed channel means that the run has stopped.
+            (first..config.steps).all(|step| send.send(data.batch(step, batch)).is_ok())
+        });
+        let mut last = Instant::now();
+        for x in batches {
+            let report = trainer.train_step(&x, data)?;
+            spent += last.elapsed();
+            let stop = observer.step(&report).is_break();
+            let step = report.step;
+            if let Some(run) = &mut run {
+                if step % 20 == 0 {
+                    run.log("step", &report)?;
+                }
+                if stop || step % config.checkpoint_every == 0 {
+                    run.save(trainer)?;
+                }
+            }
+            if stop {
+                break;
+            }
+            if step % config.validate_every == 0 && step < config.steps {
+                validate(trainer, data, run.as_mut(), observer)?;
+            }
+            last = Instant::now();
+        }
+        Ok::<_, TrainError>(())
+    });
+    result?;
+    if let Some(run) = &run {
+        run.save(trainer)?;
+    }
+    let figures = validate(trainer, data, run.as_mut(), observer)?;
+    let images = (trainer.step - first) * batch as u64;
+    Ok(Summary {
+        steps: trainer.step,
+        nmse: figures.nmse,
+        psnr: figures.psnr,
+        perplexity: figures.perplexity,
+        usage: figures.usage,
+        images_per_s: images as f64 / spent.as_secs_f64().max(1e-9),
+        finished: trainer.step >= config.steps,
+    })
+}
+
+fn validate(
+    trainer: &Trainer,
+    data: &Dataset,
+    run: Option<&mut Run>,
+    observer: &mut dyn Observer,
+) -> Result<Validation, TrainError> {
+    let (figures, shown) = trainer.validate(&data.validation);
+    observer.validated(&figures);
+    if let Some(run) = run {
+        run.log("validation", &figures)?;
+        if !shown.is_empty() {
+            run.sheet(figures.step, &data.validation[..shown.len()], &shown)?;
+        }
+    }
+    Ok(figures)
+}
+
+/// Originals above, reconstructions below.
+fn two_rows(a: &[Picture], b: &[Picture]) -> Picture {
+    let (w, h, c) = (a[0].width, a[0].height, a[0].channels);
+    let mut out = Picture::filled(
+        Size {
+            width: w * a.len(),
+            height: 2 * h,
+        },
+        &vec![0; c],
+    );
+    for (r, row) in [a, b].iter().enumerate() {
+        for (i, p) in row.iter().enumerate() {
+            for y in 0..h {
+                let at = (((r * h + y) * a.len() + i) * w) * c;
+                out.pixels[at..at + w * c].copy_from_slice(&p.pixels[y * w * c..(y + 1) * w * c]);
+            }
+        }
+    }
+    out
+}
