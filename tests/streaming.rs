@@ -1,0 +1,136 @@
+//! Row by row or the whole picture at once: the same numbers, borders included.
+
+use half::f16;
+use vq_core::format::Dtype;
+use vq_core::{Element, Model, PictureSize};
+use vq_tests::reference::{self, Arithmetic, Tensor};
+use vq_tests::{Draft, Random, streamed};
+
+/// Models drawn for each element type.
+const MODELS: u64 = 60;
+
+/// Grids of one row, of one column, of one code, and others.
+const GRIDS: [(u16, u16); 5] = [(1, 1), (1, 7), (6, 1), (4, 3), (5, 9)];
+
+/// Sizes whose last codes are whole, and sizes whose last codes hang over by one pixel or by many.
+fn sizes(down: u8, grid: (u16, u16), random: &mut Random) -> [PictureSize; 2] {
+    let down = u16::from(down);
+    let (width, height) = (grid.0 * down, grid.1 * down);
+    let missing = random.below(down.into()) as u16;
+    [
+        PictureSize { width, height },
+        PictureSize {
+            width: width - missing,
+            height: height - (down - 1 - missing),
+        },
+    ]
+}
+
+fn decoded<E: Arithmetic + Element>(
+    model: &Model<'_>,
+    size: PictureSize,
+    codes: &[u16],
+) -> Vec<u8> {
+    let grid = size.grid(model.down());
+    let latent = reference::embed::<E>(model, grid.rows.into(), grid.columns.into(), codes);
+    let picture = reference::run(model, model.decoder(), latent)
+        .pop()
+        .unwrap();
+    let rows = picture
+        .data
+        .chunks(picture.w * picture.c)
+        .take(size.height.into());
+    rows.flat_map(|row| &row[..usize::from(size.width) * picture.c])
+        .map(|&x| x.byte())
+        .collect()
+}
+
+fn encoded<E: Arithmetic + Element>(
+    model: &Model<'_>,
+    size: PictureSize,
+    pixels: &[u8],
+) -> Vec<u16> {
+    let (grid, c) = (size.grid(model.down()), usize::from(model.channels()));
+    let down = usize::from(model.down());
+    let (h, w) = (
+        usize::from(grid.rows) * down,
+        usize::from(grid.columns) * down,
+    );
+    let mut input = Tensor::filled(h, w, c, E::pixel(0));
+    for (i, value) in input.data.iter_mut().enumerate() {
+        let y = (i / c / w).min(usize::from(size.height) - 1);
+        let x = (i / c % w).min(usize::from(size.width) - 1);
+        *value = E::pixel(pixels[(y * usize::from(size.width) + x) * c + i % c]);
+    }
+    let latent = reference::run(model, model.encoder().unwrap(), input)
+        .pop()
+        .unwrap();
+    reference::quantise(model, latent)
+}
+
+fn check<E: Arithmetic + Element>() {
+    for seed in 0..MODELS {
+        let draft = Draft::random(seed, E::DTYPE);
+        let file = draft.file();
+        let model = Model::parse(&file).unwrap_or_else(|error| panic!("model {seed}: {error}"));
+        let mut random = Random::new(seed);
+        for grid in GRIDS {
+            for size in sizes(draft.down, grid, &mut random) {
+                let cells = usize::from(grid.0) * usize::from(grid.1);
+                let stages = draft.codebooks.iter();
+                let codes: Vec<u16> = stages
+                    .flat_map(|book| vec![usize::from(book.codes); cells])
+                    .map(|codes| random.below(codes) as u16)
+                    .collect();
+                let found = streamed::decode::<E>(&model, size, &codes);
+                assert!(
+                    found == decoded::<E>(&model, size, &codes),
+                    "decoder {seed}, {size:?}"
+                );
+
+                let area = usize::from(size.width) * usize::from(size.height);
+                let pixels = random.bytes(area * usize::from(draft.channels));
+                let found = streamed::encode::<E>(&model, size, &pixels);
+                assert!(
+                    found == encoded::<E>(&model, size, &pixels),
+                    "encoder {seed}, {size:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn integers_are_exact() {
+    check::<i8>();
+}
+
+#[test]
+fn halves_are_exact() {
+    check::<f16>();
+}
+
+#[test]
+fn singles_are_exact() {
+    check::<f32>();
+}
+
+/// The drawn models are worth something only if their pictures are not all of one grey.
+#[test]
+fn drawn_models_use_their_range() {
+    let mut seen = [false; 256];
+    for seed in 0..MODELS {
+        let file = Draft::random(seed, Dtype::I8).file();
+        let model = Model::parse(&file).unwrap();
+        let size = PictureSize {
+            width: 24,
+            height: 24,
+        };
+        let cells = size.grid(model.down()).cells() as usize * model.codebooks().len();
+        let codes: Vec<u16> = (0..cells as u16).map(|i| i % 3).collect();
+        for byte in streamed::decode::<i8>(&model, size, &codes) {
+            seen[usize::from(byte)] = true;
+        }
+    }
+    assert!(seen.iter().filter(|&&seen| seen).count() > 250);
+}

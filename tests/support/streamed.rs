@@ -1,0 +1,46 @@
+//! The core's own way, in one call: plan, scratch, rows.
+
+use vq_core::{Decoder, Element, Encoder, Model, Picture, PictureSize, Plan, Probe, RunError};
+
+/// Room for every graph that the format allows.
+pub type FullPlan = Plan<129>;
+
+/// Decodes a whole picture.
+pub fn decode<E: Element>(model: &Model<'_>, size: PictureSize, codes: &[u16]) -> Vec<u8> {
+    decode_with::<E>(model, size, codes, &mut vq_core::NoProbe).unwrap()
+}
+
+/// Decodes a whole picture while somebody looks on.
+pub fn decode_with<E: Element>(
+    model: &Model<'_>,
+    size: PictureSize,
+    codes: &[u16],
+    probe: &mut impl Probe<E>,
+) -> Result<Vec<u8>, RunError> {
+    let mut plan = FullPlan::new();
+    let mut layout = plan.decoder(model, size).unwrap();
+    let mut scratch = vec![E::default(); layout.scratch_len()];
+    let mut pixels = vec![0; layout.row_bytes() * usize::from(size.height)];
+    let mut rows = pixels.chunks_exact_mut(layout.row_bytes());
+    let mut decoder = Decoder::new(&mut layout, &mut scratch, codes)?;
+    for row in &mut rows {
+        decoder.next_row_with(probe, row)?.unwrap();
+    }
+    assert_eq!(decoder.next_row(&mut pixels)?, None);
+    Ok(pixels)
+}
+
+/// Encodes a whole picture.
+pub fn encode<E: Element>(model: &Model<'_>, size: PictureSize, pixels: &[u8]) -> Vec<u16> {
+    let mut plan = FullPlan::new();
+    let mut layout = plan.encoder(model, size).unwrap();
+    let mut scratch = vec![E::default(); layout.scratch_len()];
+    let mut codes = vec![0; layout.code_count()];
+    let picture = Picture {
+        pixels,
+        row_bytes: layout.row_bytes(),
+    };
+    let encoder = Encoder::new(&mut layout, &mut scratch, picture).unwrap();
+    encoder.encode(&mut codes).unwrap();
+    codes
+}
