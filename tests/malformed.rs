@@ -1,0 +1,362 @@
+//! Broken and hostile model files: an error that names the fault, or a model that runs.
+
+use half::f16;
+use std::collections::BTreeSet;
+use vq_core::bitstream::MISSING;
+use vq_core::format::container::{CRC, PREAMBLE};
+use vq_core::format::*;
+use vq_core::{Element, Fault, FormatError, Model, PictureSize};
+use vq_tests::draft::ConvShape;
+use vq_tests::streamed::{self, FullPlan};
+use vq_tests::{Draft, Random};
+
+/// A small model of each element type.
+fn files() -> Vec<Vec<u8>> {
+    let dtypes = [Dtype::I8, Dtype::F16, Dtype::F32];
+    let models = dtypes
+        .iter()
+        .enumerate()
+        .map(|(i, &dtype)| Draft::random(i as u64, dtype));
+    models.map(|draft| draft.file()).collect()
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    for file in files() {
+        for len in 0..file.len() {
+            let stated = file.len() as u32;
+            let expected = match len {
+                0..PREAMBLE => FormatError::Truncated,
+                _ => FormatError::Length { stated, found: len },
+            };
+            assert_eq!(
+                Model::parse(&file[..len]).err(),
+                Some(expected),
+                "{len} bytes"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_an_error() {
+    for mut file in files() {
+        for bit in 0..file.len() * 8 {
+            file[bit / 8] ^= 1 << (bit % 8);
+            let found = Model::parse(&file).err();
+            let expected = match bit / 8 {
+                0..4 => matches!(found, Some(FormatError::Magic)),
+                4..6 => matches!(found, Some(FormatError::Version(_))),
+                6..8 => matches!(found, Some(FormatError::Reserved)),
+                8..12 => matches!(found, Some(FormatError::Length { .. })),
+                _ => matches!(found, Some(FormatError::Checksum)),
+            };
+            assert!(expected, "bit {bit}: {found:?}");
+            file[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+#[test]
+fn longer_and_empty_files_are_errors() {
+    for mut file in files() {
+        file.push(0);
+        assert!(matches!(
+            Model::parse(&file),
+            Err(FormatError::Length { .. })
+        ));
+        fix_preamble(&mut file);
+        assert_eq!(Model::parse(&file).err(), Some(FormatError::Trailing));
+    }
+    assert_eq!(Model::parse(&[]).err(), Some(FormatError::Truncated));
+}
+
+/// Makes length and checksum right again, so that what lies behind them is looked at.
+fn fix_preamble(file: &mut [u8]) {
+    let len = file.len() as u32;
+    file[8..12].copy_from_slice(&len.to_le_bytes());
+    let crc = CRC.checksum(&file[PREAMBLE..]);
+    file[12..16].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Changes a few bytes, mostly where the operators are.
+fn mutate(file: &mut Vec<u8>, random: &mut Random) {
+    let head = 220.min(file.len() - PREAMBLE);
+    for _ in 0..random.between(1, 3) {
+        let span = if random.below(8) == 0 {
+            file.len() - PREAMBLE
+        } else {
+            head
+        };
+        let at = PREAMBLE + random.below(span);
+        match random.below(6) {
+            0 => file[at] ^= 1 << random.below(8),
+            1 => file[at] = random.pick(&[0, 1, 2, 4, 8, 127, 128, 255]),
+            2 => file[at] = file[at].wrapping_add(1),
+            3 => file[at] = random.bits() as u8,
+            4 => drop(file.remove(at)),
+            _ => file.insert(at, random.bits() as u8),
+        }
+    }
+    fix_preamble(file);
+}
+
+/// Runs both graphs on a small picture, with codes of all kinds.
+fn run<E: Element>(model: &Model<'_>, random: &mut Random) {
+    let size = PictureSize {
+        width: random.between(1, 9) as u16,
+        height: random.between(1, 9) as u16,
+    };
+    let grid = size.grid(model.down());
+    let mut plan = FullPlan::new();
+    let small = |network: vq_core::model::Network<'_>| network.macs(grid) < 1 << 22;
+    let layout = plan.decoder(model, size).unwrap();
+    if layout.scratch_len() < 1 << 22 && small(model.decoder()) {
+        let codes =
+            (0..layout.code_count()).map(|_| random.pick(&[0, 1, 2, 8, 77, 65534, MISSING]));
+        let codes: Vec<u16> = codes.collect();
+        let pixels = streamed::decode::<E>(model, size, &codes);
+        assert_eq!(
+            pixels.len(),
+            size.width as usize * size.height as usize * usize::from(model.channels())
+        );
+    }
+    let Some(encoder) = model.encoder() else {
+        return;
+    };
+    let layout = plan.encoder(model, size).unwrap();
+    if layout.scratch_len() < 1 << 22 && small(encoder) {
+        let pixels = random.bytes(layout.row_bytes() * usize::from(size.height));
+        let codes = streamed::encode::<E>(model, size, &pixels);
+        let books = model.codebooks().iter();
+        for (codes, book) in codes.chunks(grid.cells() as usize).zip(books) {
+            assert!(codes.iter().all(|&code| code < book.codes));
+        }
+    }
+}
+
+fn survive(file: &[u8], random: &mut Random) -> Result<(), FormatError> {
+    let model = Model::parse(file)?;
+    assert!(
+        !model
+            .decoder()
+            .layers()
+            .map(|layer| layer.op.name())
+            .collect::<Vec<_>>()
+            .is_empty()
+    );
+    match model.dtype() {
+        Dtype::I8 => run::<i8>(&model, random),
+        Dtype::F16 => run::<f16>(&model, random),
+        Dtype::F32 => run::<f32>(&model, random),
+    }
+    Ok(())
+}
+
+#[test]
+fn mutated_files_are_refused_or_run() {
+    let files = files();
+    let mut random = Random::new(1);
+    let (mut parsed, mut errors) = (0, BTreeSet::new());
+    for round in 0..30_000 {
+        let mut file = files[round % files.len()].clone();
+        mutate(&mut file, &mut random);
+        match survive(&file, &mut random) {
+            Ok(()) => parsed += 1,
+            Err(FormatError::Decoder { fault, .. } | FormatError::Encoder { fault, .. }) => {
+                errors.insert(format!("{fault:?}"));
+            }
+            Err(error) => drop(errors.insert(format!("{error:?}").chars().take(8).collect())),
+        }
+    }
+    // The test is worth something only if mutations reach both ends: models that still parse, and
+    // faults of every kind.
+    assert!(parsed > 1_000, "{parsed}");
+    assert!(errors.len() > 15, "{errors:?}");
+}
+
+/// A valid grey integer model of one convolution, changed by `edit`, then parsed.
+fn edited(edit: impl FnOnce(&mut Draft)) -> Option<FormatError> {
+    let mut draft = Draft::new(5, Dtype::I8, 1, 1, 2, &[4]);
+    let mut graph = draft.start(draft.latent_map());
+    let kernel = Kernel {
+        height: 3,
+        width: 3,
+    };
+    let shape = ConvShape {
+        out_channels: 1,
+        kernel,
+        stride: 1,
+    };
+    draft.conv(&mut graph, shape, false, Quant::PIXEL);
+    draft.decoder = graph.ops;
+    edit(&mut draft);
+    Model::parse(&draft.file()).err()
+}
+
+/// The same with another convolution in its place.
+fn conv_edited(edit: impl FnOnce(&mut Conv2d)) -> Option<FormatError> {
+    edited(|draft| {
+        let Op::Conv2d(conv) = &mut draft.decoder[0] else {
+            unreachable!()
+        };
+        edit(conv);
+    })
+}
+
+/// The bytes of a convolution's parameters.
+fn params_edited(edit: impl FnOnce(&mut [u8])) -> Option<FormatError> {
+    edited(|draft| {
+        let Op::Conv2d(conv) = draft.decoder[0] else {
+            unreachable!()
+        };
+        edit(&mut draft.blob[conv.params as usize..]);
+    })
+}
+
+#[test]
+fn each_fault_has_its_name() {
+    let decoder = |op, fault| Some(FormatError::Decoder { op, fault });
+    assert_eq!(edited(|_| ()), None);
+    assert_eq!(
+        edited(|draft| draft.channels = 2),
+        Some(FormatError::Channels(2))
+    );
+    assert_eq!(edited(|draft| draft.down = 0), Some(FormatError::Down));
+    assert_eq!(edited(|draft| draft.dim = 0), Some(FormatError::Latent));
+    assert_eq!(
+        edited(|draft| draft.latent.zero = 1),
+        Some(FormatError::Latent)
+    );
+    assert_eq!(
+        edited(|draft| draft.latent.scale = f32::NAN),
+        Some(FormatError::Latent)
+    );
+    let stage = |stage| Some(FormatError::Codebook { stage });
+    assert_eq!(edited(|draft| draft.codebooks.clear()), stage(0));
+    assert_eq!(edited(|draft| draft.codebooks[0].codes = 0), stage(0));
+    assert_eq!(edited(|draft| draft.codebooks[0].table = 2), stage(0));
+    assert_eq!(
+        edited(|draft| draft.codebooks.push(Codebook {
+            codes: 9999,
+            table: 0
+        })),
+        stage(1)
+    );
+
+    let value = |input| Op::Relu(Relu { input });
+    assert_eq!(
+        edited(|draft| draft.decoder.clear()),
+        decoder(0, Fault::Count)
+    );
+    assert_eq!(
+        edited(|draft| draft.decoder.push(value(2))),
+        decoder(1, Fault::Input)
+    );
+    assert_eq!(
+        edited(|draft| draft.decoder.push(value(0))),
+        decoder(1, Fault::Unused)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.out_channels = 100),
+        decoder(0, Fault::Weights)
+    );
+    assert_eq!(
+        edited(|draft| draft.channels = 3),
+        decoder(1, Fault::Channels)
+    );
+    assert_eq!(edited(|draft| draft.down = 2), decoder(1, Fault::Density));
+
+    assert_eq!(
+        conv_edited(|conv| conv.kernel.height = 0),
+        decoder(0, Fault::Kernel)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.kernel.width = 9),
+        decoder(0, Fault::Kernel)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.stride = 0),
+        decoder(0, Fault::Kernel)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.pad.top += 1),
+        decoder(0, Fault::Padding)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.pad.right = 255),
+        decoder(0, Fault::Padding)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.out_channels = 0),
+        decoder(0, Fault::Channels)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.stride = 2),
+        decoder(0, Fault::Density)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.out.zero = 1),
+        decoder(1, Fault::Quant)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.out.scale = 0.0),
+        decoder(0, Fault::Quant)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.weights += 1),
+        decoder(0, Fault::Weights)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.weights = u32::MAX - 3),
+        decoder(0, Fault::Weights)
+    );
+    assert_eq!(
+        conv_edited(|conv| conv.params += 4),
+        decoder(0, Fault::Params)
+    );
+
+    let too_large = ((1 << 30) + 1i32).to_le_bytes();
+    assert_eq!(
+        params_edited(|bytes| bytes[..4].copy_from_slice(&too_large)),
+        decoder(0, Fault::Params)
+    );
+    assert_eq!(
+        params_edited(|bytes| bytes[4..8].fill(0)),
+        decoder(0, Fault::Params)
+    );
+    assert_eq!(
+        params_edited(|bytes| bytes[8] = 0),
+        decoder(0, Fault::Params)
+    );
+    assert_eq!(
+        params_edited(|bytes| bytes[8] = 63),
+        decoder(0, Fault::Params)
+    );
+}
+
+#[test]
+fn too_many_operators_are_refused() {
+    let relus = |draft: &mut Draft, last: u16| {
+        draft
+            .decoder
+            .extend((1..=last).map(|input| Op::Relu(Relu { input })));
+    };
+    assert_eq!(edited(|draft| relus(draft, MAX_OPS as u16 - 1)), None);
+    // The writer refuses more, so the count is changed in the bytes: it stands before the first operator.
+    let mut draft = Draft::new(5, Dtype::F32, 1, 1, 1, &[1]);
+    draft.decoder = (0..MAX_OPS as u16)
+        .map(|input| Op::Relu(Relu { input }))
+        .collect();
+    let mut file = draft.file();
+    let count = file
+        .windows(2)
+        .position(|bytes| bytes == [0x80, 0x01])
+        .unwrap();
+    file[count] = 0x81;
+    fix_preamble(&mut file);
+    let fault = Fault::Count;
+    assert!(
+        matches!(Model::parse(&file), Err(FormatError::Decoder { fault: found, .. }) if found == fault)
+    );
+}

@@ -1,0 +1,236 @@
+//! The scratch: asked for beforehand, refused when too small, and never larger than needed.
+
+use vq_core::format::{Dtype, Op};
+use vq_core::{Decoder, Encoder, Model, Picture, PictureSize, Probe, RunError};
+use vq_tests::Draft;
+use vq_tests::streamed::{self, FullPlan};
+
+/// Follows the rows of every value as they come about, and counts how many are needed at once.
+struct Ledger {
+    /// The operator that makes each value.
+    ops: Vec<Option<Op>>,
+    /// Rows of each value's map.
+    heights: Vec<i32>,
+    /// The next row of each value.
+    next: Vec<i32>,
+    /// The most rows needed at once.
+    most: Vec<i32>,
+    running: Option<usize>,
+    rows: i32,
+}
+
+impl Ledger {
+    fn new(model: &Model<'_>, size: PictureSize) -> Self {
+        let network = model.decoder();
+        let ops: Vec<_> = [None].into_iter().chain(network.ops().map(Some)).collect();
+        let maps = [network.input()]
+            .into_iter()
+            .chain(network.layers().map(|layer| layer.output));
+        let rows = i32::from(size.grid(model.down()).rows);
+        let heights = maps.map(|map| rows * i32::from(map.density)).collect();
+        let top = |value: usize| {
+            ops.iter()
+                .flatten()
+                .filter(|op| reads(op, value))
+                .map(top_padding)
+                .max()
+        };
+        let next: Vec<_> = (0..ops.len())
+            .map(|value| -top(value).unwrap_or(0))
+            .collect();
+        let most = vec![0; next.len()];
+        Self {
+            ops,
+            heights,
+            next,
+            most,
+            running: None,
+            rows: 0,
+        }
+    }
+
+    /// Books the step that has just ended.
+    fn finish_step(&mut self) {
+        let Some(value) = self.running else { return };
+        // A step that showed no row made one of padding.
+        self.next[value] += self.rows.max(1);
+        let oldest = (0..self.ops.len())
+            .filter_map(|reader| self.oldest(reader, value))
+            .min();
+        let needed = self.next[value] - oldest.unwrap_or(self.next[value]);
+        self.most[value] = self.most[value].max(needed).max(self.rows);
+    }
+
+    /// The first row of `value` that `reader` still needs.
+    fn oldest(&self, reader: usize, value: usize) -> Option<i32> {
+        let op = self.ops[reader].filter(|op| reads(op, value))?;
+        let y = self.next[reader].max(0);
+        (y < self.heights[reader]).then_some(match op {
+            Op::Conv2d(op) => y * i32::from(op.stride) - i32::from(op.pad.top),
+            Op::UpConv(_) => y / 2 - 1,
+            Op::Add(_) | Op::Relu(_) => y,
+            Op::DepthToSpace(op) => y / i32::from(op.factor),
+            Op::SpaceToDepth(op) => y * i32::from(op.factor),
+        })
+    }
+}
+
+fn reads(op: &Op, value: usize) -> bool {
+    usize::from(op.input()) == value || op.skip().map(usize::from) == Some(value)
+}
+
+fn top_padding(op: &Op) -> i32 {
+    match op {
+        Op::Conv2d(op) => op.pad.top.into(),
+        Op::UpConv(_) => 1,
+        _ => 0,
+    }
+}
+
+impl<E> Probe<E> for Ledger {
+    fn before(&mut self, value: usize) {
+        self.finish_step();
+        self.running = Some(value);
+        self.rows = 0;
+    }
+
+    fn after(&mut self, value: usize, y: u32, _: &[E]) {
+        assert_eq!(Some(value), self.running);
+        assert_eq!(
+            self.next[value] + self.rows,
+            y as i32,
+            "rows of {value} come in order"
+        );
+        self.rows += 1;
+    }
+}
+
+#[test]
+fn rings_hold_exactly_what_a_whole_run_needs() {
+    for seed in 0..60 {
+        let file = Draft::random(seed, Dtype::I8).file();
+        let model = Model::parse(&file).unwrap();
+        for rows in [1, 2, 3, 9, 40] {
+            let down = u16::from(model.down());
+            let size = PictureSize {
+                width: 3,
+                height: rows * down,
+            };
+            let mut plan = FullPlan::new();
+            let layout = plan.decoder(&model, size).unwrap();
+            let rings: Vec<_> = layout.rings().collect();
+            let needed: usize = rings.iter().map(|(rows, len)| rows * len).sum();
+            assert_eq!(layout.scratch_len(), needed);
+
+            let codes = vec![0; layout.code_count()];
+            let mut ledger = Ledger::new(&model, size);
+            streamed::decode_with::<i8>(&model, size, &codes, &mut ledger).unwrap();
+            ledger.finish_step();
+            let planned: Vec<_> = rings.iter().map(|&(rows, _)| rows as i32).collect();
+            assert_eq!(planned, ledger.most, "model {seed}, {rows} rows of codes");
+        }
+    }
+}
+
+#[test]
+fn too_small_a_scratch_is_an_error() {
+    let file = Draft::random(7, Dtype::I8).file();
+    let model = Model::parse(&file).unwrap();
+    let mut plan = FullPlan::new();
+    let mut layout = plan.decoder(&model, model.native()).unwrap();
+    let needed = layout.scratch_len();
+    let codes = vec![0; layout.code_count()];
+    let mut scratch = vec![0i8; needed];
+    for given in [0, 1, needed - 1] {
+        let found = Decoder::new(&mut layout, &mut scratch[..given], &codes).err();
+        assert_eq!(found, Some(RunError::Scratch { needed, given }));
+    }
+    assert!(Decoder::new(&mut layout, &mut scratch, &codes).is_ok());
+
+    let mut layout = plan.encoder(&model, model.native()).unwrap();
+    let needed = layout.scratch_len();
+    let picture = Picture {
+        pixels: &[],
+        row_bytes: layout.row_bytes(),
+    };
+    let mut scratch = vec![0i8; needed - 1];
+    let found = Encoder::new(&mut layout, &mut scratch, picture).err();
+    assert_eq!(
+        found,
+        Some(RunError::Scratch {
+            needed,
+            given: needed - 1
+        })
+    );
+}
+
+#[test]
+fn misuse_is_an_error() {
+    let file = Draft::random(7, Dtype::I8).file();
+    let model = Model::parse(&file).unwrap();
+    let mut plan = FullPlan::new();
+    let mut layout = plan.decoder(&model, model.native()).unwrap();
+    let mut scratch = vec![0i8; layout.scratch_len()];
+    let codes = vec![0; layout.code_count()];
+
+    let mut singles = vec![0f32; layout.scratch_len()];
+    let found = Decoder::new(&mut layout, &mut singles, &codes).err();
+    assert_eq!(
+        found,
+        Some(RunError::Dtype {
+            model: Dtype::I8,
+            used: Dtype::F32
+        })
+    );
+
+    let (needed, given) = (codes.len(), codes.len() - 1);
+    let found = Decoder::new(&mut layout, &mut scratch, &codes[1..]).err();
+    assert_eq!(found, Some(RunError::Codes { needed, given }));
+
+    let picture = Picture {
+        pixels: &[],
+        row_bytes: layout.row_bytes(),
+    };
+    let found = Encoder::new(&mut layout, &mut scratch, picture).err();
+    assert_eq!(found, Some(RunError::Direction));
+
+    let needed = layout.row_bytes();
+    let mut decoder = Decoder::new(&mut layout, &mut scratch, &codes).unwrap();
+    let mut row = vec![0; needed];
+    let found = decoder.next_row(&mut row[1..]);
+    assert_eq!(
+        found,
+        Err(RunError::Row {
+            needed,
+            given: needed - 1
+        })
+    );
+    assert_eq!(
+        decoder.next_row(&mut row),
+        Ok(Some(0)),
+        "the row is not lost"
+    );
+}
+
+/// A scratch that was used before, for another picture or another graph, changes nothing.
+#[test]
+fn a_used_scratch_is_as_good_as_a_new_one() {
+    for seed in 0..20 {
+        let file = Draft::random(seed, Dtype::I8).file();
+        let model = Model::parse(&file).unwrap();
+        let mut plan = FullPlan::new();
+        let mut layout = plan.decoder(&model, model.native()).unwrap();
+        let codes: Vec<u16> = (0..layout.code_count() as u16).map(|i| i % 3).collect();
+        let mut scratch = vec![77i8; layout.scratch_len()];
+        let mut row = vec![0; layout.row_bytes()];
+        let mut found = Vec::<u8>::new();
+        for _ in 0..2 {
+            let mut decoder = Decoder::new(&mut layout, &mut scratch, &codes).unwrap();
+            while decoder.next_row(&mut row).unwrap().is_some() {
+                found.extend(&row);
+            }
+        }
+        let expected = streamed::decode::<i8>(&model, model.native(), &codes);
+        assert_eq!(found, [expected.clone(), expected].concat(), "model {seed}");
+    }
+}
