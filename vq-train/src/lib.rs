@@ -19,3 +19,6 @@ pub mod train;
 
 // From a trained model to figures.
 pub mod metrics;
+
+// A trained model on a microcontroller.
+pub mod flash;

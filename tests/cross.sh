@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Builds vq-core for microcontrollers: with and without compare-and-swap, Arm and RISC-V.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/bare_metal.sh
+
+for target in thumbv6m-none-eabi thumbv7em-none-eabihf riscv32imc-unknown-none-elf; do
+    echo "vq-core for $target"
+    bare_metal_cargo "$target" build --quiet --package vq-core --profile firmware
+done

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Sets up what `vq flash` and the tests need beside stable Rust: a compiler for microcontrollers, and QEMU.
+# Looks first, installs only what is missing, and says what to do by hand where it cannot.
+# Quick when everything is there.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. tests/bare_metal.sh
+
+targets="thumbv7em-none-eabihf thumbv6m-none-eabi riscv32imc-unknown-none-elf"
+compiler_packages="rustc-web cargo-web rust-web-src lld"
+
+missing_targets() {
+    debian_has && return
+    for target in $targets; do
+        rustup_has "$target" || echo "$target"
+    done
+}
+
+debian_install() {   # PACKAGES...
+    command -v apt-get >/dev/null || return 1
+    local root=
+    [ "$(id -u)" = 0 ] || root="sudo -n"
+    echo "installing $* with apt-get" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    # Another apt may be at work: wait for it. An old package list is refreshed only when it is in the way.
+    local install="$root apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends"
+    $install "$@" >&2 || { $root apt-get update -q >&2 && $install "$@" >&2; }
+}
+
+set_up_compiler() {
+    local missing
+    missing=$(missing_targets)
+    [ -z "$missing" ] && return
+    if command -v rustup >/dev/null; then
+        echo "adding with rustup:" $missing >&2
+        timeout 300 rustup target add $missing >&2
+        missing=$(missing_targets)
+        [ -z "$missing" ] && return
+    fi
+    debian_install $compiler_packages
+    [ -z "$(missing_targets)" ] && return
+    cat >&2 <<-EOF
+	error: there is no compiler for: $(echo $missing)
+	Install it by hand, in one of two ways:
+	  rustup target add $(echo $targets)
+	  apt-get install $compiler_packages     (Debian bookworm or later, as root)
+	EOF
+    return 1
+}
+
+set_up_qemu() {
+    command -v qemu-system-arm >/dev/null && return
+    debian_install qemu-system-arm
+    command -v qemu-system-arm >/dev/null && return
+    cat >&2 <<-EOF
+	error: qemu-system-arm is not installed, which runs the firmware of a Cortex-M.
+	Install it by hand: apt-get install qemu-system-arm (Debian, Ubuntu), dnf install qemu-system-arm
+	(Fedora), brew install qemu (macOS).
+	EOF
+    return 1
+}
+
+failed=0
+set_up_compiler || failed=1
+set_up_qemu || failed=1
+exit $failed

@@ -1,0 +1,23 @@
+//! Where a run goes that cannot go on: a panic or a processor fault becomes a line and a failure.
+
+use core::panic::PanicInfo;
+
+use cortex_m_rt::{ExceptionFrame, exception};
+
+use crate::board;
+use crate::text::line;
+
+#[panic_handler]
+fn panic(info: &PanicInfo) -> ! {
+    line(format_args!("panic {info}"));
+    board::exit(false)
+}
+
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    line(format_args!(
+        "panic processor fault at {:#010x}",
+        frame.pc()
+    ));
+    board::exit(false)
+}

@@ -1,0 +1,100 @@
+//! Builds a firmware binary with a payload in its flash. What the binary does is not known here.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use super::board::{Board, workspace};
+use super::elf::{self, Footprint};
+use super::toolchain::Toolchain;
+use super::{FlashError, Payload};
+
+/// A firmware image in a file of its own.
+#[derive(Debug)]
+pub(super) struct Firmware {
+    folder: TempDir,
+    /// What it takes of flash and RAM.
+    pub(super) footprint: Footprint,
+}
+
+impl Firmware {
+    /// Builds the binary `bin` for `board` with `payload` in its flash.
+    ///
+    /// # Errors
+    /// What is missing or refused.
+    pub(super) fn build(board: &Board, bin: &str, payload: &Payload) -> Result<Self, FlashError> {
+        let toolchain = Toolchain::find(&board.target)?;
+        let workspace = workspace()?;
+        let target = workspace.join("target/firmware").join(toolchain.folder());
+        fs::create_dir_all(&target).map_err(|e| FlashError::io(&target, e))?;
+        // Payload and image lie at fixed places, so that cargo sees what has not changed: one build at
+        // a time, until the image has been copied away.
+        let lock = target.join("vq-flash.lock");
+        let _held = File::create(&lock)
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|e| FlashError::io(&lock, e))?;
+        let mut cargo = toolchain.build(&board.target);
+        cargo
+            .current_dir(&workspace)
+            .arg("--target-dir")
+            .arg(&target);
+        cargo.args([
+            "--locked",
+            "--quiet",
+            "--package",
+            "vq-firmware",
+            "--bin",
+            bin,
+        ]);
+        cargo
+            .args(["--profile", "firmware"])
+            .env("VQ_BOARD", &board.name);
+        cargo.env("VQ_MODEL", place(&target, "model.vqm", &payload.model)?);
+        cargo.env("VQ_CODES", place(&target, "codes.vqc", &payload.codes)?);
+        finish(cargo)?;
+        Self::take(&target.join(&board.target).join("firmware").join(bin))
+    }
+
+    fn take(built: &Path) -> Result<Self, FlashError> {
+        let image = fs::read(built).map_err(|e| FlashError::io(built, e))?;
+        let footprint = elf::footprint(&image)
+            .ok_or_else(|| FlashError::Build(format!("{} is no ELF file", built.display())))?;
+        let folder = tempfile::tempdir().map_err(|e| FlashError::io(&std::env::temp_dir(), e))?;
+        let firmware = Self { folder, footprint };
+        let elf = firmware.elf();
+        fs::write(&elf, image).map_err(|e| FlashError::io(&elf, e))?;
+        Ok(firmware)
+    }
+
+    /// The image's file, there as long as `self` is.
+    pub(super) fn elf(&self) -> PathBuf {
+        self.folder.path().join("firmware.elf")
+    }
+}
+
+/// Puts a file for the build in place; leaves it alone where it is there already.
+fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, FlashError> {
+    let path = folder.join(name);
+    if fs::read(&path).is_ok_and(|there| there == bytes) {
+        return Ok(path);
+    }
+    fs::write(&path, bytes).map_err(|e| FlashError::io(&path, e))?;
+    Ok(path)
+}
+
+fn finish(mut cargo: Command) -> Result<(), FlashError> {
+    let Output { status, stderr, .. } = cargo
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| FlashError::io(Path::new("cargo"), e))?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    Err(FlashError::Build(
+        lines[lines.len().saturating_sub(40)..].join("\n"),
+    ))
+}
