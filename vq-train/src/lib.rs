@@ -19,6 +19,9 @@ pub mod train;
 
 // From a trained model to figures.
 pub mod metrics;
+pub mod rivals;
+pub mod sheet;
+pub mod evaluate;
 
 // A trained model on a microcontroller.
 pub mod flash;

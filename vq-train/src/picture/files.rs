@@ -101,8 +101,8 @@ impl Picture {
         let reader = ImageReader::new(Cursor::new(bytes))
             .with_guessed_format()
             .expect("a cursor in memory does not fail");
-        if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_whole(bytes) {
-            return Err(decode("the JPEG ends early".into()));
+        if let (Some(ImageFormat::Jpeg), Some(fault)) = (reader.format(), jpeg_fault(bytes)) {
+            return Err(decode(fault.into()));
         }
         let mut decoder = reader.into_decoder().map_err(|e| decode(say(&e)))?;
         let (width, height) = decoder.dimensions();
@@ -226,21 +226,33 @@ fn has_picture_name(path: &Path) -> bool {
         .any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// Whether an end-of-image marker follows the first scan.
+/// What is wrong with a JPEG that the decoder would turn into false pixels without a word; a codec
+/// must not learn from those.
 ///
-/// The decoder fills what is missing with grey and says nothing; a codec must not learn from that.
-/// Header segments are skipped by their lengths, because an embedded thumbnail has a marker too.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    const START_OF_SCAN: u8 = 0xDA;
+/// It fills what a truncated file lacks with grey. And it misreads a sequential file (SOF0, SOF1)
+/// that keeps its components in separate scans (zune-image issues 419 and 448), which is rare.
+fn jpeg_fault(bytes: &[u8]) -> Option<&'static str> {
+    const TRUNCATED: Option<&str> = Some("the JPEG ends early");
+    const SEPARATE: Option<&str> = Some("the JPEG's colours lie in separate scans");
+    const END: [u8; 2] = [0xFF, 0xD9];
+    let mut components = 0;
     let mut at = 2;
+    // Segments are skipped by their lengths: a thumbnail in one of them has an end of its own.
     while let Some(&[0xFF, marker, high, low]) = bytes.get(at..at + 4) {
         match marker {
-            START_OF_SCAN => return bytes[at..].windows(2).any(|pair| pair == [0xFF, 0xD9]),
-            0xFF => at += 1,
-            _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+            0xC0 | 0xC1 => components = bytes.get(at + 9).copied().unwrap_or(0),
+            0xDA if bytes.get(at + 4).is_some_and(|&n| n < components) => return SEPARATE,
+            0xDA => return TRUNCATED.filter(|_| !bytes[at..].windows(2).any(|w| w == END)),
+            _ => (),
         }
+        // A marker may be preceded by any number of fill bytes.
+        at += if marker == 0xFF {
+            1
+        } else {
+            2 + usize::from(u16::from_be_bytes([high, low]))
+        };
     }
-    false
+    TRUNCATED
 }
 
 /// To 8-bit grey or RGB, transparent parts on white.
@@ -387,6 +399,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_jpeg_that_the_decoder_misreads_is_refused() {
+        let mut jpeg = Vec::new();
+        let mut encoder = jpeg_encoder::Encoder::new(&mut jpeg, 90);
+        // This encoder writes separate scans when it optimises the Huffman tables.
+        encoder.set_optimized_huffman_tables(true);
+        encoder
+            .encode(&[77; 16 * 16 * 3], 16, 16, jpeg_encoder::ColorType::Rgb)
+            .unwrap();
+        assert!(
+            parse(&jpeg)
+                .unwrap_err()
+                .to_string()
+                .contains("separate scans")
+        );
     }
 
     #[test]

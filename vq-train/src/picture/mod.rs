@@ -8,8 +8,9 @@ pub mod files;
 use std::fmt;
 use std::str::FromStr;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 pub use files::{Folder, PictureError};
 
@@ -144,19 +145,25 @@ impl Picture {
     }
 
     fn resized(&self, size: Size, options: &ResizeOptions) -> Picture {
+        let mut pixels = vec![0; size.width * size.height * self.channels];
+        match self.channels {
+            1 => self.resize_into::<U8>(size, &mut pixels, options),
+            _ => self.resize_into::<U8x3>(size, &mut pixels, options),
+        }
+        Picture::new(size, self.channels, pixels)
+    }
+
+    /// Generic over the pixel, so that no code is built for the dozen kinds that never occur.
+    fn resize_into<P: PixelTrait>(&self, size: Size, pixels: &mut [u8], options: &ResizeOptions) {
         let side = |n: usize| u32::try_from(n).expect("a side fits u32");
-        let format = if self.channels == 1 {
-            PixelType::U8
-        } else {
-            PixelType::U8x3
-        };
-        let source = ImageRef::new(side(self.width), side(self.height), &self.pixels, format)
-            .expect("Picture keeps its length");
-        let mut target = Image::new(side(size.width), side(size.height), format);
+        let source =
+            TypedImageRef::<P>::from_buffer(side(self.width), side(self.height), &self.pixels)
+                .expect("Picture keeps its length");
+        let mut target = TypedImage::<P>::from_buffer(side(size.width), side(size.height), pixels)
+            .expect("one sample for each channel of each pixel");
         Resizer::new()
-            .resize(&source, &mut target, options)
+            .resize_typed(&source, &mut target, options)
             .expect("the region lies inside the picture");
-        Picture::new(size, self.channels, target.into_vec())
     }
 }
 
