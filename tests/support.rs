@@ -1,4 +1,5 @@
-//! What the tests share: a source of random numbers, models made of them, and a plain executor.
+//! What the tests share: a source of random numbers, models made of them, a plain executor,
+//! and the check sum of packets.
 
 #[path = "support/draft.rs"]
 pub mod draft;
@@ -6,8 +7,11 @@ pub mod draft;
 pub mod random;
 #[path = "support/reference.rs"]
 pub mod reference;
+#[path = "support/seal.rs"]
+pub mod seal;
 #[path = "support/streamed.rs"]
 pub mod streamed;
 
 pub use draft::Draft;
 pub use random::Random;
+pub use seal::seal;
