@@ -18,6 +18,8 @@ pub mod checkpoint;
 pub mod train;
 
 // From a trained model to figures.
+pub mod codec;
+pub mod export;
 pub mod metrics;
 pub mod rivals;
 pub mod sheet;

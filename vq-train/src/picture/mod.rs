@@ -8,11 +8,8 @@ pub mod files;
 use std::fmt;
 use std::str::FromStr;
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8, U8x3};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
-
 pub use files::{Folder, PictureError};
+use vq_resample::{Part, Samples, lanczos};
 
 /// A width and a height in pixels, neither of them zero; written `WxH`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,34 +133,30 @@ impl Picture {
             width,
             height,
         } = region;
-        self.resized(size, &lanczos().crop(left, top, width, height))
+        let part = Part::Rectangle {
+            left,
+            top,
+            width,
+            height,
+        };
+        self.resized(part, size)
     }
 
     /// The largest centred part with the proportions of `size`, resampled to it (`--size WxH`).
     pub fn fit(&self, size: Size) -> Picture {
-        self.resized(size, &lanczos().fit_into_destination(None))
+        self.resized(Part::Centre, size)
     }
 
-    fn resized(&self, size: Size, options: &ResizeOptions) -> Picture {
-        let mut pixels = vec![0; size.width * size.height * self.channels];
-        match self.channels {
-            1 => self.resize_into::<U8>(size, &mut pixels, options),
-            _ => self.resize_into::<U8x3>(size, &mut pixels, options),
-        }
-        Picture::new(size, self.channels, pixels)
-    }
-
-    /// Generic over the pixel, so that no code is built for the dozen kinds that never occur.
-    fn resize_into<P: PixelTrait>(&self, size: Size, pixels: &mut [u8], options: &ResizeOptions) {
+    fn resized(&self, part: Part, size: Size) -> Picture {
         let side = |n: usize| u32::try_from(n).expect("a side fits u32");
-        let source =
-            TypedImageRef::<P>::from_buffer(side(self.width), side(self.height), &self.pixels)
-                .expect("Picture keeps its length");
-        let mut target = TypedImage::<P>::from_buffer(side(size.width), side(size.height), pixels)
-            .expect("one sample for each channel of each pixel");
-        Resizer::new()
-            .resize_typed(&source, &mut target, options)
-            .expect("the region lies inside the picture");
+        let samples = Samples {
+            width: side(self.width),
+            height: side(self.height),
+            channels: self.channels,
+            pixels: &self.pixels,
+        };
+        let pixels = lanczos(samples, part, side(size.width), side(size.height));
+        Picture::new(size, self.channels, pixels)
     }
 }
 
@@ -176,10 +169,6 @@ impl fmt::Debug for Picture {
             self.width, self.height, self.channels
         )
     }
-}
-
-fn lanczos() -> ResizeOptions {
-    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
 }
 
 fn luma(rgb: &[u8]) -> u8 {

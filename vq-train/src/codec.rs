@@ -1,0 +1,290 @@
+//! A model file at work on the host: pictures to codes to packets, and back.
+//!
+//! All arithmetic is the core's; this module owns the memory that the core asks for, and picks the
+//! element type that the file names.
+
+use crate::picture::{Picture, Size};
+use std::path::{Path, PathBuf};
+use vq_core::bitstream::{
+    Assembly, CodedPicture, Frames, Header, MISSING, PacketError, Packets, frame_length,
+};
+use vq_core::format::Dtype;
+use vq_core::{
+    Decoder, Element, Encoder, FormatError, Model, NoProbe, PictureSize, Plan, PlanError, Probe,
+    RunError, f16,
+};
+
+/// The host's plans have room for any graph that the format allows.
+type HostPlan = Plan<{ vq_core::format::MAX_OPS + 1 }>;
+
+/// What went wrong between a model file, a picture and packets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is not a valid model.
+    #[error("{path} is not a usable model: {source}")]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What its bytes say wrong.
+        source: FormatError,
+    },
+    /// The bytes are not a valid model.
+    #[error("not a usable model: {0}")]
+    Format(FormatError),
+    /// The model cannot run on this picture.
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    /// The model and the data do not fit each other.
+    #[error("{0}")]
+    Run(#[from] RunError),
+    /// A packet, or what is to become one.
+    #[error("{0}")]
+    Packet(#[from] PacketError),
+    /// No packet of a picture was usable.
+    #[error("no packet of the picture is usable; the first fault: {0}")]
+    Nothing(PacketError),
+    /// The picture is larger than the format can name.
+    #[error("a picture of {0} is too large: each side may have at most 65535 pixels")]
+    TooLarge(Size),
+}
+
+/// A proved model file.
+#[derive(Debug, Clone)]
+pub struct Codec {
+    file: Vec<u8>,
+}
+
+/// A picture put together from packets.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Its size in pixels.
+    pub size: Size,
+    /// Stage by stage, row by row; [`MISSING`] where no packet told.
+    pub codes: Vec<u16>,
+    /// Packets that were usable, duplicates left out.
+    pub packets: usize,
+    /// Packets that the picture was sent in.
+    pub sent: usize,
+    /// The faults of those that were not usable.
+    pub faults: Vec<PacketError>,
+}
+
+impl Codec {
+    /// Reads and proves a file.
+    ///
+    /// # Errors
+    /// [`CodecError::Read`] and [`CodecError::Model`], both with the path.
+    pub fn load(path: &Path) -> Result<Codec, CodecError> {
+        let read = |source| CodecError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let file = std::fs::read(path).map_err(read)?;
+        let model = |source| CodecError::Model {
+            path: path.to_owned(),
+            source,
+        };
+        Model::parse(&file).map_err(model)?;
+        Ok(Codec { file })
+    }
+
+    /// Proves the bytes of a file.
+    ///
+    /// # Errors
+    /// [`CodecError::Format`].
+    pub fn from_bytes(file: Vec<u8>) -> Result<Codec, CodecError> {
+        Model::parse(&file).map_err(CodecError::Format)?;
+        Ok(Codec { file })
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.file
+    }
+
+    /// The model in it.
+    pub fn model(&self) -> Model<'_> {
+        Model::parse(&self.file).expect("proved when the codec was made")
+    }
+
+    /// The size of picture that packets need not mention.
+    pub fn native(&self) -> Size {
+        size_of(self.model().native())
+    }
+
+    /// Codes of a picture of any size, stage by stage and row by row.
+    ///
+    /// # Errors
+    /// [`PlanError::NoEncoder`] when the file can only decode.
+    pub fn encode(&self, picture: &Picture) -> Result<Vec<u16>, CodecError> {
+        match self.model().dtype() {
+            Dtype::I8 => self.encode_with::<i8>(&mut NoProbe, picture),
+            Dtype::F16 => self.encode_with::<f16>(&mut NoProbe, picture),
+            Dtype::F32 => self.encode_with::<f32>(&mut NoProbe, picture),
+        }
+    }
+
+    /// The picture of some codes; missing ones are concealed.
+    ///
+    /// # Errors
+    /// When the codes are not those of a picture of this size.
+    pub fn decode(&self, codes: &[u16], size: Size) -> Result<Picture, CodecError> {
+        match self.model().dtype() {
+            Dtype::I8 => self.decode_with::<i8>(&mut NoProbe, codes, size),
+            Dtype::F16 => self.decode_with::<f16>(&mut NoProbe, codes, size),
+            Dtype::F32 => self.decode_with::<f32>(&mut NoProbe, codes, size),
+        }
+    }
+
+    /// As [`Codec::encode`], with somebody looking on; `E` must be the file's element type.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`], and [`RunError::Dtype`].
+    pub fn encode_with<E: Element>(
+        &self,
+        probe: &mut impl Probe<E>,
+        picture: &Picture,
+    ) -> Result<Vec<u16>, CodecError> {
+        let model = self.model();
+        let picture = picture.with_channels(model.channels().into());
+        let mut plan = HostPlan::new();
+        let mut layout = plan.encoder(&model, picture_size(picture.size())?)?;
+        let mut scratch = vec![E::default(); layout.scratch_len()];
+        let mut codes = vec![0; layout.code_count()];
+        let rows = vq_core::Picture {
+            pixels: &picture.pixels,
+            row_bytes: layout.row_bytes(),
+        };
+        let mut encoder = Encoder::new(&mut layout, &mut scratch, rows)?;
+        while encoder.next_row_with(probe, &mut codes)?.is_some() {}
+        Ok(codes)
+    }
+
+    /// As [`Codec::decode`], with somebody looking on; `E` must be the file's element type.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`], and [`RunError::Dtype`].
+    pub fn decode_with<E: Element>(
+        &self,
+        probe: &mut impl Probe<E>,
+        codes: &[u16],
+        size: Size,
+    ) -> Result<Picture, CodecError> {
+        let model = self.model();
+        let mut plan = HostPlan::new();
+        let mut layout = plan.decoder(&model, picture_size(size)?)?;
+        let mut scratch = vec![E::default(); layout.scratch_len()];
+        let row = layout.row_bytes();
+        let mut pixels = vec![0; row * size.height];
+        let mut decoder = Decoder::new(&mut layout, &mut scratch, codes)?;
+        for pixels in pixels.chunks_exact_mut(row) {
+            decoder.next_row_with(probe, pixels)?;
+        }
+        Ok(Picture::new(size, model.channels().into(), pixels))
+    }
+
+    /// The packets of a picture's codes, each of at most `most` bytes.
+    ///
+    /// # Errors
+    /// `most` outside 20..=65535, or a picture that takes too many packets of this size.
+    pub fn packets(
+        &self,
+        codes: &[u16],
+        size: Size,
+        image: u16,
+        most: usize,
+    ) -> Result<Vec<Vec<u8>>, CodecError> {
+        let model = self.model();
+        let picture = CodedPicture {
+            size: picture_size(size)?,
+            image,
+            codes,
+        };
+        let packets = Packets::new(model.stream(), picture, most)?;
+        let mut buffer = vec![0; most];
+        let write = |index| Ok(packets.write(index, &mut buffer)?.to_vec());
+        (0..packets.count()).map(write).collect()
+    }
+
+    /// Puts a picture together from whatever packets came, in any order.
+    ///
+    /// # Errors
+    /// [`CodecError::Nothing`] when not one of them is usable.
+    pub fn receive(&self, packets: &[&[u8]]) -> Result<Received, CodecError> {
+        let model = self.model();
+        let stream = model.stream();
+        let header = |packet: &&[u8]| Header::read(packet).ok();
+        let size = packets
+            .iter()
+            .find_map(header)
+            .and_then(|h| h.size)
+            .unwrap_or(stream.native());
+        let mut codes = vec![MISSING; stream.code_count(size)?];
+        let mut assembly = Assembly::new(stream, &mut codes);
+        let mut faults = Vec::new();
+        for packet in packets {
+            faults.extend(assembly.add(packet).err());
+        }
+        let (got, sent) = (
+            assembly.packets_present().into(),
+            assembly.packet_count().into(),
+        );
+        let Some(size) = assembly.size() else {
+            return Err(CodecError::Nothing(
+                faults.first().copied().unwrap_or(PacketError::Truncated),
+            ));
+        };
+        Ok(Received {
+            size: size_of(size),
+            codes,
+            packets: got,
+            sent,
+            faults,
+        })
+    }
+}
+
+/// Packets as the bytes of a `.vqc` file.
+///
+/// # Errors
+/// A packet too long for the file's framing.
+pub fn join(packets: &[Vec<u8>]) -> Result<Vec<u8>, PacketError> {
+    let mut file = Vec::new();
+    for packet in packets {
+        file.extend(frame_length(packet)?);
+        file.extend(packet);
+    }
+    Ok(file)
+}
+
+/// The packets of a `.vqc` file.
+///
+/// # Errors
+/// Where the framing ends in the middle of a packet.
+pub fn split(file: &[u8]) -> Result<Vec<&[u8]>, PacketError> {
+    Frames::new(file).collect()
+}
+
+fn picture_size(size: Size) -> Result<PictureSize, CodecError> {
+    let side = |n: usize| u16::try_from(n).map_err(|_| CodecError::TooLarge(size));
+    Ok(PictureSize {
+        width: side(size.width)?,
+        height: side(size.height)?,
+    })
+}
+
+fn size_of(size: PictureSize) -> Size {
+    Size {
+        width: size.width.into(),
+        height: size.height.into(),
+    }
+}

@@ -1,0 +1,333 @@
+//! Folding: the trainer's layers as the core's operators, still in floats.
+//!
+//! Nearest upsampling by 2 and the 3x3 convolution behind it become four 2x2 convolutions, one for
+//! each phase of the output: upsampled rows 2y - 1, 2y and 2y + 1 are input rows y - 1, y and y, so taps
+//! that meet the same input add up. A transposed convolution of stride 2 is the same four phases by
+//! sorting its taps. Both are exact, borders included. A ReLU behind a convolution or a sum that
+//! nothing else reads becomes part of it.
+
+use super::ExportError;
+use crate::nn::{Chain, Conv2d, ConvTranspose2d, Layer};
+
+/// A network of the core's operators with float weights. Values are numbered as in the container.
+#[derive(Debug, Clone, Default)]
+pub struct FloatGraph {
+    /// In the order in which they run.
+    pub ops: Vec<FloatOp>,
+}
+
+/// One operator.
+#[derive(Debug, Clone)]
+pub enum FloatOp {
+    /// Convolution.
+    Conv(FloatConv),
+    /// Convolution that doubles the map.
+    UpConv(FloatUpConv),
+    /// Sum of two values.
+    Add {
+        /// The branch.
+        input: u16,
+        /// What it is added to.
+        skip: u16,
+        /// ReLU on the sum.
+        relu: bool,
+    },
+    /// max(x, 0).
+    Relu {
+        /// The value to cut.
+        input: u16,
+    },
+    /// Channels to space.
+    DepthToSpace {
+        /// The value to spread.
+        input: u16,
+        /// Growth each way.
+        factor: u8,
+    },
+    /// Space to channels.
+    SpaceToDepth {
+        /// The value to gather.
+        input: u16,
+        /// Shrinkage each way.
+        factor: u8,
+    },
+}
+
+/// A convolution.
+#[derive(Debug, Clone)]
+pub struct FloatConv {
+    /// The value to convolve.
+    pub input: u16,
+    /// Channels out.
+    pub cout: usize,
+    /// Side of the kernel.
+    pub kernel: u8,
+    /// Step.
+    pub stride: u8,
+    /// Zeros above and to the left.
+    pub before: u8,
+    /// Zeros below and to the right.
+    pub after: u8,
+    /// ReLU on the output.
+    pub relu: bool,
+    /// `[cout][kernel][kernel][cin]`.
+    pub weight: Vec<f32>,
+    /// `[cout]`.
+    pub bias: Vec<f32>,
+}
+
+/// Four 2x2 convolutions.
+#[derive(Debug, Clone)]
+pub struct FloatUpConv {
+    /// The value to convolve.
+    pub input: u16,
+    /// Channels out.
+    pub cout: usize,
+    /// ReLU on the output.
+    pub relu: bool,
+    /// `[4][cout][2][2][cin]`.
+    pub weight: Vec<f32>,
+    /// `[4][cout]`, the same for each phase.
+    pub bias: Vec<f32>,
+}
+
+/// A chain of layers as a graph.
+pub(super) fn chain(
+    side: &'static str,
+    chain: &Chain,
+    params: &[f32],
+) -> Result<FloatGraph, ExportError> {
+    let mut fold = Fold {
+        params,
+        graph: FloatGraph::default(),
+        side,
+        index: 0,
+    };
+    fold.layers(&chain.layers, true)?;
+    Ok(fold.graph)
+}
+
+struct Fold<'p> {
+    params: &'p [f32],
+    graph: FloatGraph,
+    side: &'static str,
+    index: usize,
+}
+
+impl Fold<'_> {
+    /// The value that the last operator makes.
+    fn last(&self) -> u16 {
+        self.graph.ops.len() as u16
+    }
+
+    fn error(&self, reason: &'static str) -> ExportError {
+        ExportError::Layer {
+            side: self.side,
+            index: self.index,
+            reason,
+        }
+    }
+
+    fn layers(&mut self, layers: &[Layer], outermost: bool) -> Result<(), ExportError> {
+        // Only the values that these layers made may be changed: others are read elsewhere too.
+        let first = self.graph.ops.len();
+        let mut rest = layers;
+        while let Some((layer, behind)) = rest.split_first() {
+            if outermost {
+                self.index = layers.len() - rest.len();
+            }
+            rest = behind;
+            let input = self.last();
+            match layer {
+                Layer::Conv2d(conv) => {
+                    let op = FloatOp::Conv(convolution(input, conv, self.params));
+                    self.graph.ops.push(op);
+                }
+                Layer::ConvTranspose2d(conv) => {
+                    let op = transposed(input, conv, self.params);
+                    let reason =
+                        "only transposed convolutions of stride 2 and kernel 2 to 4 deploy";
+                    let op = op.ok_or_else(|| self.error(reason))?;
+                    self.graph.ops.push(FloatOp::UpConv(op));
+                }
+                Layer::Upsample(up) => {
+                    let (Some((Layer::Conv2d(conv), behind)), 2) = (rest.split_first(), up.factor)
+                    else {
+                        let reason = "upsampling deploys by factor 2 with a 3x3 conv behind it";
+                        return Err(self.error(reason));
+                    };
+                    let op = upsampled(input, conv, self.params);
+                    let reason = "the conv behind an upsampling must be 3x3 with stride 1";
+                    let op = op.ok_or_else(|| self.error(reason))?;
+                    self.graph.ops.push(FloatOp::UpConv(op));
+                    rest = behind;
+                }
+                Layer::Relu(_) => self.relu(first),
+                Layer::Residual(block) => {
+                    self.layers(&block.inner.layers, false)?;
+                    let (branch, relu) = (self.last(), block.relu);
+                    self.graph.ops.push(FloatOp::Add {
+                        input: branch,
+                        skip: input,
+                        relu,
+                    });
+                }
+                Layer::PixelShuffle(l) => {
+                    let factor = l.factor as u8;
+                    self.graph.ops.push(FloatOp::DepthToSpace { input, factor });
+                }
+                Layer::PixelUnshuffle(l) => {
+                    let factor = l.factor as u8;
+                    self.graph.ops.push(FloatOp::SpaceToDepth { input, factor });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A ReLU becomes part of the operator before it, if that belongs to the same list of layers.
+    fn relu(&mut self, first: usize) {
+        let input = self.last();
+        let own = self.graph.ops.len() > first;
+        match self.graph.ops.last_mut().filter(|_| own) {
+            Some(FloatOp::Conv(conv)) => conv.relu = true,
+            Some(FloatOp::UpConv(conv)) => conv.relu = true,
+            Some(FloatOp::Add { relu, .. }) => *relu = true,
+            _ => self.graph.ops.push(FloatOp::Relu { input }),
+        }
+    }
+}
+
+fn bias_of(range: &std::ops::Range<usize>, params: &[f32], cout: usize) -> Vec<f32> {
+    if range.is_empty() {
+        vec![0.0; cout]
+    } else {
+        params[range.clone()].to_vec()
+    }
+}
+
+fn convolution(input: u16, conv: &Conv2d, params: &[f32]) -> FloatConv {
+    let s = conv.spec;
+    let w = &params[conv.weight.clone()];
+    let taps = s.kernel * s.kernel * s.cin;
+    let weight = (0..s.cout)
+        .flat_map(|co| (0..taps).map(move |t| w[t * s.cout + co]))
+        .collect();
+    FloatConv {
+        input,
+        cout: s.cout,
+        kernel: s.kernel as u8,
+        stride: s.stride as u8,
+        before: s.before as u8,
+        after: s.after as u8,
+        relu: s.relu,
+        weight,
+        bias: bias_of(&conv.bias, params, s.cout),
+    }
+}
+
+/// Where tap `k` of a 3-row kernel on the upsampled map falls in the 2-row kernel of phase `p`:
+/// upsampled row 2y + p - 1 + k is input row y - 1 + p + result.
+fn upsampled_tap(p: usize, k: usize) -> usize {
+    (p + k + 1) / 2 - p
+}
+
+fn upsampled(input: u16, conv: &Conv2d, params: &[f32]) -> Option<FloatUpConv> {
+    let s = conv.spec;
+    if (s.kernel, s.stride, s.before, s.after) != (3, 1, 1, 1) {
+        return None;
+    }
+    let w = &params[conv.weight.clone()];
+    let mut phases = Phases::new(s.cin, s.cout);
+    for py in 0..2 {
+        for px in 0..2 {
+            for (ky, kx) in (0..9).map(|i| (i / 3, i % 3)) {
+                let at = [upsampled_tap(py, ky), upsampled_tap(px, kx)];
+                phases.add([py, px], at, |ci, co| {
+                    w[((ky * 3 + kx) * s.cin + ci) * s.cout + co]
+                });
+            }
+        }
+    }
+    Some(phases.finish(input, s.relu, bias_of(&conv.bias, params, s.cout)))
+}
+
+/// Output row o gets input row i through tap o - 2i + before. For o = 2y + p and i = y - 1 + p + j that
+/// is tap 2 - p - 2j + before, where the kernel has one.
+fn transposed(input: u16, conv: &ConvTranspose2d, params: &[f32]) -> Option<FloatUpConv> {
+    let s = conv.spec;
+    if s.stride != 2 || !(2..=4).contains(&s.kernel) {
+        return None;
+    }
+    let before = (s.kernel - 2) / 2;
+    let tap = |p: usize, j: usize| {
+        (2 + before)
+            .checked_sub(p + 2 * j)
+            .filter(|&k| k < s.kernel)
+    };
+    let w = &params[conv.weight.clone()];
+    let mut phases = Phases::new(s.cin, s.cout);
+    for (py, px, jy, jx) in (0..16).map(|i| (i / 8, i / 4 % 2, i / 2 % 2, i % 2)) {
+        if let (Some(ky), Some(kx)) = (tap(py, jy), tap(px, jx)) {
+            let at = |ci: usize| ((ci * s.kernel + ky) * s.kernel + kx) * s.cout;
+            phases.add([py, px], [jy, jx], |ci, co| w[at(ci) + co]);
+        }
+    }
+    Some(phases.finish(input, s.relu, bias_of(&conv.bias, params, s.cout)))
+}
+
+/// Weights of four 2x2 convolutions being summed up.
+struct Phases {
+    cin: usize,
+    cout: usize,
+    weight: Vec<f32>,
+}
+
+impl Phases {
+    fn new(cin: usize, cout: usize) -> Phases {
+        Phases {
+            cin,
+            cout,
+            weight: vec![0.0; 16 * cin * cout],
+        }
+    }
+
+    fn add(&mut self, [py, px]: [usize; 2], [y, x]: [usize; 2], w: impl Fn(usize, usize) -> f32) {
+        for co in 0..self.cout {
+            let at = ((((2 * py + px) * self.cout + co) * 2 + y) * 2 + x) * self.cin;
+            for (ci, v) in self.weight[at..at + self.cin].iter_mut().enumerate() {
+                *v += w(ci, co);
+            }
+        }
+    }
+
+    fn finish(self, input: u16, relu: bool, bias: Vec<f32>) -> FloatUpConv {
+        let Phases { cout, weight, .. } = self;
+        FloatUpConv {
+            input,
+            cout,
+            relu,
+            weight,
+            bias: bias.repeat(4),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taps_of_an_upsampled_map_fall_on_the_rows_they_copy() {
+        for p in 0..2 {
+            for k in 0..3 {
+                let (y, upsampled) = (5, 2 * 5 + p + k - 1);
+                assert_eq!(
+                    upsampled / 2,
+                    y - 1 + p + upsampled_tap(p, k),
+                    "phase {p}, tap {k}"
+                );
+            }
+        }
+    }
+}

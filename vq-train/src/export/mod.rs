@@ -1,0 +1,96 @@
+//! From a checkpoint to a model file: fold, calibrate, lower, write, and say what each step costs.
+//!
+//! ```text
+//! checkpoint -> fold (operators of the core, in floats) -> calibrate (ranges of every value)
+//!            -> lower (i8, f16 or f32 tensors) -> write (.vqm through the core's own types)
+//! ```
+
+mod calibrate;
+mod fold;
+mod lower;
+mod report;
+mod write;
+
+pub use fold::{FloatConv, FloatGraph, FloatOp, FloatUpConv};
+pub use report::{LayerError, layer_errors};
+pub use write::strip_encoder;
+
+use crate::codec::{Codec, CodecError};
+use crate::picture::Picture;
+use crate::train::Trainer;
+use calibrate::Ranges;
+use vq_core::format::Dtype;
+
+/// Why a checkpoint cannot become a model file.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The codebook is placed only after `quantizer.start` steps.
+    #[error("the checkpoint has no codebook yet: train beyond quantizer.start ({start} steps)")]
+    NoCodebook {
+        /// The configuration's `quantizer.start`.
+        start: u64,
+    },
+    /// A layer that the decoder in the core does not have.
+    #[error("{side} layer {index}: {reason}")]
+    Layer {
+        /// Encoder or decoder.
+        side: &'static str,
+        /// Place in the configuration's list.
+        index: usize,
+        /// What is not supported, and what is.
+        reason: &'static str,
+    },
+    /// int8 needs pictures to find the ranges of activations.
+    #[error("i8 needs pictures to calibrate on: name a folder with --calibrate DIR")]
+    NoPictures,
+    /// The file that was written does not hold what it should; a fault of this program.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+/// What is exported.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Element type of weights and activations.
+    pub dtype: Dtype,
+    /// Whether the file can also encode.
+    pub encoder: bool,
+}
+
+/// Exports a trained model. `calibration` are pictures of the training size; only i8 needs them.
+///
+/// # Errors
+/// A layer that the core does not run, no codebook, or i8 without pictures.
+pub fn export(
+    trainer: &Trainer,
+    options: Options,
+    calibration: &[Picture],
+) -> Result<Vec<u8>, ExportError> {
+    let start = trainer.config.quantizer.start;
+    let quantizer = trainer
+        .quantizer
+        .as_ref()
+        .ok_or(ExportError::NoCodebook { start })?;
+    let decoder = fold::chain("decoder", &trainer.model.decoder, &trainer.params)?;
+    let encoder = fold::chain("encoder", &trainer.model.encoder, &trainer.params)?;
+    let write = |dtype, encoder: Option<&FloatGraph>, ranges: Option<&[Ranges; 2]>| {
+        write::container(
+            trainer,
+            &quantizer.codebook,
+            dtype,
+            &decoder,
+            encoder,
+            ranges,
+        )
+    };
+    let encoder_kept = options.encoder.then_some(&encoder);
+    if options.dtype != Dtype::I8 {
+        return Ok(write(options.dtype, encoder_kept, None));
+    }
+    if calibration.is_empty() {
+        return Err(ExportError::NoPictures);
+    }
+    let reference = Codec::from_bytes(write(Dtype::F32, Some(&encoder), None))?;
+    let ranges = calibrate::ranges(&reference, calibration)?;
+    Ok(write(Dtype::I8, encoder_kept, Some(&ranges)))
+}
