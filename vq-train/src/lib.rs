@@ -19,6 +19,7 @@ pub mod train;
 
 // From a trained model to figures.
 pub mod codec;
+pub mod link;
 pub mod export;
 pub mod metrics;
 pub mod rivals;

@@ -6,8 +6,9 @@ use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
 use crate::model::{StepOutput, VqVae};
 use crate::nn::Tape;
 use crate::optim::{self, Adam};
-use crate::picture::{Picture, Size};
+use crate::picture::Picture;
 use crate::quantizer::{EmaQuantizer, kmeans, perplexity, usage};
+use crate::sheet::Sheet;
 use ndarray::Array4;
 use serde::Serialize;
 use std::io::Write;
@@ -404,7 +405,8 @@ impl Run {
         decoded: &[Picture],
     ) -> Result<(), TrainError> {
         let path = self.folder.join(format!("reconstructions/{step:07}.png"));
-        let sheet = two_rows(originals, decoded);
+        let title = format!("step {step}");
+        let sheet = Sheet::of_pairs(&title, originals.iter().zip(decoded)).render();
         let io = |source| TrainError::Io {
             path: path.clone(),
             source,
@@ -508,25 +510,4 @@ fn validate(
         }
     }
     Ok(figures)
-}
-
-/// Originals above, reconstructions below.
-fn two_rows(a: &[Picture], b: &[Picture]) -> Picture {
-    let (w, h, c) = (a[0].width, a[0].height, a[0].channels);
-    let mut out = Picture::filled(
-        Size {
-            width: w * a.len(),
-            height: 2 * h,
-        },
-        &vec![0; c],
-    );
-    for (r, row) in [a, b].iter().enumerate() {
-        for (i, p) in row.iter().enumerate() {
-            for y in 0..h {
-                let at = (((r * h + y) * a.len() + i) * w) * c;
-                out.pixels[at..at + w * c].copy_from_slice(&p.pixels[y * w * c..(y + 1) * w * c]);
-            }
-        }
-    }
-    out
 }

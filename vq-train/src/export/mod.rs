@@ -13,7 +13,6 @@ mod write;
 
 pub use fold::{FloatConv, FloatGraph, FloatOp, FloatUpConv};
 pub use report::{LayerError, layer_errors};
-pub use write::strip_encoder;
 
 use crate::codec::{Codec, CodecError};
 use crate::picture::Picture;

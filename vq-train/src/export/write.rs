@@ -3,7 +3,6 @@
 use super::calibrate::Ranges;
 use super::fold::FloatGraph;
 use super::lower::{self, Blob, half_bytes};
-use crate::codec::{Codec, CodecError};
 use crate::train::Trainer;
 use vq_core::PictureSize;
 use vq_core::format::container::{CRC, encode, encoded_len};
@@ -28,7 +27,7 @@ pub(super) fn container(
         let quants = lower::quants(graph, dtype, ranges, ends);
         encoded(&lower::graph(graph, dtype, &quants, &mut blob))
     };
-    // What only the encoder needs comes last, so that a file without it is a prefix of the blob.
+    // What every user needs comes first.
     let decoder = lowered(decoder, 1, (latent, pixel));
     let encoder = encoder.map(|graph| lowered(graph, 0, (pixel, latent)));
     let mut codebooks = heapless::Vec::new();
@@ -113,40 +112,5 @@ fn table_bytes(codebook: &[f32], dtype: Dtype, latent: Quant) -> Vec<u8> {
             .iter()
             .map(|v| (v / latent.scale).round() as i8 as u8)
             .collect(),
-    }
-}
-
-/// The same model without its encoder: what is flashed where pictures are only shown.
-///
-/// # Errors
-/// When `bytes` are no valid model file.
-pub fn strip_encoder(bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let codec = Codec::from_bytes(bytes.to_vec())?;
-    let model = codec.model();
-    let mut container = vq_core::format::container::decode(bytes).map_err(CodecError::Format)?;
-    container.encoder = None;
-    let tensors =
-        |ops: &mut dyn Iterator<Item = Op>| -> Vec<u32> { ops.flat_map(offsets).collect() };
-    let mut kept = tensors(&mut model.decoder().ops());
-    kept.extend(model.codebooks().iter().map(|c| c.table));
-    let dropped = model
-        .encoder()
-        .map(|e| tensors(&mut e.ops()))
-        .unwrap_or_default();
-    // Our own files keep the encoder's tensors behind all others; a foreign file stays whole.
-    if let Some(&first) = dropped.iter().min()
-        && kept.iter().all(|&offset| offset < first)
-    {
-        container.blob = &container.blob[..first as usize];
-    }
-    Ok(file(&container))
-}
-
-/// Where the tensors of an operator begin.
-fn offsets(op: Op) -> Vec<u32> {
-    match op {
-        Op::Conv2d(op) => vec![op.weights, op.params],
-        Op::UpConv(op) => vec![op.weights, op.params],
-        Op::Add(_) | Op::Relu(_) | Op::DepthToSpace(_) | Op::SpaceToDepth(_) => vec![],
     }
 }

@@ -1,0 +1,88 @@
+//! `vq encode`: from pictures to packets.
+
+use crate::shared::{Result, output, pictures, print_json, write};
+use serde::Serialize;
+use std::path::PathBuf;
+use vq_train::codec::{Codec, join};
+use vq_train::picture::Size;
+
+/// Turn a picture, or each picture of a folder, into packets.
+///
+/// A .vqc file is a row of packets, each behind its length as a little-endian u16; a link that keeps
+/// packets apart carries them without it.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:  vq encode cat.jpg -m micro.vqm -o cat.vqc --packet 222 --size 128x128"
+)]
+pub(crate) struct Args {
+    /// A PNG, JPEG or WebP file, or a folder of them.
+    input: PathBuf,
+    /// The model.
+    #[arg(short, long, value_name = "M.vqm")]
+    model: PathBuf,
+    /// The .vqc file to write, or the folder for them.
+    #[arg(short, long)]
+    out: PathBuf,
+    /// The most bytes in one packet, 20 to 65535
+    #[arg(long, value_name = "BYTES", default_value_t = 65535)]
+    packet: usize,
+    /// Crop around the centre to these proportions and resample [default: code the picture as it is]
+    #[arg(long, value_name = "WxH")]
+    size: Option<Size>,
+    /// Number of the (first) picture, to tell the packets of several apart
+    #[arg(long, default_value_t = 0)]
+    image: u16,
+    /// Print the figures as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    images: usize,
+    packets: usize,
+    bytes: usize,
+    bpp: f64,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let codec = Codec::load(&args.model)?;
+    let mut report = Report {
+        images: 0,
+        packets: 0,
+        bytes: 0,
+        bpp: 0.0,
+    };
+    let mut pixels = 0;
+    for (i, (path, picture)) in pictures(&args.input, args.size)?.into_iter().enumerate() {
+        let named = |e: vq_train::codec::CodecError| format!("{}: {e}", path.display());
+        let codes = codec.encode(&picture).map_err(named)?;
+        let image = args.image.wrapping_add(i as u16);
+        let packets = codec
+            .packets(&codes, picture.size(), image, args.packet)
+            .map_err(named)?;
+        let bytes: usize = packets.iter().map(Vec::len).sum();
+        let out = output(&path, &args.out, args.input.is_dir(), "vqc");
+        write(&out, &join(&packets)?)?;
+        let (size, n) = (picture.size(), packets.len());
+        eprintln!(
+            "{}: {size}, {bytes} bytes in {n} packet{}",
+            out.display(),
+            plural(n)
+        );
+        report.images += 1;
+        report.packets += n;
+        report.bytes += bytes;
+        pixels += size.width * size.height;
+    }
+    report.bpp = 8.0 * report.bytes as f64 / pixels as f64;
+    if args.json {
+        print_json(&report)
+    } else {
+        Ok(())
+    }
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}

@@ -1,0 +1,133 @@
+//! `vq export`: from a checkpoint to a model file.
+
+use crate::shared::{Result, print_json, write};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::path::PathBuf;
+use vq_core::format::Dtype;
+use vq_train::checkpoint::Checkpoint;
+use vq_train::codec::Codec;
+use vq_train::data::{Dataset, to_pictures};
+use vq_train::export::{self, LayerError, Options, layer_errors};
+use vq_train::metrics::psnr;
+use vq_train::picture::Picture;
+use vq_train::train::Trainer;
+
+/// Crops that ranges are measured on.
+const CROPS: usize = 64;
+/// Crops that the cost of each element type is measured on.
+const MEASURED: usize = 16;
+
+/// Turn a checkpoint into a model file for devices and for the other commands.
+///
+/// Prints what each step from f32 to f16 to i8 costs in PSNR, on crops of the calibration data.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:  vq export runs/micro -o micro.vqm --dtype i8 --calibrate photos/"
+)]
+pub(crate) struct Args {
+    /// A run's folder, or a checkpoint.
+    run: PathBuf,
+    /// The model file to write.
+    #[arg(short, long, value_name = "M.vqm")]
+    out: PathBuf,
+    /// Element type of weights and activations
+    #[arg(long, value_enum, default_value = "i8")]
+    dtype: Type,
+    /// Training data to find the ranges of activations on [default: data.path of the configuration]
+    #[arg(long, value_name = "DIR")]
+    calibrate: Option<PathBuf>,
+    /// Leave the encoder out: the file can only decode
+    #[arg(long)]
+    without_encoder: bool,
+    /// Show the signal-to-noise ratio of each operator
+    #[arg(long)]
+    layers: bool,
+    /// Print the figures as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, ValueEnum)]
+enum Type {
+    F32,
+    F16,
+    I8,
+}
+
+impl From<Type> for Dtype {
+    fn from(t: Type) -> Dtype {
+        match t {
+            Type::F32 => Dtype::F32,
+            Type::F16 => Dtype::F16,
+            Type::I8 => Dtype::I8,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    bytes: usize,
+    /// Mean PSNR in dB on calibration crops, by element type, down to the exported one.
+    psnr: std::collections::BTreeMap<String, f64>,
+    layers: Vec<LayerError>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let trainer = Trainer::resume(Checkpoint::load(&args.run)?)?;
+    let config = &trainer.config;
+    let crops = match args.calibrate.as_deref().or(config.data.path.as_deref()) {
+        Some(path) => to_pictures(&Dataset::load(config, Some(path), None)?.batch(0, CROPS)),
+        None => Vec::new(),
+    };
+    let export = |dtype, encoder| export::export(&trainer, Options { dtype, encoder }, &crops);
+    let mut report = Report {
+        model: args.out.display().to_string(),
+        bytes: 0,
+        psnr: Default::default(),
+        layers: Vec::new(),
+    };
+    let measured = &crops[..crops.len().min(MEASURED)];
+    let mut reference = None;
+    for dtype in Type::value_variants()
+        .iter()
+        .filter(|&&t| t <= args.dtype && !measured.is_empty())
+    {
+        let codec = Codec::from_bytes(export((*dtype).into(), true)?)?;
+        let mean = mean_psnr(&codec, measured)?;
+        let first = *reference.get_or_insert(mean);
+        eprintln!("{dtype:?}: {mean:.3} dB ({:+.3} dB)", mean - first);
+        report
+            .psnr
+            .insert(format!("{dtype:?}").to_lowercase(), mean);
+    }
+    if args.layers && !measured.is_empty() {
+        let full = Codec::from_bytes(export(Dtype::F32, true)?)?;
+        let lowered = Codec::from_bytes(export(args.dtype.into(), true)?)?;
+        report.layers = layer_errors(&full, &lowered, &measured[0])?;
+        for l in &report.layers {
+            eprintln!("decoder op {:2} {:15} {:5.1} dB", l.index, l.op, l.sqnr);
+        }
+    }
+    let file = export(args.dtype.into(), !args.without_encoder)?;
+    report.bytes = file.len();
+    write(&args.out, &file)?;
+    eprintln!("{}: {} bytes", args.out.display(), file.len());
+    if args.json {
+        print_json(&report)
+    } else {
+        Ok(())
+    }
+}
+
+fn mean_psnr(codec: &Codec, pictures: &[Picture]) -> Result<f64> {
+    let mut sum = 0.0;
+    for picture in pictures {
+        sum += psnr(
+            picture,
+            &codec.decode(&codec.encode(picture)?, picture.size())?,
+        );
+    }
+    Ok(sum / pictures.len() as f64)
+}

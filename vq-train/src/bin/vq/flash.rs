@@ -1,0 +1,127 @@
+//! `vq flash`: run a model on a board, and compare.
+
+use crate::shared::{Result, print_json, write};
+use std::path::PathBuf;
+use std::time::Duration;
+use vq_train::codec::{Codec, join};
+use vq_train::flash::{self, Board, Job, Payload, without_encoder};
+use vq_train::picture::Picture;
+
+/// Build the firmware with this model, run it (QEMU or a real board), measure it, and compare its
+/// picture with this machine's, bit for bit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:  vq flash -m micro.vqm --board mps2-an386 -o decoded.png")]
+pub(crate) struct Args {
+    /// The model; its encoder is left out.
+    #[arg(short, long, value_name = "M.vqm")]
+    model: PathBuf,
+    /// The board
+    #[arg(long, default_value = "mps2-an386")]
+    board: String,
+    /// The packets to decode [default: a test card of the model's native size]
+    #[arg(long, value_name = "X.vqc")]
+    codes: Option<PathBuf>,
+    /// Write the board's picture
+    #[arg(short, long, value_name = "OUT.png")]
+    out: Option<PathBuf>,
+    /// Also measure each operator
+    #[arg(long)]
+    layers: bool,
+    /// Seconds that the firmware may run
+    #[arg(long, default_value_t = 300)]
+    timeout: u64,
+    /// Print the report as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let codec = Codec::load(&args.model)?;
+    let codes = match &args.codes {
+        Some(path) => {
+            std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?
+        }
+        None => test_card(&codec)?,
+    };
+    let model = without_encoder(codec.bytes())?;
+    let job = Job {
+        board: Board::find(&args.board)?,
+        payload: Payload { model, codes },
+        timeout: Duration::from_secs(args.timeout),
+    };
+    eprintln!("building the firmware and running it on {} ...", args.board);
+    let done = flash::decode(&job)?;
+    if let Some(out) = &args.out {
+        write(out, &done.picture.to_png())?;
+        eprintln!("{}", out.display());
+    }
+    let layers = if args.layers {
+        flash::bench(&job)?
+    } else {
+        Vec::new()
+    };
+    for l in &layers {
+        let each = l.cost as f64 / l.macs.max(1) as f64;
+        eprintln!(
+            "{:3} {:15} {:>10} MACs {:>11} counted {each:>8.2} a MAC",
+            l.index, l.op, l.macs, l.cost
+        );
+    }
+    let r = &done.report;
+    if args.json {
+        print_json(r)?;
+    } else {
+        let (unit, cost) = match (r.instructions, r.cycles) {
+            (Some(n), _) => ("instructions", n),
+            (None, n) => ("cycles", n.unwrap_or(0)),
+        };
+        println!("board            {}", r.board);
+        println!(
+            "{unit:16} {cost} ({:.2} a MAC)",
+            cost as f64 / r.macs as f64
+        );
+        println!("MACs             {}", r.macs);
+        println!("scratch          {} bytes", r.scratch_bytes);
+        println!("stack            {} bytes", r.stack_bytes);
+        println!("RAM in all       {} bytes", r.ram_bytes);
+        println!("flash            {} bytes", r.flash_bytes);
+        println!("identical        {}", r.identical);
+    }
+    if r.identical {
+        Ok(())
+    } else {
+        Err("the board's picture differs from this machine's".into())
+    }
+}
+
+/// Packets of a picture with edges, slopes and colours, or of evenly spread codes where the file
+/// cannot encode.
+fn test_card(codec: &Codec) -> Result<Vec<u8>> {
+    let (size, model) = (codec.native(), codec.model());
+    let channels = usize::from(model.channels());
+    let codes = if model.encoder().is_some() {
+        let sample = |i: usize| {
+            let (x, y, c) = (
+                i / channels % size.width,
+                i / channels / size.width,
+                i % channels,
+            );
+            let ring = x.abs_diff(size.width / 2).pow(2) + y.abs_diff(size.height / 2).pow(2);
+            match ring < (size.width.min(size.height) / 3).pow(2) {
+                true => 255 * (c == x * 3 / size.width) as usize,
+                false => (x * 255 / size.width + y * 128 / size.height) / 2 + 30 * c,
+            }
+        };
+        let pixels = (0..size.width * size.height * channels).map(|i| sample(i).min(255) as u8);
+        codec.encode(&Picture::new(size, channels, pixels.collect()))?
+    } else {
+        let cells = model.native().grid(model.down()).cells();
+        let spread = |k: u16| (0..cells).map(move |i| (i * 7919 % u32::from(k)) as u16);
+        model
+            .codebooks()
+            .iter()
+            .flat_map(|c| spread(c.codes))
+            .collect()
+    };
+    Ok(join(&codec.packets(&codes, size, 0, 65535)?)?)
+}

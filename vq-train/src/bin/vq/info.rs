@@ -1,0 +1,209 @@
+//! `vq info`: what is in a model or in a file of packets.
+
+use crate::shared::{Result, print_json};
+use serde::Serialize;
+use std::path::PathBuf;
+use vq_core::bitstream::Header;
+use vq_core::format::container::MAGIC;
+use vq_core::model::Network;
+use vq_core::{Model, PictureSize, Plan};
+use vq_train::codec::{Codec, split};
+use vq_train::flash::without_encoder;
+
+/// Widths that RAM is told for.
+const WIDTHS: [u16; 5] = [64, 128, 256, 512, 1024];
+
+/// Show what is in a model (.vqm) or in packets (.vqc).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:  vq info micro.vqm")]
+pub(crate) struct Args {
+    /// The file.
+    file: PathBuf,
+    /// Print as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let path = args.file.display();
+    let bytes = std::fs::read(&args.file).map_err(|e| format!("cannot read {path}: {e}"))?;
+    if bytes.starts_with(&MAGIC[..3]) || args.file.extension().is_some_and(|e| e == "vqm") {
+        return model(&Codec::load(&args.file)?, args.json);
+    }
+    packets(&bytes, args.json).map_err(|e| format!("{path} is no file of packets: {e}").into())
+}
+
+#[derive(Debug, Serialize)]
+struct ModelInfo {
+    name: String,
+    code_id: String,
+    dtype: String,
+    channels: u8,
+    down: u8,
+    native: String,
+    dim: u16,
+    codebooks: Vec<u16>,
+    file_bytes: usize,
+    decoder_file_bytes: usize,
+    decoder: GraphInfo,
+    encoder: Option<GraphInfo>,
+}
+
+#[derive(Debug, Serialize)]
+struct GraphInfo {
+    macs_per_pixel: u64,
+    tensor_bytes: u64,
+    /// Scratch in bytes by the picture's width.
+    scratch_bytes: std::collections::BTreeMap<u16, usize>,
+    layers: Vec<LayerInfo>,
+}
+
+#[derive(Debug, Serialize)]
+struct LayerInfo {
+    index: u16,
+    op: &'static str,
+    reads: u16,
+    channels_in: u16,
+    channels_out: u16,
+    macs_per_pixel: f64,
+    bytes: u64,
+}
+
+fn model(codec: &Codec, json: bool) -> Result<()> {
+    let m = codec.model();
+    let info = ModelInfo {
+        name: m.name().into(),
+        code_id: format!("{:08x}", m.code_id()),
+        dtype: format!("{:?}", m.dtype()).to_lowercase(),
+        channels: m.channels(),
+        down: m.down(),
+        native: format!("{}x{}", m.native().width, m.native().height),
+        dim: m.dim(),
+        codebooks: m.codebooks().iter().map(|c| c.codes).collect(),
+        file_bytes: codec.bytes().len(),
+        decoder_file_bytes: without_encoder(codec.bytes())?.len(),
+        decoder: graph(&m, m.decoder(), false)?,
+        encoder: m.encoder().map(|e| graph(&m, e, true)).transpose()?,
+    };
+    if json {
+        return print_json(&info);
+    }
+    println!(
+        "{}: {} model, code id {}",
+        info.name, info.dtype, info.code_id
+    );
+    println!(
+        "  native {} with {} channels, {} pixels a code each way, codes {:?} of {} dimensions",
+        info.native, info.channels, info.down, info.codebooks, info.dim
+    );
+    let (file, bare) = (info.file_bytes, info.decoder_file_bytes);
+    println!("  file {file} bytes, {bare} of them without the encoder");
+    print_graph("decoder", &info.decoder);
+    info.encoder.iter().for_each(|e| print_graph("encoder", e));
+    Ok(())
+}
+
+fn graph(model: &Model<'_>, network: Network<'_>, encode: bool) -> Result<GraphInfo> {
+    let pixels = f64::from(model.down()).powi(2);
+    let layers = network.layers().map(|l| LayerInfo {
+        index: l.index,
+        op: l.op.name(),
+        reads: l.op.input(),
+        channels_in: l.input.channels,
+        channels_out: l.output.channels,
+        macs_per_pixel: l.macs_per_code as f64 / pixels,
+        bytes: l.tensor_bytes,
+    });
+    let mut plan = Plan::<{ vq_core::format::MAX_OPS + 1 }>::new();
+    let mut scratch_bytes = std::collections::BTreeMap::new();
+    for width in WIDTHS {
+        let size = PictureSize {
+            width,
+            height: width,
+        };
+        let layout = if encode {
+            plan.encoder(model, size)
+        } else {
+            plan.decoder(model, size)
+        }?;
+        scratch_bytes.insert(width, layout.scratch_len() * model.dtype().size());
+    }
+    Ok(GraphInfo {
+        macs_per_pixel: network.macs_per_pixel(),
+        tensor_bytes: network.tensor_bytes(),
+        scratch_bytes,
+        layers: layers.collect(),
+    })
+}
+
+fn print_graph(name: &str, g: &GraphInfo) {
+    println!(
+        "{name}: {} MACs a pixel, {} bytes of tensors",
+        g.macs_per_pixel, g.tensor_bytes
+    );
+    println!("   op              reads  channels     MACs/px    bytes");
+    for l in &g.layers {
+        let channels = format!("{} -> {}", l.channels_in, l.channels_out);
+        println!(
+            "{:3} {:15} {:>4}  {channels:>11} {:>9.1} {:>8}",
+            l.index, l.op, l.reads, l.macs_per_pixel, l.bytes
+        );
+    }
+    let scratch = g
+        .scratch_bytes
+        .iter()
+        .map(|(w, b)| format!("{b} at {w} wide"));
+    println!(
+        "    scratch in bytes: {}",
+        scratch.collect::<Vec<_>>().join(", ")
+    );
+}
+
+#[derive(Debug, Serialize)]
+struct PacketInfo {
+    bytes: usize,
+    model: String,
+    size: Option<String>,
+    scan: String,
+    image: Option<u16>,
+    index: Option<u16>,
+    count: Option<u16>,
+    overhead: usize,
+}
+
+fn packets(file: &[u8], json: bool) -> Result<()> {
+    let mut infos = Vec::new();
+    for packet in split(file)? {
+        let h = Header::read(packet)?;
+        infos.push(PacketInfo {
+            bytes: packet.len(),
+            model: format!("{:04x}", h.model),
+            size: h.size.map(|s| format!("{}x{}", s.width, s.height)),
+            scan: format!("{:?}", h.scan).to_lowercase(),
+            image: h.fragment.map(|f| f.image),
+            index: h.fragment.map(|f| f.index),
+            count: h.fragment.map(|f| f.count),
+            overhead: h.overhead(),
+        });
+    }
+    if infos.is_empty() {
+        return Err("it is empty".into());
+    }
+    if json {
+        return print_json(&serde_json::json!({ "packets": infos }));
+    }
+    for (i, p) in infos.iter().enumerate() {
+        let size = p.size.as_deref().unwrap_or("native size");
+        let part = match (p.image, p.index, p.count) {
+            (Some(image), Some(index), Some(count)) => {
+                format!("image {image}, packet {} of {count}", index + 1)
+            }
+            _ => "the whole picture".into(),
+        };
+        println!(
+            "packet {i}: {} bytes, {} of them header and checksum; model {}, {size}, {} scan, {part}",
+            p.bytes, p.overhead, p.model, p.scan
+        );
+    }
+    Ok(())
+}

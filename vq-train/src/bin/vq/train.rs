@@ -1,0 +1,200 @@
+//! `vq train`: from pictures to a checkpoint.
+
+use crate::shared::{Result, print_json, progress};
+use indicatif::ProgressBar;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use vq_train::checkpoint::{Checkpoint, FILE_NAME};
+use vq_train::config::Config;
+use vq_train::data::Dataset;
+use vq_train::train::{self, Observer, StepReport, Trainer, Validation};
+
+/// Train a model as a TOML configuration says.
+///
+/// Ctrl-C saves a checkpoint and stops; the same command with --resume goes on from there, to
+/// exactly the weights of a run that was never stopped.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:  vq train configs/micro.toml --data photos/ --out runs/micro")]
+pub(crate) struct Args {
+    /// The configuration.
+    config: PathBuf,
+    /// Folder of training data [default: data.path of the configuration]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder of pictures to validate on [default: a part of the data is held out]
+    #[arg(long, value_name = "DIR")]
+    validation: Option<PathBuf>,
+    /// Folder for checkpoint, log and sheets [default: runs/NAME]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Steps in all [default: train.steps of the configuration]
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Seed of everything random [default: seed of the configuration]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Threads; the weights do not depend on their number [default: all cores]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Go on from the checkpoint in RUN; without one, start
+    #[arg(long)]
+    resume: bool,
+    /// Print the final figures as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()?;
+    }
+    let mut config = Config::load(&args.config)?;
+    config.train.steps = args.steps.unwrap_or(config.train.steps);
+    config.seed = args.seed.unwrap_or(config.seed);
+    config.check()?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
+    let checkpoint = checkpoint(&out, args.resume, &config)?;
+    let data = Dataset::load(&config, args.data.as_deref(), args.validation.as_deref())?;
+    data.skipped.iter().for_each(|s| eprintln!("skipped: {s}"));
+    let mut trainer = match checkpoint {
+        Some(checkpoint) => Trainer::resume(checkpoint)?,
+        None => Trainer::new(config, &data)?,
+    };
+    eprintln!(
+        "{}: {} parameters, {} pictures to train on, {} to validate on, step {} of {}",
+        trainer.config.name,
+        trainer.params.len(),
+        data.len(),
+        data.validation.len(),
+        trainer.step,
+        trainer.config.train.steps
+    );
+    let mut watcher = Watcher::new(&trainer, stop_flag()?);
+    let summary = train::run(&mut trainer, &data, Some(&out), &mut watcher)?;
+    watcher.bar.finish_and_clear();
+    let state = if summary.finished {
+        "done"
+    } else {
+        "stopped; --resume goes on"
+    };
+    eprintln!(
+        "{state}: {} steps, {:.1} images/s, {}",
+        summary.steps,
+        summary.images_per_s,
+        out.display()
+    );
+    if args.json {
+        print_json(&summary)
+    } else {
+        Ok(())
+    }
+}
+
+/// The run's checkpoint when it is to be resumed, checked to be of the same configuration.
+fn checkpoint(out: &std::path::Path, resume: bool, config: &Config) -> Result<Option<Checkpoint>> {
+    let path = out.join(FILE_NAME);
+    if !path.exists() {
+        return Ok(None);
+    }
+    if !resume {
+        let path = path.display();
+        return Err(format!("{path} exists: go on with --resume, or name another --out").into());
+    }
+    let checkpoint = Checkpoint::load(&path)?;
+    if checkpoint.config != config.to_toml() {
+        let kept = out.join("config.toml");
+        return Err(format!(
+            "{} was made with another configuration ({}): resume with that one and the same --steps and \
+             --seed, or name another --out",
+            path.display(),
+            kept.display()
+        )
+        .into());
+    }
+    Ok(Some(checkpoint))
+}
+
+/// Set by Ctrl-C.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = flag.clone();
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::SeqCst) {
+            std::process::exit(130); // asked twice: the last checkpoint has to do
+        }
+        eprintln!("saving a checkpoint, then stopping; once more to stop at once");
+    })?;
+    Ok(flag)
+}
+
+/// The progress bar on a terminal; a line now and then elsewhere.
+pub(crate) struct Watcher {
+    pub(crate) bar: ProgressBar,
+    stop: Arc<AtomicBool>,
+    batch: f64,
+    started: Instant,
+    first: u64,
+    last_line: Instant,
+}
+
+impl Watcher {
+    pub(crate) fn new(trainer: &Trainer, stop: Arc<AtomicBool>) -> Watcher {
+        let bar = progress(
+            trainer.config.train.steps,
+            "{bar:30} {pos}/{len} {msg} [{elapsed_precise} + {eta}]",
+        );
+        bar.set_position(trainer.step);
+        bar.reset_eta();
+        let (now, batch) = (Instant::now(), trainer.config.train.batch as f64);
+        Watcher {
+            bar,
+            stop,
+            batch,
+            started: now,
+            first: trainer.step,
+            last_line: now,
+        }
+    }
+}
+
+impl Observer for Watcher {
+    fn step(&mut self, r: &StepReport) -> ControlFlow<()> {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let rate = (r.step - self.first) as f64 * self.batch / seconds.max(1e-9);
+        self.bar.set_position(r.step);
+        let text = format!(
+            "loss {:.4}  {:.2} dB  perplexity {:.0}  {rate:.1} images/s",
+            r.loss, r.psnr, r.perplexity
+        );
+        if self.bar.is_hidden() && self.last_line.elapsed() > Duration::from_secs(20) {
+            eprintln!("step {}: {text}", r.step);
+            self.last_line = Instant::now();
+        }
+        self.bar.set_message(text);
+        if self.stop.load(Ordering::SeqCst) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn validated(&mut self, v: &Validation) {
+        let text = format!(
+            "step {}: validation {:.2} dB, NMSE {:.4}, perplexity {:.0}, {:.1} % of the codes used",
+            v.step,
+            v.psnr,
+            v.nmse,
+            v.perplexity,
+            100.0 * v.usage
+        );
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+}
