@@ -4,7 +4,7 @@ use vq_core::format::{Dtype, Kernel, Op, Quant, Relu};
 use vq_tests::Draft;
 use vq_tests::draft::{ConvShape, Drawn};
 
-/// 128x128 colour pictures in 16x16 codes of 512, 8 numbers each; the decoder takes about 2,000
+/// 128x128 colour pictures in 16x16 codes of 512, 8 numbers each; the decoder takes about 2,800
 /// multiplications a pixel.
 pub fn micro(dtype: Dtype) -> Vec<u8> {
     let mut draft = Draft::new(1, dtype, 3, 8, 8, &[512]);
@@ -16,11 +16,11 @@ pub fn micro(dtype: Dtype) -> Vec<u8> {
 fn decoder(draft: &mut Draft) -> Drawn {
     let mut graph = draft.start(draft.latent_map());
     let (quant, pixel) = (draft.quant(), draft.pixel_map().quant);
-    conv(draft, &mut graph, square(96, 3, 1), true, quant);
+    conv(draft, &mut graph, square(48, 3, 1), true, quant);
     for _ in 0..2 {
         residual(draft, &mut graph);
     }
-    draft.upconv(&mut graph, 64, true, quant);
+    draft.upconv(&mut graph, 32, true, quant);
     residual(draft, &mut graph);
     draft.upconv(&mut graph, 32, true, quant);
     conv(draft, &mut graph, square(12, 3, 1), false, pixel);
@@ -36,7 +36,7 @@ fn decoder(draft: &mut Draft) -> Drawn {
 fn encoder(draft: &mut Draft) -> Drawn {
     let mut graph = draft.start(draft.pixel_map());
     let (quant, latent) = (draft.quant(), draft.latent);
-    for channels in [32, 64, 96] {
+    for channels in [16, 32, 48] {
         conv(draft, &mut graph, square(channels, 4, 2), true, quant);
     }
     residual(draft, &mut graph);

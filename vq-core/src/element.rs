@@ -85,19 +85,24 @@ pub struct AddScale {
 }
 
 impl Output {
-    fn low(self) -> i64 {
-        if self.relu {
-            self.zero.into()
-        } else {
-            i8::MIN.into()
-        }
-    }
-
     /// The one requantisation of the integer type: `wide` / 2^`shift`, rounded to nearest, ties
     /// upwards, moved to the zero point and saturated. `shift` is 1 ..= 62 and |wide| <= 2^62.
+    ///
+    /// ```text
+    /// clamp(zero + floor((wide + 2^(shift - 1)) / 2^shift), low, 127)
+    /// ```
+    ///
+    /// 1. The sum is taken behind the shift but for one bit, which gives the same.
+    /// 2. What is shifted by more than a word needs only the upper word.
     fn requantise(self, wide: i64, shift: u8) -> i8 {
-        let rounded = (wide + (1 << (shift - 1))) >> shift;
-        (rounded + i64::from(self.zero)).clamp(self.low(), i8::MAX.into()) as i8
+        let low = if self.relu { self.zero } else { i8::MIN };
+        let rounded = if shift > 32 {
+            (((wide >> 32) as i32 >> (shift - 33)) + 1) >> 1
+        } else {
+            let rounded = ((wide >> (shift - 1)) + 1) >> 1;
+            rounded.clamp(-512, 512) as i32
+        };
+        (rounded + i32::from(self.zero)).clamp(low.into(), i8::MAX.into()) as i8
     }
 
     fn rectify(self, x: f32) -> f32 {
@@ -392,5 +397,29 @@ mod tests {
         assert_eq!(moved.requantise(20, 1), 5);
         assert_eq!(moved.requantise(-20, 1), -5);
         assert_eq!(plain.requantise(-(1 << 62), 62), -1);
+    }
+
+    #[test]
+    fn requantisation_follows_its_formula_at_every_shift() {
+        let output = Output {
+            zero: -7,
+            relu: false,
+        };
+        for shift in 1..=62u8 {
+            // Around the multiples of half a step, and far beyond both ends.
+            for halves in (-600..600).chain([-(1 << 20), 1 << 20]) {
+                for beside in [-1i128, 0, 1] {
+                    let wide = halves * (1i128 << (shift - 1)) + beside;
+                    let wide = wide.clamp(-(1 << 62), 1 << 62);
+                    let rounded = (wide + (1 << (shift - 1))).div_euclid(1 << shift);
+                    let expected = (rounded - 7).clamp(-128, 127) as i8;
+                    assert_eq!(
+                        output.requantise(wide as i64, shift),
+                        expected,
+                        "{wide} >> {shift}"
+                    );
+                }
+            }
+        }
     }
 }

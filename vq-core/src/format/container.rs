@@ -24,7 +24,7 @@ pub const BLOB_ALIGN: usize = 16;
 pub const MAX_NAME: usize = 32;
 
 /// The checksum of the container, also used for [`Container::code_id`].
-pub const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+pub static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// Everything behind the preamble: one postcard message, whose fields are borrowed from the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,9 @@ use core::array;
 /// Output channels that are computed together.
 const BLOCK: usize = 4;
 
+/// Products of a sum that are taken together.
+const STEP: usize = 4;
+
 /// ```text
 /// for x, for co:
 ///     sum = bias[co]
@@ -35,27 +38,41 @@ fn conv_point<E: Element, const N: usize>(row: &ConvRow<'_, E>, at: usize, first
     let taps = row.rows.len() * row.run;
     let mut sums = array::from_fn(|n| E::bias(&row.params, first + n));
     for (kh, input) in row.rows.iter().enumerate() {
-        let start = |n| (first + n) * taps + kh * row.run;
-        let weights = array::from_fn(|n| &row.weights[start(n)..][..row.run]);
-        dot::<E, N>(&input[at..][..row.run], weights, &mut sums);
+        let weights = &row.weights[first * taps + kh * row.run..];
+        dot::<E, N>(&input[at..][..row.run], weights, taps, &mut sums);
     }
     array::from_fn(|n| E::finish(sums[n], &row.params, first + n, row.output))
 }
 
-/// sums\[n\] += window * weights\[n\], in the window's order.
-#[inline(always)]
+/// sums\[n\] += window * weights\[n * taps..\], in the window's order.
+///
+/// Not inlined: on processors of few registers the loop keeps them all to itself. In steps of
+/// four, which such processors address from one pointer.
+#[inline(never)]
 fn dot<E: Element, const N: usize>(
     window: &[E],
-    weights: [&[E::Stored]; N],
+    weights: &[E::Stored],
+    taps: usize,
     sums: &mut [E::Sum; N],
 ) {
-    // Equal lengths, so that the loop needs no bounds checks.
-    let weights = weights.map(|weights| &weights[..window.len()]);
-    for (i, &x) in window.iter().enumerate() {
-        for (sum, weights) in sums.iter_mut().zip(weights) {
-            *sum = E::multiply_add(*sum, x, E::read(weights[i]));
+    // Equal lengths, so that the loops need no bounds checks.
+    let weights: [_; N] = array::from_fn(|n| &weights[n * taps..][..window.len()]);
+    let (steps, rest) = window.as_chunks::<STEP>();
+    let weight_steps = weights.map(|weights| &weights.as_chunks::<STEP>().0[..steps.len()]);
+    let mut result = *sums;
+    for (i, step) in steps.iter().enumerate() {
+        for (sum, weights) in result.iter_mut().zip(weight_steps) {
+            for (&x, &weight) in step.iter().zip(&weights[i]) {
+                *sum = E::multiply_add(*sum, x, E::read(weight));
+            }
         }
     }
+    for (sum, weights) in result.iter_mut().zip(weights) {
+        for (&x, &weight) in rest.iter().zip(&weights[window.len() - rest.len()..]) {
+            *sum = E::multiply_add(*sum, x, E::read(weight));
+        }
+    }
+    *sums = result;
 }
 
 /// `out[i] = a[i] + b[i]`, rescaled.
