@@ -27,8 +27,8 @@ pub struct RivalPicture {
     pub rival: Rival,
     /// The quality setting.
     pub quality: u8,
-    /// Whether no lower setting exists, so that it cannot be smaller.
-    pub lowest: bool,
+    /// Whether no setting found gives a file as small as the target.
+    pub too_large: bool,
     /// Size of the whole file.
     pub bytes: usize,
     /// The file decoded, with the channels of the original.
@@ -52,14 +52,14 @@ impl Rival {
     pub const ALL: [Rival; 2] = [Rival::Jpeg, Rival::WebP];
 
     /// Codes `picture` with the setting whose file is nearest to `target` bytes, the smaller one
-    /// of two that are equally near. Often that is the lowest setting there is.
+    /// of two that are equally near. For a few hundred bytes that is often the lowest there is.
+    /// File sizes are taken to grow with quality, which they do but for a few bytes.
     ///
     /// # Errors
     /// [`RivalError`] when the picture is larger than the format allows.
     pub fn nearest(self, picture: &Picture, target: usize) -> Result<RivalPicture, RivalError> {
-        let floor = self.lowest_quality();
-        // Bisection: `low` is at most the target (or the floor), `high` above it (or 100).
-        let (mut low, mut high) = (floor, 100);
+        // Bisection: `low` gives at most the target (or is the lowest), `high` more (or is 100).
+        let (mut low, mut high) = (self.lowest_quality(), 100);
         while high - low > 1 {
             let middle = low + (high - low) / 2;
             match self.encode(picture, middle)?.len() <= target {
@@ -71,6 +71,7 @@ impl Rival {
             (low, self.encode(picture, low)?),
             (high, self.encode(picture, high)?),
         ];
+        let too_large = files.iter().all(|(_, file)| file.len() > target);
         let (quality, file) = files
             .into_iter()
             .min_by_key(|(_, file)| file.len().abs_diff(target))
@@ -81,7 +82,7 @@ impl Rival {
         Ok(RivalPicture {
             rival: self,
             quality,
-            lowest: quality == floor,
+            too_large,
             bytes: file.len(),
             picture: decoded.with_channels(picture.channels),
         })
@@ -229,7 +230,7 @@ mod tests {
                     let off = |bytes: usize| bytes.abs_diff(target);
                     let best = sizes.iter().map(|&bytes| off(bytes)).min().unwrap();
                     assert_eq!(off(coded.bytes), best, "{rival} {channels} {target}");
-                    assert_eq!(coded.lowest, coded.quality == rival.lowest_quality());
+                    assert_eq!(coded.too_large, sizes.iter().all(|&bytes| bytes > target));
                     assert_eq!(
                         (coded.picture.size(), coded.picture.channels),
                         (picture.size(), channels)
@@ -250,7 +251,7 @@ mod tests {
         );
         for rival in Rival::ALL {
             let [poor, good] = [0, 4000].map(|t| rival.nearest(&picture, t).unwrap());
-            assert!(poor.lowest && !good.lowest);
+            assert!(poor.too_large && !good.too_large);
             let [poor, good] = [poor, good].map(|coded| psnr(&picture, &coded.picture));
             assert!(
                 poor > 10.0 && good > poor + 3.0,

@@ -161,7 +161,7 @@ impl Outcome {
                 .map(|(coded, scores)| RivalMeasure {
                     measure: measure(coded.bytes, *scores),
                     quality: coded.quality,
-                    lowest: coded.lowest,
+                    too_large: coded.too_large,
                 })
                 .collect(),
         };
@@ -270,7 +270,7 @@ mod tests {
         assert!((report.ours.psnr - expected.sum::<f64>()).abs() < 1e-9);
         assert!(report.ours.ssim.is_some() && report.ours.lpips.is_none());
         assert_eq!((samples.len(), samples[1].attempts.len()), (2, 3));
-        assert!(report.rivals.values().all(|rival| rival.at_lowest == 4));
+        assert!(report.rivals.values().all(|rival| rival.too_large == 4));
     }
 
     #[test]
@@ -307,7 +307,7 @@ mod tests {
         let table = report.to_string();
         let columns: Vec<_> = table.lines().take(2).map(str::len).collect();
         assert_eq!(columns[0], columns[1], "{table}");
-        assert!(table.contains("its lowest for 4 of 4"), "{table}");
+        assert!(table.contains("never as small for 4 of 4"), "{table}");
     }
 
     #[test]

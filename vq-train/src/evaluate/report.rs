@@ -49,8 +49,8 @@ pub struct RivalFigures {
     pub figures: Figures,
     /// Mean quality setting.
     pub quality_mean: f64,
-    /// For how many pictures it was at its lowest setting, and perhaps still larger than ours.
-    pub at_lowest: usize,
+    /// For how many pictures no setting gives a file as small as ours.
+    pub too_large: usize,
 }
 
 /// How evenly a codebook is used over the whole set.
@@ -82,7 +82,7 @@ pub(super) struct Measure {
 pub(super) struct RivalMeasure {
     pub(super) measure: Measure,
     pub(super) quality: u8,
-    pub(super) lowest: bool,
+    pub(super) too_large: bool,
 }
 
 impl Report {
@@ -137,7 +137,10 @@ impl RivalFigures {
         RivalFigures {
             figures: Figures::of(rows, |row| row.rivals[index].measure),
             quality_mean: f64::from(quality) / rows.len() as f64,
-            at_lowest: rows.iter().filter(|row| row.rivals[index].lowest).count(),
+            too_large: rows
+                .iter()
+                .filter(|row| row.rivals[index].too_large)
+                .count(),
         }
     }
 }
@@ -182,8 +185,12 @@ impl fmt::Display for Report {
                 "\n{name:<6}{}  quality {:.1}",
                 rival.figures, rival.quality_mean
             )?;
-            if rival.at_lowest > 0 {
-                write!(f, ", its lowest for {} of {}", rival.at_lowest, self.images)?;
+            if rival.too_large > 0 {
+                write!(
+                    f,
+                    ", never as small for {} of {}",
+                    rival.too_large, self.images
+                )?;
             }
         }
         write!(f, "\n{} pictures", self.images)?;
