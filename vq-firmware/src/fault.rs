@@ -9,7 +9,11 @@ use crate::text::line;
 
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
-    line(format_args!("panic {info}"));
+    // One line, for the host reads lines.
+    match info.location() {
+        Some(at) => line(format_args!("panic {at}: {}", info.message())),
+        None => line(format_args!("panic {}", info.message())),
+    }
     board::exit(false)
 }
 
