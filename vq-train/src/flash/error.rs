@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use vq_core::bitstream::PacketError;
-use vq_core::{FormatError, PlanError, RunError};
+use vq_core::FormatError;
+
+use crate::codec::CodecError;
 
 /// Why `vq flash` failed.
 #[derive(Debug, thiserror::Error)]
@@ -64,20 +65,9 @@ pub enum FlashError {
     /// The model file is faulty.
     #[error(transparent)]
     Model(#[from] FormatError),
-    /// The file of packets is faulty.
+    /// This machine cannot decode the packets, so there is nothing to compare with.
     #[error(transparent)]
-    Packets(#[from] PacketError),
-    /// None of the packets can be used.
-    #[error(
-        "there is no good packet of this model: were the codes made with it, or with one of the same codebook?"
-    )]
-    NoPicture,
-    /// The picture cannot be planned.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The picture cannot be decoded here.
-    #[error(transparent)]
-    Run(#[from] RunError),
+    Codec(#[from] CodecError),
     /// A file cannot be read or written, or a program not be started.
     #[error("{what}: {source}")]
     Io {

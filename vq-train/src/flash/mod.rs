@@ -12,7 +12,6 @@ mod board;
 mod elf;
 mod error;
 mod firmware;
-mod host;
 mod report;
 mod run;
 mod strip;
@@ -21,9 +20,9 @@ mod toolchain;
 use std::time::Duration;
 
 use serde::Serialize;
-use vq_core::Model;
 use vq_core::format::container::CRC;
 
+use crate::codec::{self, Codec, CodecError};
 use crate::picture::{Picture, Size};
 
 pub use board::{Board, Runner, names as boards};
@@ -112,8 +111,7 @@ pub struct Flashed {
 /// # Errors
 /// [`FlashError`]. A picture that differs is no error but `identical: false`.
 pub fn decode(job: &Job) -> Result<Flashed, FlashError> {
-    let model = Model::parse(&job.payload.model)?;
-    let expected = host::decode(&model, &job.payload.codes)?;
+    let expected = Expected::of(&job.payload)?;
     let (text, footprint) = transcript(job, "decode")?;
     let seen = Transcript(&text);
     let (head, end) = (seen.one("picture")?, seen.one("report")?);
@@ -165,6 +163,31 @@ pub fn bench(job: &Job) -> Result<Vec<LayerCost>, FlashError> {
 /// [`FlashError`].
 pub fn selftest(job: &Job) -> Result<String, FlashError> {
     Ok(transcript(job, "selftest")?.0)
+}
+
+/// What this machine makes of a payload.
+struct Expected {
+    picture: Picture,
+    macs: u64,
+}
+
+impl Expected {
+    fn of(payload: &Payload) -> Result<Self, CodecError> {
+        let codec = Codec::from_bytes(payload.model.clone())?;
+        let received = codec.receive(&codec::split(&payload.codes)?)?;
+        let picture = codec.decode(&received.codes, received.size)?;
+        let model = codec.model();
+        let codes = received.codes.len() / model.codebooks().len();
+        let macs = model
+            .decoder()
+            .layers()
+            .map(|layer| layer.macs_per_code)
+            .sum::<u64>();
+        Ok(Self {
+            picture,
+            macs: macs * codes as u64,
+        })
+    }
 }
 
 fn picture(head: Line, pixels: Vec<u8>) -> Result<Picture, FlashError> {
