@@ -68,6 +68,15 @@ fn three_fragments() {
     }
 }
 
+const TWO_STAGES: [[u8; 13]; 2] = [
+    [
+        0x17, 0x5c, 0x2a, 0x18, 0x10, 0x80, 0x01, 0x00, 0x02, 0x88, 0x30, 0x7f, 0x41,
+    ],
+    [
+        0x17, 0x5c, 0x2a, 0x18, 0x10, 0x80, 0x01, 0x01, 0x02, 0x31, 0xd0, 0x70, 0x6e,
+    ],
+];
+
 #[test]
 fn two_stages_of_another_size() {
     let codes = [4, 3, 2, 1, 0, 4, 0, 1, 1, 0, 1, 1];
@@ -75,15 +84,7 @@ fn two_stages_of_another_size() {
         width: 24,
         height: 16,
     });
-    let packets = [
-        [
-            0x17, 0x5c, 0x2a, 0x18, 0x10, 0x80, 0x01, 0x00, 0x02, 0x88, 0x30, 0x7f, 0x41,
-        ],
-        [
-            0x17, 0x5c, 0x2a, 0x18, 0x10, 0x80, 0x01, 0x01, 0x02, 0x31, 0xd0, 0x70, 0x6e,
-        ],
-    ];
-    for (index, bytes) in (0..2).zip(packets) {
+    for (index, bytes) in (0..2).zip(TWO_STAGES) {
         let fragment = Some(Fragment {
             image: 128,
             index,
@@ -97,6 +98,26 @@ fn two_stages_of_another_size() {
         };
         pinned(&stream(&[5, 2]), header, &codes, &bytes);
     }
+}
+
+/// FORMAT.md has the bytes in blocks marked `vqc`, each line's comment behind two spaces.
+#[test]
+fn format_md_has_these_bytes() {
+    let blocks = include_str!("../vq-core/FORMAT.md")
+        .split("```vqc\n")
+        .skip(1);
+    let packets = blocks.map(|block| {
+        let lines = block.split("```").next().unwrap().lines();
+        let bytes = lines.flat_map(|line| line.split("  ").next().unwrap().split(' '));
+        bytes
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+            .collect()
+    });
+    let packets: Vec<Vec<u8>> = packets.collect();
+    assert_eq!(
+        packets,
+        [&WHOLE[..], &FRAGMENTS[1], &TWO_STAGES[0], &TWO_STAGES[1]]
+    );
 }
 
 #[test]
