@@ -37,8 +37,8 @@ pub fn known_stages(codes: &[u16], cells: usize, cell: usize) -> usize {
 /// `codes` are the first stage's, row by row; `component(code, d)` is value d of 0..D of a code's
 /// embedding.
 ///
-/// Returns whether there was a neighbour; if not, `embedding` is as it was. The caller then puts
-/// the latent's zero there, which no picture is far from.
+/// Returns whether there was a neighbour; if not, `embedding` is as it was. Callers put
+/// the latent's zero there beforehand: with nothing known near by, no other value is better founded.
 pub fn conceal<E: Blend>(
     codes: &[u16],
     grid: Grid,
