@@ -1,10 +1,246 @@
-//! `vq demo`.
-use crate::shared::Result;
+//! `vq demo`: the whole story in about two minutes, on photos and a model that are in this program.
 
-/// Show everything at once, on photos and a model that are in this program.
+use crate::shared::{Result, print_json, write};
+use crate::train::Watcher;
+use include_dir::{Dir, include_dir};
+use serde::Serialize;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+use vq_train::codec::{Codec, CodecError, join};
+use vq_train::config::Config;
+use vq_train::data::Dataset;
+use vq_train::evaluate::{Coded, Report, Setup, evaluate};
+use vq_train::link::drop_packets;
+use vq_train::metrics::psnr;
+use vq_train::picture::Picture;
+use vq_train::rivals::{Rival, RivalError};
+use vq_train::sheet::{Cell, Sheet};
+use vq_train::train::{self, Observer, StepReport, Summary, Trainer, Validation};
+
+/// 64x64 photos to train on, and larger ones that the shipped model has never seen.
+static PHOTOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/photos");
+static MODEL: &[u8] = include_bytes!("../../../models/micro.vqm");
+static CONFIG: &str = include_str!("../../../../configs/demo.toml");
+
+/// The payload of a LoRaWAN frame at its longest range.
+const PACKET: usize = 51;
+/// The share of packets that the demonstration loses.
+const LOST: f64 = 0.2;
+
+/// Show everything at once: train a small model for a minute, then send photos through packets, lose
+/// some, and compare with JPEG and WebP. Needs no other files.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = "Example:  vq demo --out demo")]
+pub(crate) struct Args {
+    /// Folder for the pictures and packets
+    #[arg(long, value_name = "DIR", default_value = "demo")]
+    out: PathBuf,
+    /// Seconds to train for at the most
+    #[arg(long, default_value_t = 75)]
+    seconds: u64,
+    /// Print the figures as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
 
-pub(crate) fn run(_args: &Args) -> Result<()> {
-    Err("not yet".into())
+#[derive(Debug, Serialize)]
+struct DemoReport {
+    training: Summary,
+    #[serde(flatten)]
+    figures: Report,
+    packet_bytes: usize,
+    packets_lost_percent: f64,
+    psnr_with_losses: f64,
+    sheet: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    eprintln!(
+        "1. Training a small model on {} photos of 64x64.",
+        photos("train")?.len()
+    );
+    let training = train_small(args)?;
+    eprintln!(
+        "   Its reconstructions: {}",
+        args.out.join("training.png").display()
+    );
+
+    let codec = Codec::from_bytes(MODEL.to_vec())?;
+    let size = codec.native();
+    let pictures: Vec<(PathBuf, Picture)> = photos("demo")?
+        .into_iter()
+        .map(|(path, p)| (path, p.fit(size)))
+        .collect();
+    eprintln!(
+        "2. The shipped model {} ({} bytes) codes {} photos of {size} that it never saw, in packets of \
+         {PACKET} bytes; {:.0} % of the packets are lost.",
+        codec.model().name(),
+        codec.bytes().len(),
+        pictures.len(),
+        100.0 * LOST
+    );
+    let codebooks: Vec<usize> = codec
+        .model()
+        .codebooks()
+        .iter()
+        .map(|c| usize::from(c.codes))
+        .collect();
+    let setup = Setup {
+        lpips: None,
+        rivals: &Rival::ALL,
+        codebooks: &codebooks,
+        samples: pictures.len(),
+    };
+    let outcome = evaluate::<DemoError>(&pictures, setup, |p| whole(&codec, p), || ())?;
+    let mut sheet = outcome.sheet("a picture in a packet", &Rival::ALL);
+    sheet
+        .columns
+        .insert(2, format!("vq, {:.0} % lost", 100.0 * LOST));
+    let mut with_losses = 0.0;
+    for (i, ((path, picture), row)) in pictures.iter().zip(&mut sheet.rows).enumerate() {
+        let (cell, psnr) = lossy(&codec, path, picture, i as u16, &args.out)?;
+        row.insert(2, cell);
+        with_losses += psnr / pictures.len() as f64;
+    }
+    finish(args, training, outcome.report, with_losses, &sheet)
+}
+
+fn finish(
+    args: &Args,
+    training: Summary,
+    figures: Report,
+    psnr_with_losses: f64,
+    sheet: &Sheet,
+) -> Result<()> {
+    let path = args.out.join("sheet.png");
+    write(&path, &sheet.render().to_png())?;
+    if args.json {
+        let (packet_bytes, packets_lost_percent) = (PACKET, 100.0 * LOST);
+        return print_json(&DemoReport {
+            training,
+            figures,
+            packet_bytes,
+            packets_lost_percent,
+            psnr_with_losses,
+            sheet: path,
+        });
+    }
+    println!("{figures}");
+    println!(
+        "vq with {:.0} % of its packets lost: {psnr_with_losses:.2} dB",
+        100.0 * LOST
+    );
+    println!();
+    println!("Side by side:    {}", path.display());
+    println!("Packets (.vqc):  {}", args.out.display());
+    println!(
+        "Next:            vq encode YOUR.jpg -m vq-train/models/micro.vqm -o out.vqc --size 128x128"
+    );
+    println!("                 vq flash -m vq-train/models/micro.vqm --codes out.vqc -o out.png");
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    #[error(transparent)]
+    Rival(#[from] RivalError),
+}
+
+/// A picture in as few packets as it takes, all of them arriving.
+fn whole(codec: &Codec, picture: &Picture) -> std::result::Result<Coded, DemoError> {
+    let codes = codec.encode(picture)?;
+    let packets = codec.packets(&codes, picture.size(), 0, 65535)?;
+    let bytes = packets.iter().map(Vec::len).sum();
+    let picture = codec.decode(&codes, picture.size())?;
+    Ok(Coded {
+        picture,
+        bytes,
+        codes: vec![codes],
+    })
+}
+
+/// A picture in small packets of which some are lost; the packets that were sent are kept as a file.
+fn lossy(
+    codec: &Codec,
+    path: &Path,
+    picture: &Picture,
+    image: u16,
+    out: &Path,
+) -> Result<(Cell, f64)> {
+    let codes = codec.encode(picture)?;
+    let packets = codec.packets(&codes, picture.size(), image, PACKET)?;
+    let stem = path.file_stem().unwrap_or_default();
+    write(&out.join(stem).with_extension("vqc"), &join(&packets)?)?;
+    let mut arrived: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+    drop_packets(&mut arrived, LOST, image.into());
+    let received = codec.receive(&arrived)?;
+    let decoded = codec.decode(&received.codes, received.size)?;
+    let psnr = psnr(picture, &decoded);
+    let left = format!("{} of {} packets", received.packets, received.sent);
+    Ok((Cell::new(&decoded, &left, &format!("{psnr:.2} dB")), psnr))
+}
+
+fn photos(folder: &str) -> Result<Vec<(PathBuf, Picture)>> {
+    let folder = PHOTOS
+        .get_dir(folder)
+        .ok_or("the program was built without its photos")?;
+    let load = |file: &include_dir::File<'_>| {
+        let picture = Picture::from_file_bytes(file.contents(), file.path())?;
+        Ok((file.path().to_owned(), picture.with_channels(3)))
+    };
+    folder.files().map(load).collect()
+}
+
+fn train_small(args: &Args) -> Result<Summary> {
+    let config = Config::parse(CONFIG, "configs/demo.toml")?;
+    let all: Vec<Picture> = photos("train")?.into_iter().map(|(_, p)| p).collect();
+    let side = config.data.size[0];
+    let (held, training): (Vec<_>, Vec<_>) =
+        all.into_iter().enumerate().partition(|(i, _)| i % 20 == 19);
+    let pictures = |list: Vec<(usize, Picture)>| list.into_iter().map(|(_, p)| p).collect();
+    let data = Dataset::from_pictures(&config, pictures(training), pictures(held));
+    let mut trainer = Trainer::new(config, &data)?;
+    let watcher = Watcher::new(&trainer, Arc::new(AtomicBool::new(false)));
+    let limit = Duration::from_secs(args.seconds);
+    let mut watcher = Limited {
+        watcher,
+        started: Instant::now(),
+        limit,
+    };
+    let summary = train::run(&mut trainer, &data, None, &mut watcher)?;
+    watcher.watcher.bar.finish_and_clear();
+    let (decoded, _) = trainer.reconstruct(&data.validation);
+    let title = format!("{side}x{side}, after {} steps", summary.steps);
+    let sheet = Sheet::of_pairs(&title, data.validation.iter().zip(&decoded));
+    write(&args.out.join("training.png"), &sheet.render().to_png())?;
+    eprintln!(
+        "   {} steps, {:.0} images/s: {:.2} dB on photos held out",
+        summary.steps, summary.images_per_s, summary.psnr
+    );
+    Ok(summary)
+}
+
+/// Watches as `vq train` does, and stops when the time is up.
+struct Limited {
+    watcher: Watcher,
+    started: Instant,
+    limit: Duration,
+}
+
+impl Observer for Limited {
+    fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        if self.started.elapsed() > self.limit {
+            return ControlFlow::Break(());
+        }
+        self.watcher.step(report)
+    }
+
+    fn validated(&mut self, figures: &Validation) {
+        self.watcher.validated(figures);
+    }
 }
