@@ -299,7 +299,7 @@ impl Builder<'_> {
         }
         let (mut layers, mut shape) = (Vec::new(), from);
         for (i, layer) in list.iter().enumerate() {
-            let outer = std::mem::replace(&mut self.path, String::new());
+            let outer = std::mem::take(&mut self.path);
             self.path = format!("{outer}[{i}]");
             self.layer(
                 layer,
@@ -378,7 +378,7 @@ impl Builder<'_> {
             LayerConfig::Shuffle(factor) => {
                 self.positive(&[("shuffle", *factor)])?;
                 let squared = factor * factor;
-                if from.channels % squared != 0 {
+                if !from.channels.is_multiple_of(squared) {
                     let reason = format!("{} channels do not divide by {squared}", from.channels);
                     return Err(self.error(&reason));
                 }
@@ -429,5 +429,142 @@ impl Builder<'_> {
 
     fn error(&self, reason: &str) -> ConfigError {
         field_error(self.path.clone(), reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::normal;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    const CONFIG: &str = r#"
+        name = "t"
+        data = { kind = "photos", size = [8, 8] }
+        quantizer = { codes = 6, dim = 3, commitment = 0.3 }
+        train = { steps = 1, batch = 1 }
+        [model]
+        channels = 3
+        encoder = [
+          { unshuffle = 2 },
+          { conv = { out = 5, kernel = 4, stride = 2, relu = true } },
+          { residual = { relu = true, layers = [{ conv = { out = 4 } }, "relu", { conv = { out = 5, kernel = 1 } }] } },
+          { conv = { out = 3, kernel = 1 } },
+        ]
+        decoder = [
+          { conv = { out = 4, relu = true } },
+          { transposed = { out = 4, relu = true } },
+          { upsample = 2 },
+          { conv = { out = 3 } },
+        ]"#;
+
+    struct Case {
+        model: VqVae,
+        params: Vec<f64>,
+        x: Array4<f64>,
+        codes: EmaQuantizer<f64>,
+    }
+
+    fn case(loss: &str) -> Case {
+        let text = format!("{}\n[loss]\nkind = \"{loss}\"", CONFIG);
+        let model = VqVae::build(&Config::parse(&text, "test").unwrap()).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let mut params: Vec<f64> = model.table.init(&mut rng);
+        params.iter_mut().for_each(|p| *p += 0.1 * normal(&mut rng));
+        let x = Array4::from_shape_simple_fn((5, 8, 8, 3), || 0.5 * normal(&mut rng));
+        let codes = (0..18).map(|_| normal(&mut rng)).collect();
+        Case {
+            model,
+            params,
+            x,
+            codes: EmaQuantizer::from_codebook(codes, 6),
+        }
+    }
+
+    fn assert_gradients(case: &Case, grads: &[f64], loss: impl Fn(&[f64]) -> f64) {
+        let step = 1e-6;
+        for entry in &case.model.table.entries {
+            for i in entry.range.clone().step_by(3) {
+                let (mut up, mut down) = (case.params.clone(), case.params.clone());
+                up[i] += step;
+                down[i] -= step;
+                let numeric = (loss(&up) - loss(&down)) / (2.0 * step);
+                let error = (grads[i] - numeric).abs() / (1e-3 + numeric.abs());
+                assert!(error < 1e-5, "{} {i}: {} {numeric}", entry.name, grads[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_without_quantisation_match_finite_differences() {
+        for loss in ["mse", "l1"] {
+            let case = case(loss);
+            let run = |p: &[f64]| case.model.step(p, None, case.x.view(), 0.4);
+            assert_gradients(&case, &run(&case.params).grads, |p| run(p).loss);
+        }
+    }
+
+    /// Straight-through estimation is the true gradient of a loss in which the choice of codes and the
+    /// step from latent to code are held fixed.
+    #[test]
+    fn straight_through_gradients_match_finite_differences_of_their_surrogate() {
+        let case = case("mse");
+        let out = case
+            .model
+            .step(&case.params, Some(&case.codes), case.x.view(), 0.4);
+        let z0 = case.model.encode(&case.params, case.x.view());
+        let chosen = case.codes.assign(z0.as_slice().unwrap());
+        let q0 = Array4::from_shape_vec(z0.dim(), chosen.quantized).unwrap();
+        let surrogate = |p: &[f64]| {
+            let z = case.model.encode(p, case.x.view());
+            let y = case.model.decode(p, (&z - &z0 + &q0).view());
+            let mean = |d: Array4<f64>| d.mapv(|v| v * v).mean().unwrap();
+            mean(y - &case.x) / 0.4 + 0.3 * mean(z - &q0)
+        };
+        assert!((out.loss - surrogate(&case.params)).abs() < 1e-9);
+        assert_gradients(&case, &out.grads, surrogate);
+    }
+
+    #[test]
+    fn the_result_does_not_depend_on_the_number_of_threads() {
+        let case = case("mse");
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| {
+                case.model
+                    .step(&case.params, Some(&case.codes), case.x.view(), 0.4)
+            })
+        };
+        let (one, three) = (run(1), run(3));
+        assert_eq!(one.grads, three.grads);
+        assert_eq!(one.stats.sums, three.stats.sums);
+        assert_eq!(one.loss.to_bits(), three.loss.to_bits());
+    }
+
+    #[test]
+    fn shapes_that_do_not_chain_are_named() {
+        let wrong = |from: &str, to: &str| {
+            let text = CONFIG.replace(from, to);
+            assert_ne!(text, CONFIG);
+            Config::parse(&text, "test").unwrap_err().to_string()
+        };
+        let error = wrong(
+            "{ conv = { out = 3, kernel = 1 } }",
+            "{ conv = { out = 7, kernel = 1 } }",
+        );
+        assert!(
+            error.contains("model.encoder") && error.contains("quantizer.dim"),
+            "{error}"
+        );
+        let error = wrong("{ upsample = 2 },", "");
+        assert!(error.contains("model.decoder"), "{error}");
+        let error = wrong("size = [8, 8]", "size = [8, 6]");
+        assert!(error.contains("data.size"), "{error}");
+        let error = wrong("kernel = 4, stride = 2", "kernel = 1, stride = 2");
+        assert!(error.contains("model.encoder[1]"), "{error}");
     }
 }

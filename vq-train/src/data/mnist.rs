@@ -3,7 +3,7 @@
 use super::{DataError, Loaded};
 use crate::picture::{Picture, Size};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The magic number of a three-dimensional array of bytes.
 const MAGIC: [u8; 4] = [0, 0, 8, 3];
@@ -24,7 +24,7 @@ fn pictures(folder: &Path, name: &str) -> Result<Vec<Picture>, DataError> {
     let zipped = folder.join(format!("{name}.gz"));
     let path = if plain.exists() { plain } else { zipped };
     let read = |source| DataError::Read {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
     let raw = std::fs::read(&path).map_err(read)?;
@@ -39,9 +39,9 @@ fn pictures(folder: &Path, name: &str) -> Result<Vec<Picture>, DataError> {
     parse(&bytes, &path)
 }
 
-fn parse(bytes: &[u8], path: &PathBuf) -> Result<Vec<Picture>, DataError> {
+fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Picture>, DataError> {
     let wrong = |reason: &str| DataError::Format {
-        path: path.clone(),
+        path: path.to_owned(),
         reason: reason.into(),
     };
     if bytes.len() < 16 || bytes[..4] != MAGIC {

@@ -229,7 +229,7 @@ fn convolution(input: u16, conv: &Conv2d, params: &[f32]) -> FloatConv {
 /// Where tap `k` of a 3-row kernel on the upsampled map falls in the 2-row kernel of phase `p`:
 /// upsampled row 2y + p - 1 + k is input row y - 1 + p + result.
 fn upsampled_tap(p: usize, k: usize) -> usize {
-    (p + k + 1) / 2 - p
+    (p + k).div_ceil(2) - p
 }
 
 fn upsampled(input: u16, conv: &Conv2d, params: &[f32]) -> Option<FloatUpConv> {

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Sets up what is missing, then runs every check: format, lints, docs, all tests (the firmware under QEMU
+# among them), and builds of the core for other microcontrollers.
+#
+# VQ_LPIPS may name the LPIPS weights (AlexNet, safetensors); with it, LPIPS is also compared with its
+# published values.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+command -v cargo >/dev/null || {
+    echo "error: Rust is not installed: see https://rustup.rs" >&2
+    exit 1
+}
+step() { printf '\n== %s\n' "$*"; }
+
+step "set up"
+bash tests/setup.sh
+step "format"
+cargo fmt --all --check
+step "lints"
+cargo clippy --quiet --workspace --all-targets -- -D warnings
+step "docs"
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
+step "vq-core for microcontrollers"
+bash tests/cross.sh
+step "tests"
+cargo test --workspace
+step "all checks passed"
