@@ -82,6 +82,9 @@ pub struct FlashReport {
     pub crc32: String,
     /// Whether every byte of the picture is the one that this machine decodes.
     pub identical: bool,
+    /// What each operator costs; empty unless [`bench`] was asked too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerCost>,
 }
 
 /// What one operator of the decoder costs on a board.
@@ -133,6 +136,7 @@ pub fn decode(job: &Job) -> Result<Flashed, FlashError> {
         missing: head.get("missing")?,
         crc32,
         identical: sent_whole && picture == expected.picture,
+        layers: Vec::new(),
     };
     Ok(Flashed { report, picture })
 }

@@ -4,7 +4,7 @@ use crate::shared::{Result, print_json, write};
 use std::path::PathBuf;
 use std::time::Duration;
 use vq_train::codec::{Codec, join};
-use vq_train::flash::{self, Board, Job, Payload, without_encoder};
+use vq_train::flash::{self, Board, FlashReport, Job, LayerCost, Payload, without_encoder};
 use vq_train::picture::Picture;
 
 /// Build the firmware with this model, run it (QEMU or a real board), measure it, and compare its
@@ -50,48 +50,66 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         timeout: Duration::from_secs(args.timeout),
     };
     eprintln!("building the firmware and running it on {} ...", args.board);
-    let done = flash::decode(&job)?;
+    let flash::Flashed {
+        mut report,
+        picture,
+    } = flash::decode(&job)?;
+    if args.layers {
+        report.layers = flash::bench(&job)?;
+    }
     if let Some(out) = &args.out {
-        write(out, &done.picture.to_png())?;
+        write(out, &picture.to_png())?;
         eprintln!("{}", out.display());
     }
-    let layers = if args.layers {
-        flash::bench(&job)?
-    } else {
-        Vec::new()
-    };
-    for l in &layers {
-        let each = l.cost as f64 / l.macs.max(1) as f64;
-        eprintln!(
-            "{:3} {:15} {:>10} MACs {:>11} counted {each:>8.2} a MAC",
-            l.index, l.op, l.macs, l.cost
-        );
-    }
-    let r = &done.report;
     if args.json {
-        print_json(r)?;
+        print_json(&report)?;
     } else {
-        let (unit, cost) = match (r.instructions, r.cycles) {
-            (Some(n), _) => ("instructions", n),
-            (None, n) => ("cycles", n.unwrap_or(0)),
-        };
-        println!("board            {}", r.board);
-        println!(
-            "{unit:16} {cost} ({:.2} a MAC)",
-            cost as f64 / r.macs as f64
-        );
-        println!("MACs             {}", r.macs);
-        println!("scratch          {} bytes", r.scratch_bytes);
-        println!("stack            {} bytes", r.stack_bytes);
-        println!("RAM in all       {} bytes", r.ram_bytes);
-        println!("flash            {} bytes", r.flash_bytes);
-        println!("identical        {}", r.identical);
+        print(&report);
     }
-    if r.identical {
+    if report.identical {
         Ok(())
     } else {
         Err("the board's picture differs from this machine's".into())
     }
+}
+
+fn print(report: &FlashReport) {
+    for layer in &report.layers {
+        println!("{}", row(layer));
+    }
+    let (unit, cost) = match (report.instructions, report.cycles) {
+        (Some(count), _) => ("instructions", count),
+        (None, count) => ("cycles", count.unwrap_or(0)),
+    };
+    let each = cost as f64 / report.macs as f64;
+    println!("board            {}", report.board);
+    println!(
+        "{unit:16} {cost} ({each:.2} a MAC), and {} before the picture",
+        report.start
+    );
+    println!("MACs             {}", report.macs);
+    println!("scratch          {} bytes", report.scratch_bytes);
+    println!("stack            {} bytes", report.stack_bytes);
+    println!("RAM in all       {} bytes", report.ram_bytes);
+    println!("flash            {} bytes", report.flash_bytes);
+    println!("codes missing    {}", report.missing);
+    println!("identical        {}", report.identical);
+}
+
+/// An operator's line of the table; what multiplies nothing has no cost a MAC.
+fn row(layer: &LayerCost) -> String {
+    let LayerCost {
+        index,
+        op,
+        macs,
+        cost,
+    } = layer;
+    let each = if *macs > 0 {
+        format!("{:6.2} a MAC", *cost as f64 / *macs as f64)
+    } else {
+        String::new()
+    };
+    format!("{index:3} {op:15} {macs:>10} MACs {cost:>11} counted {each}")
 }
 
 /// Packets of a picture with edges, slopes and colours, or of evenly spread codes where the file
