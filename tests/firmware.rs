@@ -2,6 +2,8 @@
 //! host does. Needs a bare-metal compiler and QEMU; `tests/setup.sh` provides both, and where one is
 //! missing these tests fail and say so.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vq_core::bitstream::{CodedPicture, PacketError, Packets, frame_length};
@@ -186,6 +188,43 @@ fn the_micro_tier_keeps_within_its_limits() {
         measured.abs_diff(instructions) < instructions / 50,
         "{measured} of {instructions}"
     );
+}
+
+#[test]
+fn every_shipped_model_decodes_to_the_hosts_bytes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("vq-train/models");
+    let files = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let models: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "vqm"))
+        .collect();
+    assert!(!models.is_empty(), "no models in {}", folder.display());
+    for path in models {
+        let model = flash::without_encoder(&fs::read(&path).unwrap()).unwrap();
+        let native = Model::parse(&model).unwrap().native();
+        let codes = packets(&model, native, 20, &[1]);
+        let report = flash::decode(&job(Payload { model, codes }))
+            .unwrap()
+            .report;
+        assert!(report.identical, "{}: {report:?}", path.display());
+        assert!(report.missing > 0, "{}: {report:?}", path.display());
+        assert!(
+            report.scratch_bytes <= 64 << 10,
+            "{}: {report:?}",
+            path.display()
+        );
+        assert!(
+            report.stack_bytes <= 4 << 10,
+            "{}: {report:?}",
+            path.display()
+        );
+        assert!(
+            report.flash_bytes <= 256 << 10,
+            "{}: {report:?}",
+            path.display()
+        );
+    }
 }
 
 #[test]

@@ -13,7 +13,8 @@ const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/src/rust/library";
 
 /// Settings of the surrounding build that are wrong for another target, or name another compiler.
-const FOREIGN: [&str; 6] = [
+const FOREIGN: [&str; 7] = [
+    "LD_LIBRARY_PATH",
     "RUSTC",
     "RUSTFLAGS",
     "CARGO_ENCODED_RUSTFLAGS",
