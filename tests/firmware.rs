@@ -91,6 +91,11 @@ fn micro() -> Vec<u8> {
     file
 }
 
+/// The result, or the failure in words: what is missing and how to get it.
+fn done<T>(result: Result<T, FlashError>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// The number behind `key=` in a line.
 fn value(line: &str, key: &str) -> i64 {
     let pair = line
@@ -113,7 +118,7 @@ fn the_instruments_are_exact() {
         222,
         &[],
     );
-    let text = flash::selftest(&job(Payload { model, codes })).unwrap();
+    let text = done(flash::selftest(&job(Payload { model, codes })));
     let lines = |word: &'static str| text.lines().filter(move |line| line.starts_with(word));
     assert_eq!(
         (lines("loop").count(), lines("stack").count()),
@@ -145,7 +150,7 @@ fn every_element_type_decodes_to_the_hosts_bytes_with_packets_lost() {
             20,
             &[1],
         );
-        let flashed = flash::decode(&job(Payload { model, codes })).unwrap();
+        let flashed = done(flash::decode(&job(Payload { model, codes })));
         let report = flashed.report;
         assert!(report.identical, "{dtype:?}: {report:?}");
         assert!(report.missing > 0, "{dtype:?}: {report:?}");
@@ -161,7 +166,7 @@ fn the_micro_tier_keeps_within_its_limits() {
         codes: packets(&model, native, 222, &[]),
         model,
     });
-    let report = flash::decode(&job).unwrap().report;
+    let report = done(flash::decode(&job)).report;
     assert!(report.identical, "{report:?}");
     assert_eq!(report.missing, 0);
     assert_eq!(report.macs, 32_686_080);
@@ -179,7 +184,7 @@ fn the_micro_tier_keeps_within_its_limits() {
         assert!((least..=most).contains(&found), "{report:?}");
     }
     let instructions = report.instructions.expect("QEMU counts instructions");
-    let layers = flash::bench(&job).unwrap();
+    let layers = done(flash::bench(&job));
     let products: u64 = layers.iter().map(|layer| layer.macs).sum();
     let measured: u64 = layers.iter().map(|layer| layer.cost).sum();
     assert_eq!(products, report.macs);
@@ -204,9 +209,7 @@ fn every_shipped_model_decodes_to_the_hosts_bytes() {
         let model = flash::without_encoder(&fs::read(&path).unwrap()).unwrap();
         let native = Model::parse(&model).unwrap().native();
         let codes = packets(&model, native, 20, &[1]);
-        let report = flash::decode(&job(Payload { model, codes }))
-            .unwrap()
-            .report;
+        let report = done(flash::decode(&job(Payload { model, codes }))).report;
         assert!(report.identical, "{}: {report:?}", path.display());
         assert!(report.missing > 0, "{}: {report:?}", path.display());
         assert!(
