@@ -82,7 +82,7 @@ pub struct FlashReport {
     pub crc32: String,
     /// Whether every byte of the picture is the one that this machine decodes.
     pub identical: bool,
-    /// What each operator costs; empty unless [`bench`] was asked too.
+    /// What each operator costs; empty unless [`bench()`] was asked too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<LayerCost>,
 }
