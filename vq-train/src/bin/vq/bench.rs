@@ -70,10 +70,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     println!("{} at {size}, {} thread", report.backend, report.threads);
     for l in &report.layers {
-        let rate = l.macs as f64 / l.us.max(1e-9) / 1e3;
+        let rate = match l.macs {
+            0 => "-".into(),
+            macs => format!("{:.2}", macs as f64 / l.us.max(1e-9) / 1e3),
+        };
         println!(
-            "{:3} {:15} {:>12} MACs {:>10.1} us {:>7.2} GMAC/s",
-            l.index, l.op, l.macs, l.us, rate
+            "{:3} {:15} {:>12} MACs {:>10.1} us {rate:>7} GMAC/s",
+            l.index, l.op, l.macs, l.us
         );
     }
     let rate = report.macs as f64 / report.decode_us / 1e3;
