@@ -6,7 +6,7 @@
 use crate::picture::{Picture, Size};
 use std::path::{Path, PathBuf};
 use vq_core::bitstream::{
-    Assembly, CodedPicture, Frames, Header, MISSING, PacketError, Packets, frame_length,
+    Assembly, CodedPicture, Frames, MISSING, Packet, PacketError, Packets, frame_length,
 };
 use vq_core::format::Dtype;
 use vq_core::{
@@ -222,12 +222,13 @@ impl Codec {
     pub fn receive(&self, packets: &[&[u8]]) -> Result<Received, CodecError> {
         let model = self.model();
         let stream = model.stream();
-        let header = |packet: &&[u8]| Header::read(packet).ok();
-        let size = packets
+        // The first usable packet names the size; one of another model must not.
+        let mut checked = packets
             .iter()
-            .find_map(header)
-            .and_then(|h| h.size)
-            .unwrap_or(stream.native());
+            .filter_map(|packet| Packet::check(packet, stream).ok());
+        let size = checked
+            .next()
+            .map_or(stream.native(), |packet| packet.size());
         let mut codes = vec![MISSING; stream.code_count(size)?];
         let mut assembly = Assembly::new(stream, &mut codes);
         let mut faults = Vec::new();
