@@ -8,7 +8,7 @@ use crate::kernels::Kernels;
 use core::fmt::Debug;
 use half::f16;
 
-/// A type that activations and weights can have: `i8`, [`f16`] or `f32`.
+/// A type that activations and weights can have: `i8`, [`half::f16`] or `f32`.
 pub trait Element:
     Arithmetic + Blend + Debug + Default + PartialEq + Send + Sync + 'static
 {
