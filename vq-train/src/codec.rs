@@ -3,7 +3,9 @@
 //! All arithmetic is the core's; this module owns the memory that the core asks for, and picks the
 //! element type that the file names.
 
-use crate::picture::{Picture, Size};
+use crate::picture::{MAX_PIXELS, Picture, Size};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use vq_core::bitstream::{
     Assembly, CodedPicture, Frames, MISSING, Packet, PacketError, Packets, frame_length,
@@ -16,6 +18,9 @@ use vq_core::{
 
 /// The host's plans have room for any graph that the format allows.
 type HostPlan = Plan<{ vq_core::format::MAX_OPS + 1 }>;
+
+/// No model and no file of packets has more bytes.
+const MAX_FILE: u64 = 256 << 20;
 
 /// What went wrong between a model file, a picture and packets.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +57,16 @@ pub enum CodecError {
     /// No packet of a picture was usable.
     #[error("no packet of the picture is usable; the first fault: {0}")]
     Nothing(PacketError),
-    /// The picture is larger than the format can name.
-    #[error("a picture of {0} is too large: each side may have at most 65535 pixels")]
+    /// The file is larger than any of ours.
+    #[error("{path} has more than {MAX_FILE} bytes: it is no file of vq")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The picture is larger than the format can name, or than memory should bear.
+    #[error(
+        "a picture of {0} is too large: a side has at most 65535 pixels, all of it {MAX_PIXELS}"
+    )]
     TooLarge(Size),
 }
 
@@ -82,13 +95,9 @@ impl Codec {
     /// Reads and proves a file.
     ///
     /// # Errors
-    /// [`CodecError::Read`] and [`CodecError::Model`], both with the path.
+    /// As [`read()`], and [`CodecError::Model`] with the path.
     pub fn load(path: &Path) -> Result<Codec, CodecError> {
-        let read = |source| CodecError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let file = std::fs::read(path).map_err(read)?;
+        let file = read(path)?;
         let model = |source| CodecError::Model {
             path: path.to_owned(),
             source,
@@ -229,6 +238,7 @@ impl Codec {
         let size = checked
             .next()
             .map_or(stream.native(), |packet| packet.size());
+        picture_size(size_of(size))?;
         let mut codes = vec![MISSING; stream.code_count(size)?];
         let mut assembly = Assembly::new(stream, &mut codes);
         let mut faults = Vec::new();
@@ -254,6 +264,26 @@ impl Codec {
     }
 }
 
+/// Reads a model or a file of packets whole.
+///
+/// # Errors
+/// [`CodecError::Read`], and [`CodecError::TooLong`] before an endless one fills the memory.
+pub fn read(path: &Path) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|source| CodecError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(CodecError::TooLong {
+            path: path.to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
 /// Packets as the bytes of a `.vqc` file.
 ///
 /// # Errors
@@ -276,6 +306,9 @@ pub fn split(file: &[u8]) -> Result<Vec<&[u8]>, PacketError> {
 }
 
 fn picture_size(size: Size) -> Result<PictureSize, CodecError> {
+    if size.width * size.height > MAX_PIXELS {
+        return Err(CodecError::TooLarge(size));
+    }
     let side = |n: usize| u16::try_from(n).map_err(|_| CodecError::TooLarge(size));
     Ok(PictureSize {
         width: side(size.width)?,

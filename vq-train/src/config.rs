@@ -289,6 +289,14 @@ pub enum ConfigError {
         /// What TOML's reader says, with line and column.
         source: Box<toml::de::Error>,
     },
+    /// A field of this file; the source is a [`ConfigError::Field`].
+    #[error("{origin}: {source}")]
+    Invalid {
+        /// The file, or what else the text came from.
+        origin: String,
+        /// The field and what is wrong with it.
+        source: Box<ConfigError>,
+    },
     /// A value that makes no sense.
     #[error("{field}: {reason}")]
     Field {
@@ -325,7 +333,11 @@ impl Config {
             source: Box::new(source),
         };
         let config: Config = toml::from_str(text).map_err(parse)?;
-        config.check()?;
+        let invalid = |source| ConfigError::Invalid {
+            origin: origin.into(),
+            source: Box::new(source),
+        };
+        config.check().map_err(invalid)?;
         Ok(config)
     }
 
@@ -389,9 +401,9 @@ impl Config {
             "must be at least 0 and below 1",
         )?;
         require(
-            q.commitment >= 0.0,
+            q.commitment >= 0.0 && q.commitment.is_finite(),
             "quantizer.commitment",
-            "must not be negative",
+            "must be at least 0 and finite",
         )?;
         let o = &self.optimizer;
         require(
@@ -410,9 +422,9 @@ impl Config {
             "must be 0 to below 1",
         )?;
         require(
-            o.weight_decay >= 0.0,
+            o.weight_decay >= 0.0 && o.weight_decay.is_finite(),
             "optimizer.weight_decay",
-            "must not be negative",
+            "must be at least 0 and finite",
         )?;
         require(o.clip >= 0.0, "optimizer.clip", "must not be negative")?;
         let t = &self.train;

@@ -18,6 +18,10 @@ use rayon::prelude::*;
 /// sizes, few enough that their gradient buffers stay small.
 const CHUNKS: usize = 16;
 
+/// At most this many parameters (512 MiB as f32), so that a slip of the pen in a configuration is an
+/// error and no exhausted memory.
+const MAX_PARAMS: usize = 1 << 27;
+
 /// The layers of a model and the table of its parameters. The values live outside, in a flat vector.
 #[derive(Debug, Clone)]
 pub struct VqVae {
@@ -328,6 +332,10 @@ impl Builder<'_> {
                 if c.kernel < c.stride {
                     return Err(self.error("kernel must be at least stride"));
                 }
+                self.limit(
+                    "kernel x kernel x channels in",
+                    c.kernel * c.kernel * from.channels,
+                )?;
                 let (before, after) = ConvSpec::same_padding(c.kernel, c.stride);
                 let spec = ConvSpec {
                     cin: from.channels,
@@ -347,6 +355,10 @@ impl Builder<'_> {
                 if c.kernel < c.stride {
                     return Err(self.error("kernel must be at least stride"));
                 }
+                self.limit(
+                    "kernel x kernel x channels in",
+                    c.kernel * c.kernel * from.channels,
+                )?;
                 let spec = ConvTransposeSpec {
                     cin: from.channels,
                     cout: c.out,
@@ -388,8 +400,15 @@ impl Builder<'_> {
             LayerConfig::Unshuffle(factor) => {
                 self.positive(&[("unshuffle", *factor)])?;
                 layers.push(Layer::PixelUnshuffle(PixelUnshuffle { factor: *factor }));
-                *shape = from.scaled(from.channels * factor * factor, 1, *factor);
+                let channels = from.channels * factor * factor;
+                self.limit("channels x unshuffle x unshuffle", channels)?;
+                *shape = from.scaled(channels, 1, *factor);
             }
+        }
+        self.limit("the map's size over the picture's", shape.num)?;
+        self.limit("the picture's size over the map's", shape.den)?;
+        if self.table.len() > MAX_PARAMS {
+            return Err(self.error(&format!("more than {MAX_PARAMS} parameters up to here")));
         }
         Ok(())
     }
@@ -425,6 +444,14 @@ impl Builder<'_> {
             Some((name, _)) => Err(self.error(&format!("{name} must be 1 to 65535"))),
             None => Ok(()),
         }
+    }
+
+    /// The format's limit on sums and channels, which also keeps products here from overflowing.
+    fn limit(&self, what: &str, value: usize) -> Result<(), ConfigError> {
+        if value > 65535 {
+            return Err(self.error(&format!("{what} is {value}, at most 65535 is possible")));
+        }
+        Ok(())
     }
 
     fn error(&self, reason: &str) -> ConfigError {

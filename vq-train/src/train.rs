@@ -287,6 +287,7 @@ impl Trainer {
     }
 
     /// Figures over a whole set of pictures of the training size, and the first reconstructions.
+    /// Means over no pictures are NaN, which JSON has as null.
     pub fn validate(&self, pictures: &[Picture]) -> (Validation, Vec<Picture>) {
         let mut histogram = vec![0; self.model.quantizer.codes];
         let (mut psnr, mut squares, mut shown) = (0.0, 0.0, Vec::new());
@@ -301,7 +302,7 @@ impl Trainer {
             let wanted = SHEET.saturating_sub(shown.len());
             shown.extend(decoded.into_iter().take(wanted));
         }
-        let n = pictures.len().max(1) as f64;
+        let n = pictures.len() as f64;
         let figures = Validation {
             step: self.step,
             images: pictures.len(),

@@ -115,7 +115,8 @@ impl Dataset {
             (None, None) => hold_out(loaded.train, data.holdout),
         };
         if train.is_empty() {
-            let reason = format!("{} files skipped", skipped.len());
+            let first = skipped.first().map_or("", String::as_str);
+            let reason = format!("{} files skipped; {first}", skipped.len());
             return Err(DataError::Empty {
                 path: path.to_owned(),
                 reason,

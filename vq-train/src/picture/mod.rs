@@ -23,6 +23,10 @@ pub struct Size {
 /// Sides are limited to what the wire format can name.
 const MAX_SIDE: usize = 65_535;
 
+/// A picture may have this many pixels, such as 16,384 x 8,192: a size that somebody else names must
+/// not exhaust the memory.
+pub const MAX_PIXELS: usize = 1 << 27;
+
 impl FromStr for Size {
     type Err = String;
 
@@ -35,8 +39,12 @@ impl FromStr for Size {
                     height: side(h)?,
                 })
             })
+            .filter(|size| size.width * size.height <= MAX_PIXELS)
             .ok_or_else(|| {
-                format!("{text:?} is not WxH with sides of 1 to {MAX_SIDE} pixels, such as 128x128")
+                format!(
+                    "{text:?} is not WxH with sides of 1 to {MAX_SIDE} pixels and at most \
+                     {MAX_PIXELS} pixels in all, such as 128x128"
+                )
             })
     }
 }

@@ -1,6 +1,6 @@
 //! `vq bench`: how long a decode takes on this CPU, operator by operator.
 
-use crate::shared::{Result, print_json};
+use crate::shared::{Result, print, print_json};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -68,22 +68,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.json {
         return print_json(&[report]);
     }
-    println!("{} at {size}, {} thread", report.backend, report.threads);
+    print(format_args!(
+        "{} at {size}, {} thread",
+        report.backend, report.threads
+    ))?;
     for l in &report.layers {
         let rate = match l.macs {
             0 => "-".into(),
             macs => format!("{:.2}", macs as f64 / l.us.max(1e-9) / 1e3),
         };
-        println!(
+        print(format_args!(
             "{:3} {:15} {:>12} MACs {:>10.1} us {rate:>7} GMAC/s",
             l.index, l.op, l.macs, l.us
-        );
+        ))?;
     }
     let rate = report.macs as f64 / report.decode_us / 1e3;
-    println!(
+    print(format_args!(
         "    decode          {:>12} MACs {:>10.1} us {rate:>7.2} GMAC/s",
         report.macs, report.decode_us
-    );
+    ))?;
     Ok(())
 }
 

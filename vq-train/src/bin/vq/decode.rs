@@ -1,9 +1,9 @@
 //! `vq decode`: from packets to pictures.
 
-use crate::shared::{Result, output, print_json, write};
+use crate::shared::{Result, outputs, packets, percent, print_json, write};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use vq_train::codec::{Codec, split};
+use vq_train::codec::{self, Codec};
 use vq_train::link::drop_packets;
 
 /// Turn packets into a PNG; what is lost is filled in from its neighbours.
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     out: PathBuf,
     /// Lose this share of each picture's packets, at random; one always arrives
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, allow_negative_numbers = true)]
     drop: f64,
     /// Seed for --drop
     #[arg(long, default_value_t = 0)]
@@ -38,15 +38,20 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if !(0.0..=100.0).contains(&args.drop) {
-        return Err("--drop must be 0 to 100".into());
-    }
     let codec = Codec::load(&args.model)?;
     let mut report = Report::default();
-    for (i, path) in inputs(&args.input)?.iter().enumerate() {
+    let inputs = inputs(&args.input)?;
+    let outputs = outputs(
+        &args.input,
+        inputs.iter().map(PathBuf::as_path),
+        &args.out,
+        "png",
+    )?;
+    for (i, (path, out)) in inputs.iter().zip(outputs).enumerate() {
         let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let file = std::fs::read(path).map_err(|e| named(&e))?;
-        let mut packets = split(&file).map_err(|e| named(&e))?;
+        let file = codec::read(path)?;
+        let mut packets =
+            packets(&file).map_err(|e| format!("{} is no file of packets: {e}", path.display()))?;
         drop_packets(
             &mut packets,
             args.drop / 100.0,
@@ -56,8 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         for fault in &got.faults {
             eprintln!("{}: a packet was refused: {fault}", path.display());
         }
-        let picture = codec.decode(&got.codes, got.size)?;
-        let out = output(path, &args.out, args.input.is_dir(), "png");
+        let picture = codec.decode(&got.codes, got.size).map_err(|e| named(&e))?;
         write(&out, &picture.to_png())?;
         eprintln!(
             "{}: {}, {} of {} packets",
@@ -83,15 +87,25 @@ fn inputs(input: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![input.to_owned()]);
     }
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(input)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "vqc") {
-            found.push(path);
-        }
-    }
+    collect(input, &mut found)?;
     found.sort();
     if found.is_empty() {
         return Err(format!("{}: no .vqc files", input.display()).into());
     }
     Ok(found)
+}
+
+/// The .vqc files in a folder and the folders below it, as `vq encode` leaves them.
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let named = |e: std::io::Error| format!("cannot read {}: {e}", folder.display());
+    for entry in std::fs::read_dir(folder).map_err(named)? {
+        let entry = entry.map_err(named)?;
+        let path = entry.path();
+        if entry.file_type().map_err(named)?.is_dir() {
+            collect(&path, found)?;
+        } else if path.extension().is_some_and(|e| e == "vqc") {
+            found.push(path);
+        }
+    }
+    Ok(())
 }

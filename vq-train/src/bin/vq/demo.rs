@@ -1,6 +1,6 @@
 //! `vq demo`: the whole story in about two minutes, on photos and a model that are in this program.
 
-use crate::shared::{Result, print_json, write};
+use crate::shared::{Result, print, print_json, write};
 use crate::train::Watcher;
 use include_dir::{Dir, include_dir};
 use serde::Serialize;
@@ -128,18 +128,20 @@ fn finish(
             sheet: path,
         });
     }
-    println!("{figures}");
-    println!(
+    print(format_args!("{figures}"))?;
+    print(format_args!(
         "vq with {:.0} % of its packets lost: {psnr_with_losses:.2} dB",
         100.0 * LOST
-    );
-    println!();
-    println!("Side by side:    {}", path.display());
-    println!("Packets (.vqc):  {}", args.out.display());
-    println!(
+    ))?;
+    print("")?;
+    print(format_args!("Side by side:    {}", path.display()))?;
+    print(format_args!("Packets (.vqc):  {}", args.out.display()))?;
+    print(format_args!(
         "Next:            vq encode YOUR.jpg -m vq-train/models/micro.vqm -o out.vqc --size 128x128"
-    );
-    println!("                 vq flash -m vq-train/models/micro.vqm --codes out.vqc -o out.png");
+    ))?;
+    print(format_args!(
+        "                 vq flash -m vq-train/models/micro.vqm --codes out.vqc -o out.png"
+    ))?;
     Ok(())
 }
 

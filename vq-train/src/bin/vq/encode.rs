@@ -1,9 +1,9 @@
 //! `vq encode`: from pictures to packets.
 
-use crate::shared::{Result, output, pictures, print_json, write};
+use crate::shared::{Result, encoder, outputs, pictures, print_json, write};
 use serde::Serialize;
 use std::path::PathBuf;
-use vq_train::codec::{Codec, join};
+use vq_train::codec::{CodecError, join};
 use vq_train::picture::Size;
 
 /// Turn a picture, or each picture of a folder, into packets.
@@ -24,8 +24,8 @@ pub(crate) struct Args {
     #[arg(short, long)]
     out: PathBuf,
     /// The most bytes in one packet, 20 to 65535
-    #[arg(long, value_name = "BYTES", default_value_t = 65535)]
-    packet: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = u16::MAX, value_parser = clap::value_parser!(u16).range(20..))]
+    packet: u16,
     /// Crop around the centre to these proportions and resample [default: code the picture as it is]
     #[arg(long, value_name = "WxH")]
     size: Option<Size>,
@@ -46,7 +46,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let codec = Codec::load(&args.model)?;
+    let codec = encoder(&args.model)?;
     let mut report = Report {
         images: 0,
         packets: 0,
@@ -54,15 +54,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bpp: 0.0,
     };
     let mut pixels = 0;
-    for (i, (path, picture)) in pictures(&args.input, args.size)?.into_iter().enumerate() {
-        let named = |e: vq_train::codec::CodecError| format!("{}: {e}", path.display());
-        let codes = codec.encode(&picture).map_err(named)?;
+    let pictures = pictures(&args.input, args.size)?;
+    let inputs = pictures.iter().map(|(path, _)| path.as_path());
+    let outputs = outputs(&args.input, inputs, &args.out, "vqc")?;
+    for (i, ((path, picture), out)) in pictures.iter().zip(outputs).enumerate() {
+        let named = |e: CodecError| format!("{}: {e}", path.display());
+        let codes = codec.encode(picture).map_err(named)?;
         let image = args.image.wrapping_add(i as u16);
         let packets = codec
-            .packets(&codes, picture.size(), image, args.packet)
+            .packets(&codes, picture.size(), image, args.packet.into())
             .map_err(named)?;
         let bytes: usize = packets.iter().map(Vec::len).sum();
-        let out = output(&path, &args.out, args.input.is_dir(), "vqc");
         write(&out, &join(&packets)?)?;
         let (size, n) = (picture.size(), packets.len());
         eprintln!(

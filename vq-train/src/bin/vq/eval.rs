@@ -1,6 +1,6 @@
 //! `vq eval`: how good, at how many bytes, beside whom.
 
-use crate::shared::{Result, pictures, print_json, progress, write};
+use crate::shared::{Result, encoder, percent, pictures, print, print_json, progress, write};
 use std::path::PathBuf;
 use vq_train::codec::{Codec, CodecError};
 use vq_train::evaluate::{Coded, Setup, evaluate};
@@ -29,11 +29,11 @@ pub(crate) struct Args {
     /// AlexNet weights for LPIPS, a safetensors file [default: the file that VQ_LPIPS names, if any]
     #[arg(long, value_name = "FILE")]
     lpips: Option<PathBuf>,
-    /// The most bytes in one packet
-    #[arg(long, value_name = "BYTES", default_value_t = 65535)]
-    packet: usize,
+    /// The most bytes in one packet, 20 to 65535
+    #[arg(long, value_name = "BYTES", default_value_t = u16::MAX, value_parser = clap::value_parser!(u16).range(20..))]
+    packet: u16,
     /// Lose this share of each picture's packets, at random; one always arrives
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, allow_negative_numbers = true)]
     drop: f64,
     /// Seed for --drop
     #[arg(long, default_value_t = 0)]
@@ -59,10 +59,7 @@ enum EvalError {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if !(0.0..=100.0).contains(&args.drop) {
-        return Err("--drop must be 0 to 100".into());
-    }
-    let codec = Codec::load(&args.model)?;
+    let codec = encoder(&args.model)?;
     let wanted = args.lpips.is_some() || std::env::var_os(Lpips::VARIABLE).is_some();
     let lpips = wanted
         .then(|| Lpips::find(args.lpips.as_deref()))
@@ -118,14 +115,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.json {
         return print_json(&outcome.report);
     }
-    println!("{}", outcome.report);
+    print(format_args!("{}", outcome.report))?;
     Ok(())
 }
 
 /// One picture to packets, through the lossy link, and back.
 fn coded(codec: &Codec, args: &Args, picture: &Picture) -> std::result::Result<Coded, EvalError> {
     let codes = codec.encode(picture)?;
-    let packets = codec.packets(&codes, picture.size(), 0, args.packet)?;
+    let packets = codec.packets(&codes, picture.size(), 0, args.packet.into())?;
     let bytes = packets.iter().map(Vec::len).sum();
     let mut arrived: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
     drop_packets(

@@ -1,6 +1,6 @@
 //! `vq flash`: run a model on a board, and compare.
 
-use crate::shared::{Result, print_json, write};
+use crate::shared::{Result, print, print_json, write};
 use std::path::PathBuf;
 use std::time::Duration;
 use vq_train::codec::{Codec, join};
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.json {
         print_json(&report)?;
     } else {
-        print(&report);
+        print_report(&report)?;
     }
     if report.identical {
         Ok(())
@@ -73,27 +73,36 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-fn print(report: &FlashReport) {
+fn print_report(report: &FlashReport) -> Result<()> {
     for layer in &report.layers {
-        println!("{}", row(layer));
+        print(format_args!("{}", row(layer)))?;
     }
     let (unit, cost) = match (report.instructions, report.cycles) {
         (Some(count), _) => ("instructions", count),
         (None, count) => ("cycles", count.unwrap_or(0)),
     };
     let each = cost as f64 / report.macs as f64;
-    println!("board            {}", report.board);
-    println!(
+    print(format_args!("board            {}", report.board))?;
+    print(format_args!(
         "{unit:16} {cost} ({each:.2} a MAC), and {} before the picture",
         report.start
-    );
-    println!("MACs             {}", report.macs);
-    println!("scratch          {} bytes", report.scratch_bytes);
-    println!("stack            {} bytes", report.stack_bytes);
-    println!("RAM in all       {} bytes", report.ram_bytes);
-    println!("flash            {} bytes", report.flash_bytes);
-    println!("codes missing    {}", report.missing);
-    println!("identical        {}", report.identical);
+    ))?;
+    print(format_args!("MACs             {}", report.macs))?;
+    print(format_args!(
+        "scratch          {} bytes",
+        report.scratch_bytes
+    ))?;
+    print(format_args!(
+        "stack            {} bytes",
+        report.stack_bytes
+    ))?;
+    print(format_args!("RAM in all       {} bytes", report.ram_bytes))?;
+    print(format_args!(
+        "flash            {} bytes",
+        report.flash_bytes
+    ))?;
+    print(format_args!("codes missing    {}", report.missing))?;
+    print(format_args!("identical        {}", report.identical))
 }
 
 /// An operator's line of the table; what multiplies nothing has no cost a MAC.

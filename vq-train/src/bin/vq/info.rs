@@ -1,13 +1,13 @@
 //! `vq info`: what is in a model or in a file of packets.
 
-use crate::shared::{Result, print_json};
+use crate::shared::{Result, packets as split, print, print_json};
 use serde::Serialize;
 use std::path::PathBuf;
 use vq_core::bitstream::Header;
 use vq_core::format::container::MAGIC;
 use vq_core::model::Network;
 use vq_core::{Model, PictureSize, Plan};
-use vq_train::codec::{Codec, split};
+use vq_train::codec::{self, Codec};
 use vq_train::flash::without_encoder;
 
 /// Widths that RAM is told for.
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let path = args.file.display();
-    let bytes = std::fs::read(&args.file).map_err(|e| format!("cannot read {path}: {e}"))?;
+    let bytes = codec::read(&args.file)?;
     if bytes.starts_with(&MAGIC[..3]) || args.file.extension().is_some_and(|e| e == "vqm") {
         return model(&Codec::load(&args.file)?, args.json);
     }
@@ -88,19 +88,22 @@ fn model(codec: &Codec, json: bool) -> Result<()> {
     if json {
         return print_json(&info);
     }
-    println!(
+    print(format_args!(
         "{}: {} model, code id {}",
         info.name, info.dtype, info.code_id
-    );
-    println!(
+    ))?;
+    print(format_args!(
         "  native {} with {} channels, {} pixels a code each way, codes {:?} of {} dimensions",
         info.native, info.channels, info.down, info.codebooks, info.dim
-    );
+    ))?;
     let (file, bare) = (info.file_bytes, info.decoder_file_bytes);
-    println!("  file {file} bytes, {bare} of them without the encoder");
-    print_graph("decoder", &info.decoder);
-    info.encoder.iter().for_each(|e| print_graph("encoder", e));
-    Ok(())
+    print(format_args!(
+        "  file {file} bytes, {bare} of them without the encoder"
+    ))?;
+    print_graph("decoder", &info.decoder)?;
+    info.encoder
+        .iter()
+        .try_for_each(|e| print_graph("encoder", e))
 }
 
 fn graph(model: &Model<'_>, network: Network<'_>, encode: bool) -> Result<GraphInfo> {
@@ -136,27 +139,29 @@ fn graph(model: &Model<'_>, network: Network<'_>, encode: bool) -> Result<GraphI
     })
 }
 
-fn print_graph(name: &str, g: &GraphInfo) {
-    println!(
+fn print_graph(name: &str, g: &GraphInfo) -> Result<()> {
+    print(format_args!(
         "{name}: {} MACs a pixel, {} bytes of tensors",
         g.macs_per_pixel, g.tensor_bytes
-    );
-    println!("   op              reads  channels     MACs/px    bytes");
+    ))?;
+    print(format_args!(
+        "   op              reads  channels     MACs/px    bytes"
+    ))?;
     for l in &g.layers {
         let channels = format!("{} -> {}", l.channels_in, l.channels_out);
-        println!(
+        print(format_args!(
             "{:3} {:15} {:>4}  {channels:>11} {:>9.1} {:>8}",
             l.index, l.op, l.reads, l.macs_per_pixel, l.bytes
-        );
+        ))?;
     }
     let scratch = g
         .scratch_bytes
         .iter()
         .map(|(w, b)| format!("{b} at {w} wide"));
-    println!(
+    print(format_args!(
         "    scratch in bytes: {}",
         scratch.collect::<Vec<_>>().join(", ")
-    );
+    ))
 }
 
 #[derive(Debug, Serialize)]
@@ -186,9 +191,6 @@ fn packets(file: &[u8], json: bool) -> Result<()> {
             overhead: h.overhead(),
         });
     }
-    if infos.is_empty() {
-        return Err("it is empty".into());
-    }
     if json {
         return print_json(&serde_json::json!({ "packets": infos }));
     }
@@ -200,10 +202,10 @@ fn packets(file: &[u8], json: bool) -> Result<()> {
             }
             _ => "the whole picture".into(),
         };
-        println!(
+        print(format_args!(
             "packet {i}: {} bytes, {} of them header and checksum; model {}, {size}, {} scan, {part}",
             p.bytes, p.overhead, p.model, p.scan
-        );
+        ))?;
     }
     Ok(())
 }

@@ -2,17 +2,61 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use vq_core::format::container::MAGIC;
 use vq_train::atomic;
+use vq_train::codec::{Codec, split};
 use vq_train::picture::{Picture, Size, files};
 
 /// Every command ends with this; what is printed is the error's own text.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Prints one JSON object on stdout.
+/// Prints a line on stdout. A reader that has gone away (`| head`) is no error; a full disk is.
+pub(crate) fn print(line: impl Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {e}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints one JSON value on stdout.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string(value)?);
-    Ok(())
+    print(serde_json::to_string(value)?)
+}
+
+/// Reads a percentage from the command line.
+pub(crate) fn percent(text: &str) -> std::result::Result<f64, &'static str> {
+    let number: Option<f64> = text.parse().ok();
+    number
+        .filter(|p| (0.0..=100.0).contains(p))
+        .ok_or("must be 0 to 100")
+}
+
+/// A model that can encode.
+pub(crate) fn encoder(path: &Path) -> Result<Codec> {
+    let codec = Codec::load(path)?;
+    if codec.model().encoder().is_none() {
+        let path = path.display();
+        return Err(format!("{path} has no encoder: it was exported --without-encoder").into());
+    }
+    Ok(codec)
+}
+
+/// The packets in the bytes of a .vqc file; at least one.
+pub(crate) fn packets(file: &[u8]) -> Result<Vec<&[u8]>> {
+    if file.starts_with(&MAGIC) {
+        return Err("it is a model".into());
+    }
+    if file.is_empty() {
+        return Err("it is empty".into());
+    }
+    Ok(split(file)?)
 }
 
 /// Pictures of a file or a folder; with `size`, cropped and resampled. Unreadable ones in a folder
@@ -32,14 +76,28 @@ pub(crate) fn pictures(input: &Path, size: Option<Size>) -> Result<Vec<(PathBuf,
     Ok(folder.pictures)
 }
 
-/// Where the output for `input` goes: `out` itself, or a file of the same stem in the folder `out`
-/// when a whole folder is worked on.
-pub(crate) fn output(input: &Path, out: &Path, whole_folder: bool, extension: &str) -> PathBuf {
-    if !whole_folder {
-        return out.to_owned();
+/// Where the outputs for `files` go: `out` itself, or, when `input` is a folder, the same places
+/// below the folder `out`, with another extension. No two may meet.
+pub(crate) fn outputs<'p>(
+    input: &Path,
+    files: impl Iterator<Item = &'p Path>,
+    out: &Path,
+    extension: &str,
+) -> Result<Vec<PathBuf>> {
+    let mut taken = BTreeMap::new();
+    let mut outputs = Vec::new();
+    for file in files {
+        let output = match file.strip_prefix(input) {
+            Ok(inside) if input.is_dir() => out.join(inside).with_extension(extension),
+            _ => out.to_owned(),
+        };
+        if let Some(other) = taken.insert(output.clone(), file) {
+            let (a, b, both) = (other.display(), file.display(), output.display());
+            return Err(format!("{a} and {b} would both become {both}: rename one").into());
+        }
+        outputs.push(output);
     }
-    let stem = input.file_stem().unwrap_or_default();
-    out.join(stem).with_extension(extension)
+    Ok(outputs)
 }
 
 /// Writes a file whole or not at all.

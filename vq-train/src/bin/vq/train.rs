@@ -56,7 +56,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut config = Config::load(&args.config)?;
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.seed = args.seed.unwrap_or(config.seed);
-    config.check()?;
+    let named = |e| format!("{}: {e}", args.config.display());
+    config.check().map_err(named)?;
     let out = args
         .out
         .clone()
@@ -187,6 +188,9 @@ impl Observer for Watcher {
     }
 
     fn validated(&mut self, v: &Validation) {
+        if v.images == 0 {
+            return;
+        }
         let text = format!(
             "step {}: validation {:.2} dB, NMSE {:.4}, perplexity {:.0}, {:.1} % of the codes used",
             v.step,
