@@ -7,6 +7,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// Names of temporary files begin with this.
+const PREFIX: &str = ".vq-";
+/// And end with this.
+const SUFFIX: &str = ".part";
+
 /// Writes `bytes` to `path` through a temporary file beside it: written, synced, renamed.
 ///
 /// A symbolic link keeps pointing where it points; a device or pipe, which cannot be replaced, is
@@ -26,6 +31,24 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes from `folder` what a process that was killed while it wrote has left there.
+///
+/// Only for a folder in which no other process is writing.
+///
+/// # Errors
+/// Whatever the file system reports.
+pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The folder that holds `path`, also for a bare file name.
 fn parent(path: &Path) -> PathBuf {
     match path.parent() {
@@ -37,7 +60,7 @@ fn parent(path: &Path) -> PathBuf {
 /// A builder for temporary files that end up with the permissions of any other new file.
 fn temporary_file() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".vq-").suffix(".part");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -69,6 +92,17 @@ mod tests {
         assert!(write(&occupied, b"x").is_err());
         assert!(write(&folder.path().join("missing/a.bin"), b"x").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_go_and_files_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".vq-Ab12.part", ".vq-notes", "a.part"] {
+            fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        remove_leftovers(folder.path()).unwrap();
+        assert!(!folder.path().join(".vq-Ab12.part").exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[cfg(unix)]

@@ -366,6 +366,9 @@ impl Run {
         };
         let sheets = folder.join("reconstructions");
         std::fs::create_dir_all(&sheets).map_err(io(&sheets))?;
+        for folder in [folder, &sheets] {
+            crate::atomic::remove_leftovers(folder).map_err(io(folder))?;
+        }
         let config = folder.join("config.toml");
         crate::atomic::write(&config, trainer.config.to_toml().as_bytes()).map_err(io(&config))?;
         let path = folder.join("log.jsonl");

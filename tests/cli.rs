@@ -1,0 +1,14 @@
+//! `vq` as a user types it: whole commands, run as processes in a folder of their own.
+//!
+//! A test target of vq-train, because only a package's own tests are handed its binary.
+
+#[path = "cli/commands.rs"]
+mod commands;
+#[path = "cli/lab.rs"]
+mod lab;
+#[path = "cli/refusals.rs"]
+mod refusals;
+#[path = "cli/resume.rs"]
+mod resume;
+
+use lab::Lab;

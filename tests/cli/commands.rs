@@ -1,0 +1,261 @@
+//! Commands that succeed: what they write, print and agree about.
+
+use crate::Lab;
+use crate::lab::PHOTOS;
+use serde_json::Value;
+use vq_train::picture::Picture;
+
+const COMMANDS: [&str; 9] = [
+    "demo", "train", "export", "info", "encode", "decode", "eval", "bench", "flash",
+];
+
+fn keys(value: &Value) -> Vec<&str> {
+    let object = value.as_object().expect("a JSON object");
+    object.keys().map(String::as_str).collect()
+}
+
+/// Every one of these fields is there; null only where the design says so.
+fn has(value: &Value, fields: &[&str]) {
+    for field in fields {
+        let there = value.get(field).unwrap_or(&Value::Null);
+        assert!(!there.is_null(), "no {field} among {:?}", keys(value));
+    }
+}
+
+fn number(value: &Value, field: &str) -> f64 {
+    value[field]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{field} is {}", value[field]))
+}
+
+#[test]
+fn help_of_every_command_ends_with_an_example() {
+    let lab = Lab::new();
+    let all = lab.ok("--help");
+    for command in COMMANDS {
+        assert!(all.contains(&format!("  {command} ")), "{command}: {all}");
+        let help = lab.ok(&format!("{command} --help"));
+        assert!(help.contains(&format!("Usage: vq {command}")), "{help}");
+        let example = format!("Example:  vq {command} ");
+        assert!(help.contains(&example), "{help}");
+    }
+    assert!(lab.ok("--version").starts_with("vq "));
+    assert_eq!(lab.vq("").code, Some(2));
+    assert_eq!(lab.vq("frobnicate").code, Some(2));
+}
+
+#[test]
+fn train_reports_and_leaves_a_whole_run() {
+    let lab = Lab::new();
+    let report = lab.json("train tiny.toml --data photos --out run --threads 1");
+    has(
+        &report,
+        &[
+            "nmse",
+            "psnr",
+            "perplexity",
+            "usage",
+            "images_per_s",
+            "finished",
+        ],
+    );
+    assert_eq!(report["steps"], 30);
+    let files = lab.files();
+    for name in [
+        "checkpoint.vqck",
+        "config.toml",
+        "log.jsonl",
+        "reconstructions/0000030.png",
+    ] {
+        assert!(
+            files.contains_key(&std::path::Path::new("run").join(name)),
+            "{name}"
+        );
+    }
+    let log = String::from_utf8(lab.read("run/log.jsonl")).unwrap();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert!(lines.iter().any(|l| l["kind"] == "step"));
+    let last = lines.last().unwrap();
+    assert_eq!(
+        (&last["kind"], &last["step"]),
+        (&"validation".into(), &30.into())
+    );
+    // The configuration that is kept beside it makes the same run.
+    lab.ok("train run/config.toml --data photos --out copy");
+    assert_eq!(
+        lab.read("run/checkpoint.vqck"),
+        lab.read("copy/checkpoint.vqck")
+    );
+}
+
+#[test]
+fn without_held_out_pictures_nothing_is_claimed() {
+    let lab = Lab::new();
+    let config = crate::lab::CONFIG.replace("holdout = 0.25", "holdout = 0.0");
+    lab.write("all.toml", config);
+    let report = lab.json("train all.toml --data photos --out run --steps 5");
+    assert_eq!(
+        (&report["psnr"], &report["nmse"]),
+        (&Value::Null, &Value::Null)
+    );
+}
+
+#[test]
+fn exports_of_one_run_share_codes_and_differ_in_type() {
+    let lab = Lab::trained();
+    let infos = ["i8", "f16", "f32"].map(|dtype| {
+        let info = lab.json(&format!("info {dtype}.vqm"));
+        assert_eq!(info["dtype"], dtype);
+        assert_eq!(info["native"], "32x32");
+        assert_eq!(info["codebooks"], serde_json::json!([16]));
+        has(
+            &info["decoder"],
+            &["macs_per_pixel", "scratch_bytes", "layers"],
+        );
+        assert_eq!(info["file_bytes"], lab.read(&format!("{dtype}.vqm")).len());
+        info
+    });
+    assert!(infos.iter().all(|i| i["code_id"] == infos[0]["code_id"]));
+    let report = lab.json("export run -o again.vqm --calibrate photos --layers");
+    assert_eq!(lab.read("again.vqm"), lab.read("i8.vqm"));
+    assert!(!report["layers"].as_array().unwrap().is_empty());
+    has(&report["psnr"], &["f32", "f16", "i8"]);
+    lab.ok("export run/checkpoint.vqck -o bare.vqm --calibrate photos --without-encoder");
+    let bare = lab.json("info bare.vqm");
+    assert!(bare["encoder"].is_null());
+    // What the firmware strips is the same but for the alignment of its tensors.
+    let told = number(&infos[0], "decoder_file_bytes");
+    assert!((number(&bare, "file_bytes") - told).abs() < 16.0);
+}
+
+#[test]
+fn info_tells_people_and_programs_the_same() {
+    let lab = Lab::trained();
+    let (text, json) = (lab.ok("info i8.vqm"), lab.json("info i8.vqm"));
+    for field in ["name", "code_id", "dtype", "native"] {
+        assert!(
+            text.contains(json[field].as_str().unwrap()),
+            "{field}: {text}"
+        );
+    }
+    let (text, json) = (lab.ok("info c.vqc"), lab.json("info c.vqc"));
+    let packets = json["packets"].as_array().unwrap();
+    assert!(packets.len() > 1 && text.lines().count() == packets.len());
+    assert!(packets.iter().all(|p| number(p, "bytes") <= 20.0));
+    let single = lab.json("info a.vqc");
+    assert!(number(&single["packets"][0], "overhead") <= 6.0);
+    // Told apart by their bytes, not by their names.
+    std::fs::rename(lab.path("i8.vqm"), lab.path("model")).unwrap();
+    assert_eq!(lab.json("info model")["dtype"], "i8");
+}
+
+#[test]
+fn one_picture_goes_there_and_back_in_every_type() {
+    let lab = Lab::trained();
+    for dtype in ["i8", "f16", "f32"] {
+        let report = lab.json(&format!("encode photos/b.png -m {dtype}.vqm -o b.vqc"));
+        // 9 x 9 codes of 4 bits, and at most 6 bytes and two varints of size beside them.
+        assert!(
+            (41.0..=49.0).contains(&number(&report, "bytes")),
+            "{report}"
+        );
+        let bpp = 8.0 * number(&report, "bytes") / (35.0 * 33.0);
+        assert!((number(&report, "bpp") - bpp).abs() < 1e-9);
+        let report = lab.json(&format!("decode b.vqc -m {dtype}.vqm -o b.png"));
+        assert_eq!(
+            (&report["packets_used"], &report["packets_sent"]),
+            (&1.into(), &1.into())
+        );
+        let picture = Picture::load(&lab.path("b.png")).unwrap();
+        assert_eq!(
+            (picture.width, picture.height, picture.channels),
+            (35, 33, 3)
+        );
+    }
+    lab.ok("encode photos/b.png -m i8.vqm -o new/folder/small.vqc --size 16x24");
+    lab.ok("decode new/folder/small.vqc -m i8.vqm -o small.png");
+    let picture = Picture::load(&lab.path("small.png")).unwrap();
+    assert_eq!((picture.width, picture.height), (16, 24));
+}
+
+#[test]
+fn a_folder_keeps_its_names_and_subfolders() {
+    let lab = Lab::trained();
+    let report = lab.json("encode photos -m i8.vqm -o codes --packet 20");
+    assert_eq!(report["images"], PHOTOS.len());
+    let files = lab.files();
+    let codes = files.iter().filter(|(path, _)| path.starts_with("codes"));
+    let framed: usize = codes.map(|(_, bytes)| bytes.len()).sum();
+    let frames = 2.0 * number(&report, "packets");
+    assert_eq!(framed as f64, number(&report, "bytes") + frames);
+    let report = lab.json("decode codes -m i8.vqm -o pictures");
+    assert_eq!(report["images"], PHOTOS.len());
+    for (name, size) in PHOTOS {
+        let picture = Picture::load(&lab.path("pictures").join(name)).unwrap();
+        assert_eq!([picture.width, picture.height], size, "{name}");
+    }
+}
+
+#[test]
+fn lost_packets_are_filled_in_and_the_seed_decides_which() {
+    let lab = Lab::trained();
+    let run = |seed: u32, out: &str| {
+        lab.json(&format!(
+            "decode c.vqc -m i8.vqm -o {out} --drop 50 --seed {seed}"
+        ))
+    };
+    let report = run(1, "1.png");
+    let (used, sent) = (
+        number(&report, "packets_used"),
+        number(&report, "packets_sent"),
+    );
+    assert!(used >= 1.0 && used < sent, "{report}");
+    run(1, "again.png");
+    assert_eq!(lab.read("1.png"), lab.read("again.png"));
+    lab.ok("decode c.vqc -m i8.vqm -o whole.png");
+    assert_ne!(lab.read("1.png"), lab.read("whole.png"));
+    let report = lab.json("decode c.vqc -m i8.vqm -o last.png --drop 100");
+    assert_eq!(report["packets_used"], 1);
+}
+
+#[test]
+fn eval_reports_what_the_design_lists() {
+    let lab = Lab::trained();
+    let report = lab.json("eval photos -m i8.vqm --against jpeg,webp --sheet sheet.png");
+    assert_eq!(report["images"], PHOTOS.len());
+    has(
+        &report,
+        &["bytes_mean", "bpp", "psnr", "ssim", "perplexity", "usage"],
+    );
+    // Null: nobody named weights for it.
+    assert_eq!(report.get("lpips"), Some(&Value::Null));
+    let encoded = lab.json("encode photos -m i8.vqm -o codes");
+    let mean = number(&encoded, "bytes") / PHOTOS.len() as f64;
+    assert!((number(&report, "bytes_mean") - mean).abs() < 1e-9);
+    has(&report["rivals"], &["jpeg", "webp"]);
+    assert!(Picture::load(&lab.path("sheet.png")).is_ok());
+    let lossy = lab.json("eval photos -m i8.vqm --packet 20 --drop 60");
+    assert!(
+        number(&lossy, "bytes_mean") > mean,
+        "each packet has its header"
+    );
+    assert_ne!(lossy["psnr"], report["psnr"]);
+    assert!(lab.ok("eval photos/a.png -m f32.vqm").contains("PSNR"));
+}
+
+#[test]
+fn bench_reports_what_the_design_lists() {
+    let lab = Lab::trained();
+    for dtype in ["i8", "f16", "f32"] {
+        let report = lab.json(&format!("bench -m {dtype}.vqm --runs 3 --size 40x24"));
+        let one = &report[0];
+        has(one, &["backend", "threads", "macs", "decode_us", "layers"]);
+        let info = lab.json(&format!("info {dtype}.vqm"));
+        let per_pixel = number(&info["decoder"], "macs_per_pixel");
+        assert_eq!(number(one, "macs"), per_pixel * 40.0 * 24.0);
+    }
+    assert!(lab.ok("bench -m i8.vqm --runs 1").contains("decode"));
+}

@@ -1,0 +1,131 @@
+//! Training is a function of configuration and data: neither threads nor interruptions change a bit.
+
+use crate::Lab;
+use crate::lab::CONFIG;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use vq_train::checkpoint::Checkpoint;
+
+const CHECKPOINT: &str = "run/checkpoint.vqck";
+const STEPS: u64 = 800;
+const INTERRUPTIONS: u64 = 10;
+
+#[test]
+fn the_seed_decides_the_weights_and_threads_do_not() {
+    let lab = Lab::new();
+    let train = |options: &str, out: &str| {
+        lab.ok(&format!(
+            "train tiny.toml --data photos --out {out} {options}"
+        ));
+        lab.read(&format!("{out}/checkpoint.vqck"))
+    };
+    let reference = train("--seed 1", "default");
+    for threads in 1..=4 {
+        let weights = train(&format!("--threads {threads}"), &format!("t{threads}"));
+        assert!(weights == reference, "{threads} threads");
+    }
+    assert!(train("--seed 2", "other") != reference);
+}
+
+#[test]
+fn ten_interruptions_leave_the_run_as_if_undisturbed() {
+    let lab = Lab::new();
+    let config = CONFIG
+        .replace("steps = 30", &format!("steps = {STEPS}"))
+        .replace("checkpoint_every = 5", "checkpoint_every = 4");
+    lab.write("long.toml", config);
+    lab.ok("train long.toml --data photos --out whole");
+    for i in 0..INTERRUPTIONS {
+        interrupt(&lab, i);
+    }
+    let step = Checkpoint::load(&lab.path(CHECKPOINT)).unwrap().step;
+    assert!(step < STEPS, "the last interruption came too late");
+    lab.ok("train long.toml --data photos --out run --resume");
+    assert!(lab.read(CHECKPOINT) == lab.read("whole/checkpoint.vqck"));
+    assert_eq!(steps(&lab, "run"), steps(&lab, "whole"));
+    let left = |path: &std::path::PathBuf| path.to_string_lossy().contains(".part");
+    assert_eq!(lab.files().keys().find(|p| left(p)), None);
+    // A finished run may be resumed, and stays as it is.
+    lab.ok("train long.toml --data photos --out run --resume");
+    assert!(lab.read(CHECKPOINT) == lab.read("whole/checkpoint.vqck"));
+}
+
+/// Starts or resumes the run, and stops it a while after it has written another checkpoint: killed
+/// in even rounds, asked to by Ctrl-C in odd ones. The first is killed without any waiting for one.
+fn interrupt(lab: &Lab, round: u64) {
+    let before = std::fs::read(lab.path(CHECKPOINT)).ok();
+    let mut child = lab
+        .command("train long.toml --data photos --out run --resume")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while round > 0 && std::fs::read(lab.path(CHECKPOINT)).ok() == before {
+        assert!(Instant::now() < deadline, "no checkpoint within a minute");
+        sleep(Duration::from_millis(1));
+    }
+    sleep(Duration::from_millis(round * 7919 % 37));
+    if round % 2 == 0 {
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), None, "it was over before");
+    } else {
+        control_c(&child);
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        assert!(stderr.contains("stopped; --resume goes on"), "{stderr}");
+    }
+}
+
+fn control_c(child: &Child) {
+    let line = format!("kill -INT {}", child.id());
+    let status = Command::new("sh").args(["-c", &line]).status().unwrap();
+    assert!(status.success());
+}
+
+/// The log's lines about steps: each logged step once, in order, with all its figures.
+fn steps(lab: &Lab, run: &str) -> Vec<String> {
+    let log = String::from_utf8(lab.read(&format!("{run}/log.jsonl"))).unwrap();
+    let of_step = |line: &&str| line.contains("\"kind\":\"step\"");
+    log.lines().filter(of_step).map(String::from).collect()
+}
+
+#[test]
+fn a_run_is_neither_overwritten_nor_resumed_as_another() {
+    let lab = Lab::trained();
+    let train = "train tiny.toml --data photos --out run";
+    lab.refused(train, &[CHECKPOINT, "--resume"]);
+    for other in ["--seed 7", "--steps 31"] {
+        lab.refused(
+            &format!("{train} --resume {other}"),
+            &[CHECKPOINT, "another configuration", "run/config.toml"],
+        );
+    }
+    let mut damaged = lab.read(CHECKPOINT);
+    damaged[1000] ^= 4;
+    lab.write(CHECKPOINT, damaged);
+    lab.refused(&format!("{train} --resume"), &[CHECKPOINT, "damaged"]);
+}
+
+#[test]
+fn values_that_are_not_finite_stop_the_run_and_name_the_place() {
+    let lab = Lab::new();
+    let config = CONFIG
+        .replace("warmup = 5", "warmup = 0\nlr = 1e30\nclip = 0.0")
+        .replace("checkpoint_every = 5", "checkpoint_every = 1");
+    lab.write("wild.toml", config);
+    let outcome = lab.vq("train wild.toml --data photos --out run --json");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""));
+    for word in [
+        "step 1:",
+        "coder layer",
+        "(conv)",
+        "not finite",
+        "optimizer.lr",
+    ] {
+        assert!(outcome.stderr.contains(word), "{}", outcome.stderr);
+    }
+    let kept = Checkpoint::load(&lab.path(CHECKPOINT)).unwrap();
+    assert!(kept.step == 1 && kept.params.iter().all(|p| p.is_finite()));
+}
