@@ -66,7 +66,7 @@ fn interrupt(lab: &Lab, round: u64) {
         sleep(Duration::from_millis(1));
     }
     sleep(Duration::from_millis(round * 7919 % 37));
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         child.kill().unwrap();
         assert_eq!(child.wait().unwrap().code(), None, "it was over before");
     } else {

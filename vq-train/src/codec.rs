@@ -227,7 +227,8 @@ impl Codec {
     /// Puts a picture together from whatever packets came, in any order.
     ///
     /// # Errors
-    /// [`CodecError::Nothing`] when not one of them is usable.
+    /// [`CodecError::Nothing`] when not one of them is usable, [`CodecError::TooLarge`] when they
+    /// name a size that would exhaust the memory.
     pub fn receive(&self, packets: &[&[u8]]) -> Result<Received, CodecError> {
         let model = self.model();
         let stream = model.stream();
