@@ -8,8 +8,8 @@ use crate::codec::{Codec, CodecError};
 use crate::picture::Picture;
 use vq_core::Probe;
 
-/// At most this many numbers of each value are kept.
-const SAMPLES: usize = 1 << 16;
+/// About this many numbers of each row are kept.
+const PER_ROW: usize = 64;
 /// Shares of the whole range that are tried.
 const SHRINK: [f32; 12] = [
     1.0, 0.96, 0.92, 0.88, 0.84, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5,
@@ -27,7 +27,7 @@ pub(super) type Ranges = Vec<Range>;
 
 /// Ranges of the encoder's and of the decoder's values.
 pub(super) fn ranges(codec: &Codec, pictures: &[Picture]) -> Result<[Ranges; 2], CodecError> {
-    let mut seen = [Seen::new(pictures.len()), Seen::new(pictures.len())];
+    let mut seen = [Seen::default(), Seen::default()];
     for picture in pictures {
         let codes = codec.encode_with::<f32>(&mut seen[0], picture)?;
         codec.decode_with::<f32>(&mut seen[1], &codes, picture.size())?;
@@ -36,8 +36,8 @@ pub(super) fn ranges(codec: &Codec, pictures: &[Picture]) -> Result<[Ranges; 2],
 }
 
 /// Keeps samples of all values of a graph.
+#[derive(Default)]
 struct Seen {
-    pictures: usize,
     values: Vec<Samples>,
 }
 
@@ -46,15 +46,8 @@ struct Samples {
     kept: Vec<f32>,
     low: f32,
     high: f32,
-}
-
-impl Seen {
-    fn new(pictures: usize) -> Seen {
-        Seen {
-            pictures,
-            values: Vec::new(),
-        }
-    }
+    /// Numbers to pass over before the next one that is kept.
+    skip: usize,
 }
 
 impl Probe<f32> for Seen {
@@ -67,12 +60,12 @@ impl Probe<f32> for Seen {
             samples.low = samples.low.min(x);
             samples.high = samples.high.max(x);
         }
-        // A prime stride visits all channels in turn.
-        let most = (SAMPLES / self.pictures).max(1024);
-        let stride = if row.len() > most / 32 { 37 } else { 1 };
-        if samples.kept.len() < SAMPLES {
-            samples.kept.extend(row.iter().step_by(stride));
-        }
+        // The stride is odd and goes on from row to row, so that it visits every channel.
+        let stride = (row.len() / PER_ROW) | 1;
+        let first = samples.skip.min(row.len());
+        samples.kept.extend(row[first..].iter().step_by(stride));
+        let behind = (row.len() - first) % stride;
+        samples.skip = (samples.skip - first) + if behind == 0 { 0 } else { stride - behind };
     }
 }
 
@@ -104,5 +97,54 @@ impl Samples {
             f64::from(x - stored).powi(2)
         };
         self.kept.iter().map(square).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_come_from_every_channel() {
+        let mut seen = Seen::default();
+        let (columns, channels) = (16, 32);
+        for y in 0..64 {
+            let row: Vec<f32> = (0..columns * channels)
+                .map(|i| (i % channels) as f32)
+                .collect();
+            seen.after(0, y, &row);
+        }
+        let kept = &seen.values[0].kept;
+        for channel in 0..channels {
+            let share = kept.iter().filter(|&&v| v == channel as f32).count() as f64;
+            let even = kept.len() as f64 / channels as f64;
+            assert!(
+                (share / even - 1.0).abs() < 0.2,
+                "channel {channel}: {share} of {even}"
+            );
+        }
+    }
+
+    #[test]
+    fn outliers_are_cut_only_where_that_lowers_the_error() {
+        let even = |n: usize| (0..n).map(|i| i as f32 / n as f32);
+        let samples = |kept: Vec<f32>| {
+            let (low, high) = (0.0, kept.iter().fold(0.0f32, |a, &b| a.max(b)));
+            Samples {
+                kept,
+                low,
+                high,
+                skip: 0,
+            }
+        };
+        assert_eq!(
+            samples(even(5000).collect()).range(),
+            Range {
+                low: 0.0,
+                high: 4999.0 / 5000.0
+            }
+        );
+        let tail = samples(even(500_000).chain([2.0]).collect()).range();
+        assert!(tail.high < 1.5, "{tail:?}");
     }
 }

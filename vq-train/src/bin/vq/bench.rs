@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Decodes to take the median of
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Print the figures as JSON on stdout, one object in a list for each backend
+    /// Print the figures as JSON on stdout
     #[arg(long)]
     json: bool,
 }
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Dtype::F32 => measure::<f32>(&codec, size, args.runs)?,
     };
     if args.json {
-        return print_json(&[report]);
+        return print_json(&report);
     }
     print(format_args!(
         "{} at {size}, {} thread",
