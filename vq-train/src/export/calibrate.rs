@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn outliers_are_cut_only_where_that_lowers_the_error() {
-        let even = |n: usize| (0..n).map(|i| i as f32 / n as f32);
+        let even = |n: usize| (0..n).map(move |i| i as f32 / n as f32);
         let samples = |kept: Vec<f32>| {
             let (low, high) = (0.0, kept.iter().fold(0.0f32, |a, &b| a.max(b)));
             Samples {
