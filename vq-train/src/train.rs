@@ -3,6 +3,7 @@
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::config::{Config, ConfigError, LossKind};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
+use crate::metrics;
 use crate::model::{StepOutput, VqVae};
 use crate::nn::Tape;
 use crate::optim::{self, Adam};
@@ -295,9 +296,8 @@ impl Trainer {
             let (decoded, codes) = self.reconstruct(some);
             codes.iter().for_each(|&c| histogram[usize::from(c)] += 1);
             for (a, b) in some.iter().zip(&decoded) {
-                let mse = mean_squared_error(a, b);
-                psnr += psnr_of(mse);
-                squares += mse;
+                psnr += metrics::psnr(a, b);
+                squares += metrics::mean_squared_error(a, b) / 128.0f64.powi(2);
             }
             let wanted = SHEET.saturating_sub(shown.len());
             shown.extend(decoded.into_iter().take(wanted));
@@ -337,12 +337,6 @@ impl Trainer {
         }
         "the loss or a gradient".into()
     }
-}
-
-/// Mean squared error in the network's units.
-fn mean_squared_error(a: &Picture, b: &Picture) -> f64 {
-    let square = |(&a, &b): (&u8, &u8)| ((f64::from(a) - f64::from(b)) / 128.0).powi(2);
-    a.pixels.iter().zip(&b.pixels).map(square).sum::<f64>() / a.pixels.len() as f64
 }
 
 /// PSNR in dB of a mean squared error in the network's units, where 255 steps span 255/128.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Setup;
 use crate::metrics::Scores;
+use crate::quantizer;
 
 /// Figures over all pictures; serialises to the object that `vq eval --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -148,16 +149,10 @@ impl RivalFigures {
 impl CodeUse {
     /// From the number of times each code was used.
     pub fn of(counts: &[u64]) -> CodeUse {
-        let total = counts.iter().sum::<u64>() as f64;
-        let used = counts.iter().filter(|&&count| count > 0);
-        let entropy = |&count: &u64| {
-            let p = count as f64 / total;
-            -p * p.ln()
-        };
         CodeUse {
             codes: counts.len(),
-            perplexity: used.clone().map(entropy).sum::<f64>().exp(),
-            usage: used.count() as f64 / counts.len() as f64,
+            perplexity: quantizer::perplexity(counts),
+            usage: quantizer::usage(counts),
         }
     }
 }

@@ -8,7 +8,7 @@ mod ssim;
 mod lpips;
 
 pub use lpips::{Lpips, LpipsError};
-pub use psnr::{PSNR_OF_IDENTICAL, psnr};
+pub use psnr::{PSNR_OF_IDENTICAL, mean_squared_error, psnr};
 pub use ssim::ssim;
 
 use crate::picture::Picture;

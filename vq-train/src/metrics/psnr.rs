@@ -14,14 +14,22 @@ pub const PSNR_OF_IDENTICAL: f64 = 100.0;
 /// # Panics
 /// When the pictures differ in size or channels.
 pub fn psnr(a: &Picture, b: &Picture) -> f64 {
+    let mse = mean_squared_error(a, b);
+    (10.0 * (255.0 * 255.0 / mse).log10()).min(PSNR_OF_IDENTICAL)
+}
+
+/// The mean squared error over all samples of all channels, in squared steps of a byte.
+///
+/// # Panics
+/// When the pictures differ in size or channels.
+pub fn mean_squared_error(a: &Picture, b: &Picture) -> f64 {
     assert_comparable(a, b);
     let squares = a
         .pixels
         .iter()
         .zip(&b.pixels)
         .map(|(&p, &q)| u64::from(p.abs_diff(q)).pow(2));
-    let mse = squares.sum::<u64>() as f64 / a.pixels.len() as f64;
-    (10.0 * (255.0 * 255.0 / mse).log10()).min(PSNR_OF_IDENTICAL)
+    squares.sum::<u64>() as f64 / a.pixels.len() as f64
 }
 
 #[cfg(test)]
