@@ -328,14 +328,7 @@ impl Builder<'_> {
         let from = *shape;
         match layer {
             LayerConfig::Conv(c) => {
-                self.positive(&[("out", c.out), ("kernel", c.kernel), ("stride", c.stride)])?;
-                if c.kernel < c.stride {
-                    return Err(self.error("kernel must be at least stride"));
-                }
-                self.limit(
-                    "kernel x kernel x channels in",
-                    c.kernel * c.kernel * from.channels,
-                )?;
+                self.convolution(c.out, c.kernel, c.stride, from)?;
                 let (before, after) = ConvSpec::same_padding(c.kernel, c.stride);
                 let spec = ConvSpec {
                     cin: from.channels,
@@ -351,14 +344,7 @@ impl Builder<'_> {
                 *shape = from.scaled(c.out, 1, c.stride);
             }
             LayerConfig::Transposed(c) => {
-                self.positive(&[("out", c.out), ("kernel", c.kernel), ("stride", c.stride)])?;
-                if c.kernel < c.stride {
-                    return Err(self.error("kernel must be at least stride"));
-                }
-                self.limit(
-                    "kernel x kernel x channels in",
-                    c.kernel * c.kernel * from.channels,
-                )?;
+                self.convolution(c.out, c.kernel, c.stride, from)?;
                 let spec = ConvTransposeSpec {
                     cin: from.channels,
                     cout: c.out,
@@ -437,6 +423,22 @@ impl Builder<'_> {
             inner: Chain { layers },
             relu,
         }))
+    }
+
+    /// Checks the sizes that a convolution and its transpose share.
+    fn convolution(
+        &self,
+        out: usize,
+        kernel: usize,
+        stride: usize,
+        from: Shape,
+    ) -> Result<(), ConfigError> {
+        self.positive(&[("out", out), ("kernel", kernel), ("stride", stride)])?;
+        if kernel < stride {
+            return Err(self.error("kernel must be at least stride"));
+        }
+        let taps = kernel * kernel * from.channels;
+        self.limit("kernel x kernel x channels in", taps)
     }
 
     fn positive(&self, fields: &[(&str, usize)]) -> Result<(), ConfigError> {
