@@ -222,6 +222,18 @@ fn lost_packets_are_filled_in_and_the_seed_decides_which() {
 }
 
 #[test]
+fn search_codes_the_same_picture_better_in_as_many_bytes() {
+    let lab = Lab::trained();
+    let figures = |search: &str| lab.json(&format!("eval photos -m i8.vqm{search}"));
+    let (nearest, searched) = (figures(""), figures(" --search 4"));
+    assert!(number(&searched, "psnr") > number(&nearest, "psnr"));
+    assert_eq!(
+        number(&searched, "bytes_mean"),
+        number(&nearest, "bytes_mean")
+    );
+}
+
+#[test]
 fn eval_reports_what_the_design_lists() {
     let lab = Lab::trained();
     let report = lab.json("eval photos -m i8.vqm --against jpeg,webp --sheet sheet.png");

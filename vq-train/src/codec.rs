@@ -12,8 +12,8 @@ use vq_core::bitstream::{
 };
 use vq_core::format::Dtype;
 use vq_core::{
-    Decoder, Element, Encoder, FormatError, Model, NoProbe, PictureSize, Plan, PlanError, Probe,
-    RunError, f16,
+    Decoder, Element, Encoder, FormatError, Grid, Model, NoProbe, PictureSize, Plan, PlanError,
+    Probe, RunError, f16,
 };
 
 /// The host's plans have room for any graph that the format allows.
@@ -128,6 +128,14 @@ impl Codec {
     /// The size of picture that packets need not mention.
     pub fn native(&self) -> Size {
         size_of(self.model().native())
+    }
+
+    /// The grid of codes that covers a picture.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLarge`].
+    pub fn grid(&self, size: Size) -> Result<Grid, CodecError> {
+        Ok(picture_size(size)?.grid(self.model().down()))
     }
 
     /// Codes of a picture of any size, stage by stage and row by row.

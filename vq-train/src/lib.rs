@@ -1,7 +1,7 @@
 //! The host side of `vq`: pictures in, trained models and measurements out.
 //!
 //! The modules stand in the order in which data passes them.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod atomic;
 pub mod picture;
@@ -23,6 +23,7 @@ pub mod link;
 pub mod export;
 pub mod metrics;
 pub mod rivals;
+pub mod search;
 pub mod sheet;
 pub mod evaluate;
 

@@ -8,7 +8,7 @@ use crate::config::{Config, ConfigError, LayerConfig, LossKind, field_error};
 use crate::loss;
 use crate::nn::{
     Chain, Conv2d, ConvSpec, ConvTranspose2d, ConvTransposeSpec, Init, Layer, ParamTable,
-    PixelShuffle, PixelUnshuffle, Relu, Residual, Scalar, Tape, Upsample,
+    PixelShuffle, PixelUnshuffle, Relu, Residual, Scalar, Tape, Upsample, Weights,
 };
 use crate::quantizer::{BatchStats, EmaQuantizer, EmaSettings};
 use ndarray::{Array4, ArrayView4, Axis};
@@ -134,12 +134,14 @@ impl VqVae {
 
     /// Latents of a batch, `[n, h / down, w / down, dim]`.
     pub fn encode<T: Scalar>(&self, p: &[T], x: ArrayView4<'_, T>) -> Array4<T> {
-        self.by_chunks(x, |x| self.encoder.forward(p, x, &mut Tape::off()))
+        let p = Weights::new(&self.table, &[&self.encoder], p);
+        self.by_chunks(x, |x| self.encoder.forward(&p, x, &mut Tape::off()))
     }
 
     /// Pictures from latents, unclipped.
     pub fn decode<T: Scalar>(&self, p: &[T], z: ArrayView4<'_, T>) -> Array4<T> {
-        self.by_chunks(z, |z| self.decoder.forward(p, z, &mut Tape::off()))
+        let p = Weights::new(&self.table, &[&self.decoder], p);
+        self.by_chunks(z, |z| self.decoder.forward(&p, z, &mut Tape::off()))
     }
 
     fn by_chunks<T: Scalar>(
@@ -167,14 +169,15 @@ impl VqVae {
         let per_chunk = x.dim().0.div_ceil(CHUNKS);
         let values = x.len();
         let chunks: Vec<_> = x.axis_chunks_iter(Axis(0), per_chunk).collect();
-        let run = |chunk| self.chunk_step(p, quantizer, contiguous(chunk), values, scale);
+        let p = Weights::new(&self.table, &[&self.encoder, &self.decoder], p);
+        let run = |chunk| self.chunk_step(&p, quantizer, contiguous(chunk), values, scale);
         let parts: Vec<_> = chunks.into_par_iter().map(run).collect();
         self.reduce(parts, values)
     }
 
     fn chunk_step<T: Scalar>(
         &self,
-        p: &[T],
+        p: &Weights<'_, T>,
         quantizer: Option<&EmaQuantizer<T>>,
         x: Array4<T>,
         values: usize,

@@ -5,7 +5,7 @@ use crate::config::{Config, ConfigError, LossKind};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
 use crate::metrics;
 use crate::model::{StepOutput, VqVae};
-use crate::nn::Tape;
+use crate::nn::{Tape, Weights};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
 use crate::quantizer::{EmaQuantizer, kmeans, perplexity, usage};
@@ -326,10 +326,15 @@ impl Trainer {
             ("encoder", &self.model.encoder),
             ("decoder", &self.model.decoder),
         ];
+        let weights = Weights::new(
+            &self.model.table,
+            &sides.map(|(_, chain)| chain),
+            &self.params,
+        );
         let mut map = x.clone();
         for (side, chain) in sides {
             for (i, layer) in chain.layers.iter().enumerate() {
-                map = layer.forward(&self.params, map, &mut Tape::off());
+                map = layer.forward(&weights, map, &mut Tape::off());
                 if map.iter().any(|v| !v.is_finite()) {
                     return format!("the output of {side} layer {i} ({})", layer.kind());
                 }

@@ -1,13 +1,12 @@
 //! Convolution: y[oy, ox, :] = b + sum over ky, kx of x[oy s + ky - pad, ox s + kx - pad, :] W[ky, kx].
 //!
-//! As matrices, with X the windows of x as rows: Y = X W + b. From there the backward pass is
-//! dW = X' dY, db = the column sums of dY, dX = dY W', and dX is added back to where each window was
-//! read. X is built a few rows at a time and never as a whole.
+//! With X the windows of x as rows, Y = X W + b. From there the backward pass is dW = X' dY, db = the
+//! column sums of dY, and dX = dY W', added back to where each window was read.
 
-use super::im2col::Windows;
+use super::maps::{Channels, WeightSteps, Windows};
 use super::relu::{Mask, mask_in_place};
-use super::{Cache, Init, ParamTable, Scalar, Tape};
-use ndarray::{Array4, ArrayView2, ArrayViewMut2, Axis, linalg::general_mat_mul};
+use super::{Cache, Init, ParamTable, Scalar, Tape, Weights};
+use ndarray::{Array4, Axis};
 use std::ops::Range;
 
 /// What a convolution is made from.
@@ -38,6 +37,22 @@ impl ConvSpec {
         let total = kernel.saturating_sub(stride);
         (total / 2, total - total / 2)
     }
+
+    fn channels(&self) -> Channels {
+        Channels {
+            large: self.cin,
+            small: self.cout,
+        }
+    }
+
+    fn steps(&self) -> WeightSteps {
+        WeightSteps {
+            ky: self.kernel * self.cin * self.cout,
+            kx: self.cin * self.cout,
+            large: self.cout,
+            small: 1,
+        }
+    }
 }
 
 /// A convolution with its place in the parameter vector.
@@ -51,6 +66,10 @@ pub struct Conv2d {
     pub bias: Range<usize>,
     /// Whether backward computes the input's gradient; the first layer of an encoder needs none.
     pub input_grad: bool,
+    /// The packed weights of the forward pass.
+    forward: Range<usize>,
+    /// Those of the backward pass.
+    backward: Range<usize>,
 }
 
 impl Conv2d {
@@ -70,17 +89,49 @@ impl Conv2d {
             true => table.add(format!("{name}.bias"), &[cout], Init::Zero, false),
             false => weight.end..weight.end,
         };
+        let channels = spec.channels();
+        let forward = table.add_panels(Windows::gather_panels(kernel, channels));
+        let spread = Windows::spread_panels(kernel, spec.stride, spec.before, channels);
         Conv2d {
             spec,
             weight,
             bias,
             input_grad: true,
+            forward,
+            backward: table.add_panels(spread),
+        }
+    }
+
+    pub(super) fn pack<T: Scalar>(&self, values: &[T], panels: &mut [T]) {
+        let ConvSpec {
+            kernel,
+            stride,
+            before,
+            ..
+        } = self.spec;
+        let (channels, steps) = (self.spec.channels(), self.spec.steps());
+        let weight = &values[self.weight.clone()];
+        Windows::pack_gather(
+            kernel,
+            channels,
+            steps,
+            weight,
+            &mut panels[self.forward.clone()],
+        );
+        if self.input_grad {
+            let size = (kernel, stride, before);
+            Windows::pack_spread(
+                size,
+                channels,
+                steps,
+                weight,
+                &mut panels[self.backward.clone()],
+            );
         }
     }
 
     fn windows(&self, h: usize, w: usize) -> Windows {
         let ConvSpec {
-            cin,
             kernel,
             stride,
             before,
@@ -91,7 +142,6 @@ impl Conv2d {
         Windows {
             h,
             w,
-            c: cin,
             kernel,
             stride,
             before,
@@ -101,24 +151,23 @@ impl Conv2d {
     }
 
     /// `[n, h, w, cin]` to `[n, h / stride, w / stride, cout]`.
-    pub fn forward<T: Scalar>(&self, p: &[T], x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
-        let (n, h, w, _) = x.dim();
+    pub fn forward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
+        let (n, h, w, cin) = x.dim();
         let win = self.windows(h, w);
-        let cout = self.spec.cout;
-        let mut y = Array4::zeros((n, win.oh, win.ow, cout));
-        let weight = matrix(&p[self.weight.clone()], win.len(), cout);
-        let mut blocks = Blocks::new(&win);
+        let mut y = Array4::zeros((n, win.oh, win.ow, self.spec.cout));
+        let (panels, bias) = (
+            &p.panels[self.forward.clone()],
+            &p.values[self.bias.clone()],
+        );
         for (xi, mut yi) in x.outer_iter().zip(y.outer_iter_mut()) {
-            blocks.load(&win, xi.to_slice().expect("maps are contiguous"));
+            let padded = win.pad_large(xi.to_slice().expect("maps are contiguous"), cin);
             let yi = yi.as_slice_mut().expect("maps are contiguous");
-            let rows = win.block_rows();
-            for (b, yb) in yi.chunks_mut(rows * win.ow * cout).enumerate() {
-                let positions = yb.len() / cout;
-                let cols = blocks.windows(&win, b * rows, positions);
-                let mut yb2 = matrix_mut(yb, positions, cout);
-                general_mat_mul(T::one(), &cols, &weight, T::zero(), &mut yb2);
-                add_bias(yb, &p[self.bias.clone()], self.spec.relu);
-            }
+            win.gather(&padded, panels, bias, self.spec.relu, yi);
         }
         if self.spec.relu {
             tape.push(|| Cache::Mask(Mask::of(&y)));
@@ -130,7 +179,7 @@ impl Conv2d {
     /// dy `[n, h / stride, w / stride, cout]` to dx `[n, h, w, cin]`.
     pub fn backward<T: Scalar>(
         &self,
-        p: &[T],
+        p: &Weights<'_, T>,
         tape: &mut Tape<T>,
         mut dy: Array4<T>,
         grads: &mut [T],
@@ -139,124 +188,36 @@ impl Conv2d {
         if self.spec.relu {
             mask_in_place(&tape.pop_mask(), &mut dy);
         }
-        let (_, h, w, _) = x.dim();
+        let (_, h, w, cin) = x.dim();
         let win = self.windows(h, w);
-        let cout = self.spec.cout;
-        let weight = matrix(&p[self.weight.clone()], win.len(), cout);
-        let mut dx = if self.input_grad {
-            Array4::zeros(x.dim())
+        let shape = if self.input_grad {
+            x.dim()
         } else {
-            Array4::zeros((0, 0, 0, 0))
+            (0, 0, 0, 0)
         };
-        let mut blocks = Blocks::new(&win);
-        let mut dcols = vec![
-            T::zero();
-            if self.input_grad {
-                blocks.cols_len(&win)
-            } else {
-                0
-            }
-        ];
-        let mut dpadded = vec![T::zero(); if self.input_grad { win.padded_len() } else { 0 }];
+        let mut dx = Array4::zeros(shape);
         for (i, (xi, dyi)) in x.outer_iter().zip(dy.outer_iter()).enumerate() {
-            blocks.load(&win, xi.to_slice().expect("maps are contiguous"));
+            let padded = win.pad_large(xi.to_slice().expect("maps are contiguous"), cin);
             let dyi = dyi.to_slice().expect("maps are contiguous");
-            dpadded.fill(T::zero());
-            let rows = win.block_rows();
-            for (b, dyb) in dyi.chunks(rows * win.ow * cout).enumerate() {
-                let positions = dyb.len() / cout;
-                let dyb = matrix(dyb, positions, cout);
-                let cols = blocks.windows(&win, b * rows, positions);
-                let mut dw = matrix_mut(&mut grads[self.weight.clone()], win.len(), cout);
-                general_mat_mul(T::one(), &cols.t(), &dyb, T::one(), &mut dw);
-                add_columns(&dyb, &mut grads[self.bias.clone()]);
-                if self.input_grad {
-                    let dcols = &mut dcols[..positions * win.len()];
-                    let mut dc = matrix_mut(dcols, positions, win.len());
-                    general_mat_mul(T::one(), &dyb, &weight.t(), T::zero(), &mut dc);
-                    win.scatter_add(dcols, b * rows, &mut dpadded);
-                }
-            }
+            let dw = &mut grads[self.weight.clone()];
+            win.add_weight_grad(&padded, dyi, self.spec.steps(), dw);
+            add_columns(dyi, &mut grads[self.bias.clone()]);
             if self.input_grad {
-                win.unpad_add(&dpadded, dx.index_axis_mut(Axis(0), i));
+                let padded = win.pad_small(dyi, self.spec.cout);
+                let panels = &p.panels[self.backward.clone()];
+                let mut dxi = dx.index_axis_mut(Axis(0), i);
+                let dxi = dxi.as_slice_mut().expect("maps are contiguous");
+                win.spread(&padded, panels, &[], false, dxi);
             }
         }
         dx
     }
 }
 
-/// The buffers through which one thread walks a map's windows, block by block.
-struct Blocks<T> {
-    padded: Vec<T>,
-    cols: Vec<T>,
-}
-
-impl<T: Scalar> Blocks<T> {
-    fn new(win: &Windows) -> Self {
-        let cols = if win.is_identity() {
-            0
-        } else {
-            win.block_rows() * win.ow * win.len()
-        };
-        Blocks {
-            padded: vec![T::zero(); win.padded_len()],
-            cols: vec![T::zero(); cols],
-        }
-    }
-
-    fn cols_len(&self, win: &Windows) -> usize {
-        win.block_rows() * win.ow * win.len()
-    }
-
-    fn load(&mut self, win: &Windows, x: &[T]) {
-        let x =
-            ndarray::ArrayView3::from_shape((win.h, win.w, win.c), x).expect("h * w * c values");
-        win.pad(x, &mut self.padded);
-    }
-
-    /// The window matrix `[positions, windows.len()]` from row `oy0` of the window grid on.
-    fn windows(&mut self, win: &Windows, oy0: usize, positions: usize) -> ArrayView2<'_, T> {
-        let len = positions * win.len();
-        if win.is_identity() {
-            let at = oy0 * win.ow * win.c;
-            return matrix(&self.padded[at..at + len], positions, win.len());
-        }
-        let cols = &mut self.cols[..len];
-        win.gather(&self.padded, oy0, cols);
-        matrix(cols, positions, win.len())
-    }
-}
-
-/// A slice as a row-major matrix.
-pub(super) fn matrix<T>(data: &[T], rows: usize, cols: usize) -> ArrayView2<'_, T> {
-    ArrayView2::from_shape((rows, cols), data).expect("rows * cols values")
-}
-
-/// A slice as a writable row-major matrix.
-pub(super) fn matrix_mut<T>(data: &mut [T], rows: usize, cols: usize) -> ArrayViewMut2<'_, T> {
-    ArrayViewMut2::from_shape((rows, cols), data).expect("rows * cols values")
-}
-
-/// Adds the bias (if there is one) to each position and applies ReLU, while the block is in cache.
-pub(super) fn add_bias<T: Scalar>(y: &mut [T], bias: &[T], relu: bool) {
-    if !bias.is_empty() {
-        for position in y.chunks_exact_mut(bias.len()) {
-            for (v, &b) in position.iter_mut().zip(bias) {
-                *v += b;
-            }
-        }
-    }
-    if relu {
-        for v in y {
-            *v = if *v > T::zero() { *v } else { T::zero() };
-        }
-    }
-}
-
 /// Adds the column sums of dY to the bias gradient (if there is one).
-pub(super) fn add_columns<T: Scalar>(dy: &ArrayView2<'_, T>, db: &mut [T]) {
+pub(super) fn add_columns<T: Scalar>(dy: &[T], db: &mut [T]) {
     if !db.is_empty() {
-        for row in dy.rows() {
+        for row in dy.chunks_exact(db.len()) {
             for (a, &b) in db.iter_mut().zip(row) {
                 *a += b;
             }

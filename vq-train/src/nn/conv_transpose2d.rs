@@ -1,14 +1,13 @@
 //! Transposed convolution: the backward pass of a convolution, run forward.
 //!
-//! Each input position adds a window of `kernel x kernel` outputs, `stride` apart. With Y the windows
-//! of y as rows: Y = X W, then the windows are added up and the border is cut away. Backward: with dY
-//! gathered from dy, dX = dY W', dW = X' dY.
+//! Each input position adds a window of `kernel x kernel` outputs, `stride` apart; the border is cut
+//! away. With Y the windows of y as rows, Y = X W; backward dX = dY W' and dW = X' dY.
 
-use super::conv2d::{add_bias, add_columns, matrix, matrix_mut};
-use super::im2col::Windows;
+use super::conv2d::add_columns;
+use super::maps::{Channels, WeightSteps, Windows};
 use super::relu::{Mask, mask_in_place};
-use super::{Cache, Init, ParamTable, Scalar, Tape};
-use ndarray::{Array4, ArrayView3, linalg::general_mat_mul};
+use super::{Cache, Init, ParamTable, Scalar, Tape, Weights};
+use ndarray::Array4;
 use std::ops::Range;
 
 /// What a transposed convolution is made from.
@@ -36,6 +35,32 @@ pub struct ConvTranspose2d {
     pub weight: Range<usize>,
     /// b as `[cout]`.
     pub bias: Range<usize>,
+    /// The packed weights of the forward pass.
+    forward: Range<usize>,
+    /// Those of the backward pass.
+    backward: Range<usize>,
+}
+
+impl ConvTransposeSpec {
+    fn before(&self) -> usize {
+        (self.kernel - self.stride) / 2
+    }
+
+    fn channels(&self) -> Channels {
+        Channels {
+            large: self.cout,
+            small: self.cin,
+        }
+    }
+
+    fn steps(&self) -> WeightSteps {
+        WeightSteps {
+            ky: self.kernel * self.cout,
+            kx: self.cout,
+            large: 1,
+            small: self.kernel * self.kernel * self.cout,
+        }
+    }
 }
 
 impl ConvTranspose2d {
@@ -57,58 +82,67 @@ impl ConvTranspose2d {
             true,
         );
         let bias = table.add(format!("{name}.bias"), &[cout], Init::Zero, false);
-        ConvTranspose2d { spec, weight, bias }
+        let channels = spec.channels();
+        let spread = Windows::spread_panels(kernel, stride, spec.before(), channels);
+        let forward = table.add_panels(spread);
+        let backward = table.add_panels(Windows::gather_panels(kernel, channels));
+        ConvTranspose2d {
+            spec,
+            weight,
+            bias,
+            forward,
+            backward,
+        }
+    }
+
+    pub(super) fn pack<T: Scalar>(&self, values: &[T], panels: &mut [T]) {
+        let ConvTransposeSpec { kernel, stride, .. } = self.spec;
+        let (channels, steps) = (self.spec.channels(), self.spec.steps());
+        let weight = &values[self.weight.clone()];
+        let size = (kernel, stride, self.spec.before());
+        Windows::pack_spread(
+            size,
+            channels,
+            steps,
+            weight,
+            &mut panels[self.forward.clone()],
+        );
+        let backward = &mut panels[self.backward.clone()];
+        Windows::pack_gather(kernel, channels, steps, weight, backward);
     }
 
     /// Windows on the output map, one for each input position.
     fn windows(&self, h: usize, w: usize) -> Windows {
-        let ConvTransposeSpec {
-            cout,
-            kernel,
-            stride,
-            ..
-        } = self.spec;
-        let before = (kernel - stride) / 2;
+        let ConvTransposeSpec { kernel, stride, .. } = self.spec;
         Windows {
             h: h * stride,
             w: w * stride,
-            c: cout,
             kernel,
             stride,
-            before,
+            before: self.spec.before(),
             oh: h,
             ow: w,
         }
     }
 
     /// `[n, h, w, cin]` to `[n, h * stride, w * stride, cout]`.
-    pub fn forward<T: Scalar>(&self, p: &[T], x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+    pub fn forward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
         let (n, h, w, cin) = x.dim();
         let win = self.windows(h, w);
-        let weight = matrix(&p[self.weight.clone()], cin, win.len());
-        let mut y = Array4::zeros((n, win.h, win.w, win.c));
-        let mut padded = vec![T::zero(); win.padded_len()];
-        let rows = win.block_rows();
-        let mut cols = vec![T::zero(); rows * w * win.len()];
+        let mut y = Array4::zeros((n, win.h, win.w, self.spec.cout));
+        let (panels, bias) = (
+            &p.panels[self.forward.clone()],
+            &p.values[self.bias.clone()],
+        );
         for (xi, mut yi) in x.outer_iter().zip(y.outer_iter_mut()) {
-            padded.fill(T::zero());
-            let xi = xi.to_slice().expect("maps are contiguous");
-            for (b, xb) in xi.chunks(rows * w * cin).enumerate() {
-                let positions = xb.len() / cin;
-                let cols = &mut cols[..positions * win.len()];
-                let mut out = matrix_mut(cols, positions, win.len());
-                general_mat_mul(
-                    T::one(),
-                    &matrix(xb, positions, cin),
-                    &weight,
-                    T::zero(),
-                    &mut out,
-                );
-                win.scatter_add(cols, b * rows, &mut padded);
-            }
-            win.unpad_add(&padded, yi.view_mut());
+            let padded = win.pad_small(xi.to_slice().expect("maps are contiguous"), cin);
             let yi = yi.as_slice_mut().expect("maps are contiguous");
-            add_bias(yi, &p[self.bias.clone()], self.spec.relu);
+            win.spread(&padded, panels, bias, self.spec.relu, yi);
         }
         if self.spec.relu {
             tape.push(|| Cache::Mask(Mask::of(&y)));
@@ -120,7 +154,7 @@ impl ConvTranspose2d {
     /// dy `[n, h * stride, w * stride, cout]` to dx `[n, h, w, cin]`.
     pub fn backward<T: Scalar>(
         &self,
-        p: &[T],
+        p: &Weights<'_, T>,
         tape: &mut Tape<T>,
         mut dy: Array4<T>,
         grads: &mut [T],
@@ -129,37 +163,19 @@ impl ConvTranspose2d {
         if self.spec.relu {
             mask_in_place(&tape.pop_mask(), &mut dy);
         }
-        let (_, h, w, cin) = x.dim();
+        let (_, h, w, _) = x.dim();
         let win = self.windows(h, w);
-        let weight = matrix(&p[self.weight.clone()], cin, win.len());
+        let panels = &p.panels[self.backward.clone()];
         let mut dx = Array4::zeros(x.dim());
-        let mut padded = vec![T::zero(); win.padded_len()];
-        let rows = win.block_rows();
-        let mut cols = vec![T::zero(); rows * w * win.len()];
         for ((xi, mut dxi), dyi) in x.outer_iter().zip(dx.outer_iter_mut()).zip(dy.outer_iter()) {
             let xi = xi.to_slice().expect("maps are contiguous");
             let dxi = dxi.as_slice_mut().expect("maps are contiguous");
-            let dyi: ArrayView3<'_, T> = dyi;
-            win.pad(dyi, &mut padded);
-            let dys = dyi.to_slice().expect("maps are contiguous");
-            add_columns(
-                &matrix(dys, win.h * win.w, win.c),
-                &mut grads[self.bias.clone()],
-            );
-            let blocks = xi
-                .chunks(rows * w * cin)
-                .zip(dxi.chunks_mut(rows * w * cin));
-            for (b, (xb, dxb)) in blocks.enumerate() {
-                let positions = xb.len() / cin;
-                let cols = &mut cols[..positions * win.len()];
-                win.gather(&padded, b * rows, cols);
-                let cols = matrix(cols, positions, win.len());
-                let mut dw = matrix_mut(&mut grads[self.weight.clone()], cin, win.len());
-                let xb = matrix(xb, positions, cin);
-                general_mat_mul(T::one(), &xb.t(), &cols, T::one(), &mut dw);
-                let mut dxb = matrix_mut(dxb, positions, cin);
-                general_mat_mul(T::one(), &cols, &weight.t(), T::zero(), &mut dxb);
-            }
+            let dyi = dyi.to_slice().expect("maps are contiguous");
+            let padded = win.pad_large(dyi, self.spec.cout);
+            let dw = &mut grads[self.weight.clone()];
+            win.add_weight_grad(&padded, xi, self.spec.steps(), dw);
+            add_columns(dyi, &mut grads[self.bias.clone()]);
+            win.gather(&padded, panels, &[], false, dxi);
         }
         dx
     }

@@ -16,15 +16,20 @@ fn check(name: &str, table: &ParamTable, layer: &Layer, shape: (usize, usize, us
         *v += 0.1 * params::normal(&mut rng); // zero biases would hide a missing one
     }
     let x = Array4::from_shape_simple_fn(shape, || params::normal(&mut rng));
+    let chain = Chain {
+        layers: vec![layer.clone()],
+    };
     let mut tape = Tape::recording();
-    let y = layer.forward(&p, x.clone(), &mut tape);
+    let w = Weights::new(table, &[&chain], &p);
+    let y = layer.forward(&w, x.clone(), &mut tape);
     let probe = Array4::from_shape_simple_fn(y.dim(), || params::normal(&mut rng));
     let mut grads = vec![0.0; p.len()];
-    let dx = layer.backward(&p, &mut tape, probe.clone(), &mut grads);
+    let dx = layer.backward(&w, &mut tape, probe.clone(), &mut grads);
     assert_eq!(dx.dim(), x.dim(), "{name}: dx has the shape of x");
 
     let loss = |p: &[f64], x: &Array4<f64>| {
-        let y = layer.forward(p, x.clone(), &mut Tape::off());
+        let w = Weights::new(table, &[&chain], p);
+        let y = layer.forward(&w, x.clone(), &mut Tape::off());
         Zip::from(&y)
             .and(&probe)
             .fold(0.0, |sum, &a, &b| sum + a * b)
@@ -180,7 +185,7 @@ fn transposed_convolution_is_the_adjoint_of_convolution() {
     };
     let forward = Conv2d::new(spec, "c", None, &mut table);
     let w: Vec<f64> = table.init(&mut rng);
-    let mut table = ParamTable::default();
+    let mut adjoint_table = ParamTable::default();
     let spec = ConvTransposeSpec {
         cin: 4,
         cout: 3,
@@ -188,8 +193,8 @@ fn transposed_convolution_is_the_adjoint_of_convolution() {
         stride: 2,
         relu: false,
     };
-    let adjoint = ConvTranspose2d::new(spec, "t", &mut table);
-    let mut wt = vec![0.0; table.len()];
+    let adjoint = ConvTranspose2d::new(spec, "t", &mut adjoint_table);
+    let mut wt = vec![0.0; adjoint_table.len()];
     for tap in 0..16 {
         for ci in 0..3 {
             for co in 0..4 {
@@ -199,7 +204,14 @@ fn transposed_convolution_is_the_adjoint_of_convolution() {
     }
     let x = Array4::from_shape_simple_fn((1, 6, 8, 3), || params::normal(&mut rng));
     let y = Array4::from_shape_simple_fn((1, 3, 4, 4), || params::normal(&mut rng));
-    let left = (forward.forward(&w, x.clone(), &mut Tape::off()) * &y).sum();
-    let right = (adjoint.forward(&wt, y, &mut Tape::off()) * &x).sum();
+    let run = |layer: Layer, table: &ParamTable, w: &[f64], x: &Array4<f64>| {
+        let chain = Chain {
+            layers: vec![layer],
+        };
+        let w = Weights::new(table, &[&chain], w);
+        chain.forward(&w, x.clone(), &mut Tape::off())
+    };
+    let left = (run(Layer::Conv2d(forward), &table, &w, &x) * &y).sum();
+    let right = (run(Layer::ConvTranspose2d(adjoint), &adjoint_table, &wt, &y) * &x).sum();
     assert!((left - right).abs() < 1e-10, "{left} {right}");
 }

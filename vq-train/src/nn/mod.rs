@@ -10,27 +10,32 @@ mod conv2d;
 mod conv_transpose2d;
 #[cfg(test)]
 mod gradcheck;
-mod im2col;
+mod maps;
 mod params;
+#[allow(unsafe_code)] // raw reads of the maps, all checked before a product starts
+mod product;
 mod relu;
 mod residual;
 mod shuffle;
+#[allow(unsafe_code)] // vector registers
+mod simd;
 mod upsample;
 
 pub use conv_transpose2d::{ConvTranspose2d, ConvTransposeSpec};
 pub use conv2d::{Conv2d, ConvSpec};
 #[cfg(test)]
 pub(crate) use params::normal;
-pub use params::{Init, ParamInfo, ParamTable};
+pub use params::{Init, ParamInfo, ParamTable, Weights};
 pub use relu::{Mask, Relu};
 pub use residual::Residual;
 pub use shuffle::{PixelShuffle, PixelUnshuffle};
 pub use upsample::Upsample;
 
 use ndarray::{Array4, NdFloat};
+use product::Products;
 
 /// The float types that layers run on: f32 to train, f64 to check gradients.
-pub trait Scalar: NdFloat {
+pub trait Scalar: NdFloat + Default + Products {
     /// Rounds a literal to this type.
     fn of(x: f64) -> Self;
     /// Widens to f64, for statistics.
@@ -133,7 +138,12 @@ pub enum Layer {
 
 impl Layer {
     /// `[n, h, w, c]` to the layer's output map.
-    pub fn forward<T: Scalar>(&self, p: &[T], x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+    pub fn forward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
         match self {
             Layer::Conv2d(l) => l.forward(p, x, tape),
             Layer::ConvTranspose2d(l) => l.forward(p, x, tape),
@@ -148,7 +158,7 @@ impl Layer {
     /// The output's gradient to the input's; adds the parameters' gradients into `grads`.
     pub fn backward<T: Scalar>(
         &self,
-        p: &[T],
+        p: &Weights<'_, T>,
         tape: &mut Tape<T>,
         dy: Array4<T>,
         grads: &mut [T],
@@ -161,6 +171,19 @@ impl Layer {
             Layer::Residual(l) => l.backward(p, tape, dy, grads),
             Layer::PixelShuffle(l) => l.backward(&dy),
             Layer::PixelUnshuffle(l) => l.backward(&dy),
+        }
+    }
+
+    /// Packs the layer's weights into their places among all panels.
+    fn pack<T: Scalar>(&self, values: &[T], panels: &mut [T]) {
+        match self {
+            Layer::Conv2d(l) => l.pack(values, panels),
+            Layer::ConvTranspose2d(l) => l.pack(values, panels),
+            Layer::Residual(l) => l.inner.layers.iter().for_each(|l| l.pack(values, panels)),
+            Layer::Upsample(_)
+            | Layer::Relu(_)
+            | Layer::PixelShuffle(_)
+            | Layer::PixelUnshuffle(_) => {}
         }
     }
 
@@ -187,7 +210,12 @@ pub struct Chain {
 
 impl Chain {
     /// Runs every layer in order.
-    pub fn forward<T: Scalar>(&self, p: &[T], x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+    pub fn forward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
         self.layers
             .iter()
             .fold(x, |x, layer| layer.forward(p, x, tape))
@@ -196,7 +224,7 @@ impl Chain {
     /// Runs every layer's backward in reverse order.
     pub fn backward<T: Scalar>(
         &self,
-        p: &[T],
+        p: &Weights<'_, T>,
         tape: &mut Tape<T>,
         dy: Array4<T>,
         grads: &mut [T],

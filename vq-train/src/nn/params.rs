@@ -3,7 +3,7 @@
 //! Optimiser, checkpoint, reduction over chunks and gradient check each are one loop over that
 //! vector; only layers and export need to know what lies where.
 
-use super::Scalar;
+use super::{Chain, Scalar};
 use rand::Rng;
 use rand::RngExt;
 use std::ops::Range;
@@ -45,6 +45,7 @@ pub struct ParamInfo {
 pub struct ParamTable {
     /// In memory order.
     pub entries: Vec<ParamInfo>,
+    panels: usize,
 }
 
 impl ParamTable {
@@ -61,6 +62,13 @@ impl ParamTable {
         };
         self.entries.push(info);
         range
+    }
+
+    /// Sets room aside for a convolution's weights in the order in which products read them.
+    pub(super) fn add_panels(&mut self, len: usize) -> Range<usize> {
+        let start = self.panels;
+        self.panels += len;
+        start..self.panels
     }
 
     /// Length of the flat vector.
@@ -92,4 +100,24 @@ pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
     let u: f64 = 1.0 - rng.random::<f64>();
     let v: f64 = rng.random();
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+/// Parameters as layers use them: the flat vector, and the convolutions' weights packed for the matrix
+/// products, once for all pictures of a step.
+#[derive(Debug, Clone)]
+pub struct Weights<'p, T> {
+    /// The flat vector.
+    pub values: &'p [T],
+    pub(super) panels: Vec<T>,
+}
+
+impl<'p, T: Scalar> Weights<'p, T> {
+    /// Packs the weights of `chains`, which are made from `table`.
+    pub fn new(table: &ParamTable, chains: &[&Chain], values: &'p [T]) -> Self {
+        let mut panels = vec![T::zero(); table.panels];
+        for layer in chains.iter().flat_map(|chain| &chain.layers) {
+            layer.pack(values, &mut panels);
+        }
+        Weights { values, panels }
+    }
 }

@@ -1,31 +1,25 @@
-//! max(x, 0): what passes is remembered as one bit a value.
+//! max(x, 0): what passes is remembered as one byte a value.
 
 use super::{Cache, Scalar, Tape};
 use ndarray::Array4;
 
-/// One bit for each value of a map: set where a ReLU's output is positive.
+/// Whether a ReLU's output is positive, for each value of a map.
 #[derive(Debug, Clone)]
-pub struct Mask(Vec<u64>);
+pub struct Mask(Vec<bool>);
 
 impl Mask {
     /// The mask of a ReLU's output.
     pub fn of<T: Scalar>(y: &Array4<T>) -> Mask {
         let y = y.as_slice().expect("maps are contiguous");
-        let word = |chunk: &[T]| {
-            let bits = chunk.iter().enumerate();
-            bits.fold(0, |word, (i, &v)| word | (u64::from(v > T::zero()) << i))
-        };
-        Mask(y.chunks(64).map(word).collect())
+        Mask(y.iter().map(|&v| v > T::zero()).collect())
     }
 }
 
 /// Zeroes the gradient wherever the ReLU was shut.
 pub(super) fn mask_in_place<T: Scalar>(mask: &Mask, dy: &mut Array4<T>) {
     let dy = dy.as_slice_mut().expect("maps are contiguous");
-    for (chunk, &word) in dy.chunks_mut(64).zip(&mask.0) {
-        for (i, v) in chunk.iter_mut().enumerate() {
-            *v = if (word >> i) & 1 == 1 { *v } else { T::zero() };
-        }
+    for (v, &open) in dy.iter_mut().zip(&mask.0) {
+        *v = if open { *v } else { T::zero() };
     }
 }
 

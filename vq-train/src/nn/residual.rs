@@ -1,6 +1,6 @@
 //! y = x + f(x), then ReLU if asked for.
 
-use super::{Chain, Layer, Relu, Scalar, Tape};
+use super::{Chain, Layer, Relu, Scalar, Tape, Weights};
 use ndarray::Array4;
 
 /// A residual block around a chain that keeps the map's shape.
@@ -14,7 +14,12 @@ pub struct Residual {
 
 impl Residual {
     /// `[n, h, w, c]` to the same shape.
-    pub fn forward<T: Scalar>(&self, p: &[T], x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+    pub fn forward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
         let mut y = self.inner.forward(p, x.clone(), tape);
         y += &x;
         if self.relu { Relu.forward(y, tape) } else { y }
@@ -23,7 +28,7 @@ impl Residual {
     /// The gradient flows through f and around it: dx = dy + f'(dy).
     pub fn backward<T: Scalar>(
         &self,
-        p: &[T],
+        p: &Weights<'_, T>,
         tape: &mut Tape<T>,
         dy: Array4<T>,
         grads: &mut [T],

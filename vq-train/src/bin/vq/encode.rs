@@ -5,6 +5,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use vq_train::codec::{CodecError, join};
 use vq_train::picture::Size;
+use vq_train::search;
 
 /// Turn a picture, or each picture of a folder, into packets.
 ///
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// Crop around the centre to these proportions and resample [default: code the picture as it is]
     #[arg(long, value_name = "WxH")]
     size: Option<Size>,
+    /// Codes to try out in place of each, by their decoded pixels: some 0.2 dB for 12, in 16 decodes each
+    #[arg(long, value_name = "CANDIDATES", default_value_t = 0)]
+    search: usize,
     /// Number of the (first) picture, to tell the packets of several apart
     #[arg(long, default_value_t = 0)]
     image: u16,
@@ -59,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let outputs = outputs(&args.input, inputs, &args.out, "vqc")?;
     for (i, ((path, picture), out)) in pictures.iter().zip(outputs).enumerate() {
         let named = |e: CodecError| format!("{}: {e}", path.display());
-        let codes = codec.encode(picture).map_err(named)?;
+        let codes = search::encode(&codec, picture, args.search).map_err(named)?;
         let image = args.image.wrapping_add(i as u16);
         let packets = codec
             .packets(&codes, picture.size(), image, args.packet.into())

@@ -8,6 +8,7 @@ use vq_train::link::drop_packets;
 use vq_train::metrics::Lpips;
 use vq_train::picture::{Picture, Size};
 use vq_train::rivals::{Rival, RivalError};
+use vq_train::search;
 
 /// Measure bytes, PSNR, SSIM, LPIPS and code usage on a folder of pictures.
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// The most bytes in one packet, 20 to 65535
     #[arg(long, value_name = "BYTES", default_value_t = u16::MAX, value_parser = clap::value_parser!(u16).range(20..))]
     packet: u16,
+    /// Codes to try out in place of each, as `vq encode --search`
+    #[arg(long, value_name = "CANDIDATES", default_value_t = 0)]
+    search: usize,
     /// Lose this share of each picture's packets, at random; one always arrives
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent, allow_negative_numbers = true)]
     drop: f64,
@@ -121,7 +125,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// One picture to packets, through the lossy link, and back.
 fn coded(codec: &Codec, args: &Args, picture: &Picture) -> std::result::Result<Coded, EvalError> {
-    let codes = codec.encode(picture)?;
+    let codes = search::encode(codec, picture, args.search)?;
     let packets = codec.packets(&codes, picture.size(), 0, args.packet.into())?;
     let bytes = packets.iter().map(Vec::len).sum();
     let mut arrived: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
