@@ -1,7 +1,7 @@
 //! Better codes for a picture than the nearest ones: those whose decoded pixels are nearest.
 //!
 //! The encoder picks each code by its embedding's distance alone, but what a code does to the
-//! pixels depends on its neighbours. So codes are tried out: on every [`SPACING`]-th cell of the grid at
+//! pixels depends on its neighbours. So codes are tried out: on every fourth cell, each way, of the grid at
 //! once, each candidate is decoded by the very model that will decode it at the other end, and stays
 //! where it brings the pixels around its cell nearer to the original. The stream and the decoder
 //! know nothing of it.
