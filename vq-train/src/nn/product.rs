@@ -628,3 +628,191 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Every instruction set that this CPU has, against plain loops.
+    use super::*;
+    use crate::nn::normal;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn numbers(len: usize, seed: u64) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..len).map(|_| normal(&mut rng) as f32).collect()
+    }
+
+    type Results = Vec<(&'static str, Vec<f32>)>;
+
+    macro_rules! runs {
+        ($product:ident) => {{
+            type Run = fn(&$product<'_, f32>, &mut [f32]);
+            let mut runs: Vec<(&'static str, Run)> = Vec::new();
+            // SAFETY: arrays need no instruction set.
+            runs.push(("portable", |p, out| unsafe {
+                p.run::<[f32; 4], 1, 1, 8, 4>(out)
+            }));
+            #[cfg(target_arch = "x86_64")]
+            {
+                use std::arch::x86_64::{__m256, __m512};
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2(p: &$product<'_, f32>, out: &mut [f32]) {
+                    // SAFETY: the attribute above.
+                    unsafe { p.run::<__m256, 2, 1, 4, 2>(out) }
+                }
+                #[target_feature(enable = "avx512f,fma")]
+                fn avx512(p: &$product<'_, f32>, out: &mut [f32]) {
+                    // SAFETY: the attribute above.
+                    unsafe { p.run::<__m512, 8, 4, 2, 1>(out) }
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: just detected.
+                    runs.push(("avx2", |p, out| unsafe { avx2(p, out) }));
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    // SAFETY: just detected.
+                    runs.push(("avx512", |p, out| unsafe { avx512(p, out) }));
+                }
+            }
+            runs
+        }};
+    }
+
+    /// The results agree with plain ones, and those of fused arithmetic with each other to the bit.
+    fn assert_agree(results: &[(&str, Vec<f32>)], plain: &[f64], case: usize) {
+        for (name, result) in results {
+            for (i, (&got, &wanted)) in result.iter().zip(plain).enumerate() {
+                let error = (f64::from(got) - wanted).abs() / (1.0 + wanted.abs());
+                assert!(error < 1e-4, "case {case}, {name}, {i}: {got} {wanted}");
+            }
+        }
+        let fused = &results[1..];
+        assert!(fused.iter().all(|(_, result)| *result == fused[0].1));
+    }
+
+    /// rows x columns of positions, channels of the map and of the output; windows of 3 rows by 2.
+    const CASES: [[usize; 4]; 5] = [
+        [1, 1, 1, 1],
+        [3, 5, 3, 12],
+        [7, 7, 20, 33],
+        [2, 13, 8, 64],
+        [4, 4, 150, 50],
+    ];
+
+    #[test]
+    fn correlations_agree_with_plain_loops() {
+        for (case, [rows, columns, cin, cout]) in CASES.into_iter().enumerate() {
+            let width = (columns + 1) * cin;
+            let map = numbers((rows + 2) * width, 1);
+            let (weight, bias) = (numbers(6 * cin * cout, 2), numbers(cout, 3));
+            let mut panels = vec![0.0; panels_len(6 * cin, cout)];
+            pack(&weight, (6 * cin, cout), 1, |row| row * cout, &mut panels);
+            let segments = [0, 1, 2].map(|ky| Segment {
+                offset: ky * width,
+                len: 2 * cin,
+            });
+            let places = |first, row, column| Places {
+                rows,
+                columns,
+                first,
+                row,
+                column,
+            };
+            // Every second place of the output, as a phase has it.
+            let outputs = places(cout, 2 * columns * cout, 2 * cout);
+            let product = Correlation {
+                map: &map,
+                windows: places(0, width, cin),
+                segments: &segments,
+                panels: &panels,
+                columns: cout,
+                bias: &bias,
+                relu: true,
+                outputs,
+            };
+            let mut plain = vec![9.0; 2 * rows * columns * cout];
+            for p in 0..rows * columns {
+                let (y, x) = (p / columns, p % columns);
+                for n in 0..cout {
+                    let mut sum = f64::from(bias[n]);
+                    for k in 0..6 * cin {
+                        let at = (y + k / (2 * cin)) * width + x * cin + k % (2 * cin);
+                        sum += f64::from(map[at]) * f64::from(weight[k * cout + n]);
+                    }
+                    plain[(2 * p + 1) * cout + n] = sum.max(0.0);
+                }
+            }
+            let mut results = Results::new();
+            for (name, run) in runs!(Correlation) {
+                let mut out = vec![9.0; plain.len()];
+                run(&product, &mut out);
+                results.push((name, out));
+            }
+            assert_agree(&results, &plain, case);
+        }
+    }
+
+    #[test]
+    fn outer_products_agree_with_plain_loops_and_add_up() {
+        for (case, [rows, columns, m, n]) in CASES.into_iter().enumerate() {
+            let positions = rows * columns;
+            let (a, b) = (numbers(positions * m, 4), numbers(positions * n, 5));
+            let places = |channels| Places {
+                rows,
+                columns,
+                first: 0,
+                row: columns * channels,
+                column: channels,
+            };
+            let stride = n + 3;
+            let product = Outer {
+                a: &a,
+                a_places: places(m),
+                m,
+                b: &b,
+                b_places: places(n),
+                n,
+                stride,
+            };
+            let mut plain = vec![0.5; m * stride];
+            for p in 0..positions {
+                for i in 0..m {
+                    for j in 0..n {
+                        let term = f64::from(a[p * m + i]) * f64::from(b[p * n + j]);
+                        plain[i * stride + j] += term;
+                    }
+                }
+            }
+            let mut results = Results::new();
+            for (name, run) in runs!(Outer) {
+                let mut grad = vec![0.5; plain.len()];
+                run(&product, &mut grad);
+                results.push((name, grad));
+            }
+            assert_agree(&results, &plain, case);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "reaches over its maps")]
+    fn a_map_that_is_too_small_is_refused() {
+        let places = Places {
+            rows: 2,
+            columns: 2,
+            first: 0,
+            row: 2,
+            column: 1,
+        };
+        let product = Correlation {
+            map: &[0.0f32; 3],
+            windows: places,
+            segments: &[Segment { offset: 0, len: 1 }],
+            panels: &[0.0; HALF],
+            columns: 1,
+            bias: &[],
+            relu: false,
+            outputs: places,
+        };
+        f32::correlate(&product, &mut [0.0; 4]);
+    }
+}
