@@ -172,41 +172,6 @@ impl<T: Copy + Default> Correlation<'_, T> {
             && (self.bias.is_empty() || self.bias.len() == self.columns)
     }
 
-    /// Tiles of M (or Q, or 1) positions by W registers, a panel's width; H registers are half of one.
-    ///
-    /// # Safety
-    /// The CPU has V's instruction set.
-    #[inline(always)]
-    unsafe fn run<
-        V: Lanes<Float = T>,
-        const M: usize,
-        const Q: usize,
-        const W: usize,
-        const H: usize,
-    >(
-        &self,
-        out: &mut [T],
-    ) {
-        if self.windows.len() == 0 {
-            return;
-        }
-        assert!(self.fits(out), "a correlation reaches over its maps");
-        let mut panel = 0;
-        let rows: usize = self.segments.iter().map(|s| s.len).sum();
-        for (first, width) in panels(self.columns) {
-            let weights = &self.panels[panel..panel + rows * width];
-            panel += rows * width;
-            // SAFETY: as the caller promises; `fits` has checked the sizes.
-            unsafe {
-                if width == PANEL {
-                    self.panel::<V, M, Q, W>(weights, first, out);
-                } else {
-                    self.panel::<V, M, Q, H>(weights, first, out);
-                }
-            }
-        }
-    }
-
     #[inline(always)]
     unsafe fn panel<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
         &self,
@@ -318,50 +283,6 @@ impl<T: Copy + Default> Outer<'_, T> {
             && self.b_places.last() + self.n <= self.b.len()
             && self.n <= self.stride
             && (self.m - 1) * self.stride + self.n <= grad.len()
-    }
-
-    /// As [`Correlation::run`], with M rows of the gradient in a tile.
-    ///
-    /// # Safety
-    /// The CPU has V's instruction set.
-    #[inline(always)]
-    unsafe fn run<
-        V: Lanes<Float = T>,
-        const M: usize,
-        const Q: usize,
-        const W: usize,
-        const H: usize,
-    >(
-        &self,
-        grad: &mut [T],
-    ) {
-        if self.a_places.len() == 0 || self.m == 0 || self.n == 0 {
-            return;
-        }
-        assert!(self.fits(grad), "a product reaches over its maps");
-        let rows = (POSITIONS / self.a_places.columns).max(1);
-        let mut narrow = Vec::new();
-        for y in (0..self.a_places.rows).step_by(rows) {
-            let part = self.rows(y, rows.min(self.a_places.rows - y));
-            for (first, width) in panels(self.n) {
-                // Where registers would reach behind the columns, these are copied out first.
-                let panel = if first + width > self.n {
-                    part.copied(first, width, &mut narrow)
-                } else {
-                    part.columns(first, width)
-                };
-                let valid = width.min(self.n - first);
-                // SAFETY: as the caller promises; `fits` has checked the sizes.
-                unsafe {
-                    let grad = grad.as_mut_ptr().add(first);
-                    if width == PANEL {
-                        panel.panel::<V, M, Q, W>(valid, grad);
-                    } else {
-                        panel.panel::<V, M, Q, H>(valid, grad);
-                    }
-                }
-            }
-        }
     }
 
     /// Some rows of positions.
@@ -509,6 +430,143 @@ where
     }
 }
 
+/// What both products have in common.
+trait Product {
+    type Float;
+
+    /// Adds up in tiles of M (or Q, or 1) rows by W registers, a panel's width; H registers are half of
+    /// one.
+    ///
+    /// # Safety
+    /// The CPU has V's instruction set.
+    unsafe fn run<
+        V: Lanes<Float = Self::Float>,
+        const M: usize,
+        const Q: usize,
+        const W: usize,
+        const H: usize,
+    >(
+        &self,
+        out: &mut [Self::Float],
+    );
+}
+
+/// Rows of a tile are positions.
+impl<T: Copy + Default> Product for Correlation<'_, T> {
+    type Float = T;
+
+    #[inline(always)]
+    unsafe fn run<
+        V: Lanes<Float = T>,
+        const M: usize,
+        const Q: usize,
+        const W: usize,
+        const H: usize,
+    >(
+        &self,
+        out: &mut [T],
+    ) {
+        if self.windows.len() == 0 {
+            return;
+        }
+        assert!(self.fits(out), "a correlation reaches over its maps");
+        let mut panel = 0;
+        let rows: usize = self.segments.iter().map(|s| s.len).sum();
+        for (first, width) in panels(self.columns) {
+            let weights = &self.panels[panel..panel + rows * width];
+            panel += rows * width;
+            // SAFETY: as the caller promises; `fits` has checked the sizes.
+            unsafe {
+                if width == PANEL {
+                    self.panel::<V, M, Q, W>(weights, first, out);
+                } else {
+                    self.panel::<V, M, Q, H>(weights, first, out);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of a tile are rows of the gradient.
+impl<T: Copy + Default> Product for Outer<'_, T> {
+    type Float = T;
+
+    #[inline(always)]
+    unsafe fn run<
+        V: Lanes<Float = T>,
+        const M: usize,
+        const Q: usize,
+        const W: usize,
+        const H: usize,
+    >(
+        &self,
+        grad: &mut [T],
+    ) {
+        if self.a_places.len() == 0 || self.m == 0 || self.n == 0 {
+            return;
+        }
+        assert!(self.fits(grad), "a product reaches over its maps");
+        let rows = (POSITIONS / self.a_places.columns).max(1);
+        let mut narrow = Vec::new();
+        for y in (0..self.a_places.rows).step_by(rows) {
+            let part = self.rows(y, rows.min(self.a_places.rows - y));
+            for (first, width) in panels(self.n) {
+                // Where registers would reach behind the columns, these are copied out first.
+                let panel = if first + width > self.n {
+                    part.copied(first, width, &mut narrow)
+                } else {
+                    part.columns(first, width)
+                };
+                let valid = width.min(self.n - first);
+                // SAFETY: as the caller promises; `fits` has checked the sizes.
+                unsafe {
+                    let grad = grad.as_mut_ptr().add(first);
+                    if width == PANEL {
+                        panel.panel::<V, M, Q, W>(valid, grad);
+                    } else {
+                        panel.panel::<V, M, Q, H>(valid, grad);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Runs a product of f32 with the best that this CPU has.
+fn run_f32(product: &impl Product<Float = f32>, out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: just detected; every such CPU has FMA.
+            return unsafe { run_avx512(product, out) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: just detected.
+            return unsafe { run_avx2(product, out) };
+        }
+    }
+    run_portable(product, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,fma")]
+fn run_avx512(product: &impl Product<Float = f32>, out: &mut [f32]) {
+    // SAFETY: the attribute above.
+    unsafe { product.run::<std::arch::x86_64::__m512, 8, 4, 2, 1>(out) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2(product: &impl Product<Float = f32>, out: &mut [f32]) {
+    // SAFETY: the attribute above.
+    unsafe { product.run::<std::arch::x86_64::__m256, 2, 1, 4, 2>(out) }
+}
+
+fn run_portable(product: &impl Product<Float = f32>, out: &mut [f32]) {
+    // SAFETY: arrays need no instruction set.
+    unsafe { product.run::<[f32; 4], 1, 1, 8, 4>(out) }
+}
+
 /// The products on the float types that there are, with what the CPU has.
 pub trait Products: Copy + Sized {
     #[doc(hidden)]
@@ -519,57 +577,11 @@ pub trait Products: Copy + Sized {
 
 impl Products for f32 {
     fn correlate(product: &Correlation<'_, f32>, out: &mut [f32]) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{__m256, __m512};
-            #[target_feature(enable = "avx512f,fma")]
-            fn avx512(product: &Correlation<'_, f32>, out: &mut [f32]) {
-                // SAFETY: the attribute above.
-                unsafe { product.run::<__m512, 8, 4, 2, 1>(out) }
-            }
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2(product: &Correlation<'_, f32>, out: &mut [f32]) {
-                // SAFETY: the attribute above.
-                unsafe { product.run::<__m256, 2, 1, 4, 2>(out) }
-            }
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: just detected; every such CPU has FMA.
-                return unsafe { avx512(product, out) };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: just detected.
-                return unsafe { avx2(product, out) };
-            }
-        }
-        // SAFETY: arrays need no instruction set.
-        unsafe { product.run::<[f32; 4], 1, 1, 8, 4>(out) }
+        run_f32(product, out);
     }
 
     fn add_outer(product: &Outer<'_, f32>, grad: &mut [f32]) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{__m256, __m512};
-            #[target_feature(enable = "avx512f,fma")]
-            fn avx512(product: &Outer<'_, f32>, grad: &mut [f32]) {
-                // SAFETY: the attribute above.
-                unsafe { product.run::<__m512, 8, 4, 2, 1>(grad) }
-            }
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2(product: &Outer<'_, f32>, grad: &mut [f32]) {
-                // SAFETY: the attribute above.
-                unsafe { product.run::<__m256, 2, 1, 4, 2>(grad) }
-            }
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: just detected; every such CPU has FMA.
-                return unsafe { avx512(product, grad) };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: just detected.
-                return unsafe { avx2(product, grad) };
-            }
-        }
-        // SAFETY: arrays need no instruction set.
-        unsafe { product.run::<[f32; 4], 1, 1, 8, 4>(grad) }
+        run_f32(product, grad);
     }
 }
 
@@ -644,38 +656,27 @@ mod tests {
 
     type Results = Vec<(&'static str, Vec<f32>)>;
 
-    macro_rules! runs {
-        ($product:ident) => {{
-            type Run = fn(&$product<'_, f32>, &mut [f32]);
-            let mut runs: Vec<(&'static str, Run)> = Vec::new();
-            // SAFETY: arrays need no instruction set.
-            runs.push(("portable", |p, out| unsafe {
-                p.run::<[f32; 4], 1, 1, 8, 4>(out)
-            }));
-            #[cfg(target_arch = "x86_64")]
-            {
-                use std::arch::x86_64::{__m256, __m512};
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2(p: &$product<'_, f32>, out: &mut [f32]) {
-                    // SAFETY: the attribute above.
-                    unsafe { p.run::<__m256, 2, 1, 4, 2>(out) }
-                }
-                #[target_feature(enable = "avx512f,fma")]
-                fn avx512(p: &$product<'_, f32>, out: &mut [f32]) {
-                    // SAFETY: the attribute above.
-                    unsafe { p.run::<__m512, 8, 4, 2, 1>(out) }
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    // SAFETY: just detected.
-                    runs.push(("avx2", |p, out| unsafe { avx2(p, out) }));
-                }
-                if is_x86_feature_detected!("avx512f") {
-                    // SAFETY: just detected.
-                    runs.push(("avx512", |p, out| unsafe { avx512(p, out) }));
-                }
+    /// What each instruction set adds to `start`; portable arithmetic first.
+    fn results(product: &impl Product<Float = f32>, start: &[f32]) -> Results {
+        let mut results = Results::new();
+        let mut run = |name, run: &dyn Fn(&mut [f32])| {
+            let mut out = start.to_vec();
+            run(&mut out);
+            results.push((name, out));
+        };
+        run("portable", &|out| run_portable(product, out));
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: just detected.
+                run("avx2", &|out| unsafe { run_avx2(product, out) });
             }
-            runs
-        }};
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: just detected.
+                run("avx512", &|out| unsafe { run_avx512(product, out) });
+            }
+        }
+        results
     }
 
     /// The results agree with plain ones, and those of fused arithmetic with each other to the bit.
@@ -742,12 +743,7 @@ mod tests {
                     plain[(2 * p + 1) * cout + n] = sum.max(0.0);
                 }
             }
-            let mut results = Results::new();
-            for (name, run) in runs!(Correlation) {
-                let mut out = vec![9.0; plain.len()];
-                run(&product, &mut out);
-                results.push((name, out));
-            }
+            let results = results(&product, &vec![9.0; plain.len()]);
             assert_agree(&results, &plain, case);
         }
     }
@@ -783,12 +779,7 @@ mod tests {
                     }
                 }
             }
-            let mut results = Results::new();
-            for (name, run) in runs!(Outer) {
-                let mut grad = vec![0.5; plain.len()];
-                run(&product, &mut grad);
-                results.push((name, grad));
-            }
+            let results = results(&product, &vec![0.5; plain.len()]);
             assert_agree(&results, &plain, case);
         }
     }

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// Crop around the centre to these proportions and resample [default: code the picture as it is]
     #[arg(long, value_name = "WxH")]
     size: Option<Size>,
-    /// Codes to try out in place of each, by their decoded pixels: some 0.2 dB for 12, in 16 decodes each
+    /// Codes to try out in place of each, by their decoded pixels: some 0.3 dB for 12, in 16 decodes each
     #[arg(long, value_name = "CANDIDATES", default_value_t = 0)]
     search: usize,
     /// Number of the (first) picture, to tell the packets of several apart
