@@ -5,12 +5,11 @@
 
 use crate::atomic;
 use crate::optim::Adam;
-use crate::quantizer::EmaQuantizer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 4] = *b"VQCK";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 20;
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
@@ -26,12 +25,10 @@ pub struct Checkpoint {
     pub step: u64,
     /// Variance or standard deviation of the data, by which the loss is divided.
     pub scale: f64,
-    /// The flat parameter vector.
+    /// The flat parameter vector, the quantiser's state included.
     pub params: Vec<f32>,
     /// The optimiser's moments.
     pub adam: Adam,
-    /// The codebook, once it has been placed.
-    pub quantizer: Option<EmaQuantizer<f32>>,
 }
 
 /// Why a checkpoint cannot be written or read.
@@ -126,7 +123,6 @@ mod tests {
             scale: 0.25,
             params: vec![1.0, -2.5],
             adam: Adam::new(2),
-            quantizer: Some(EmaQuantizer::from_codebook(vec![0.5, 1.5], 2)),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::config::LossKind;
 use crate::nn::Scalar;
-use ndarray::{Array4, Zip};
+use ndarray::{Array4, ArrayView4, Zip};
+use std::ops::Add;
 
 /// One chunk's share of a batch's losses.
 #[derive(Debug, Clone, Copy, Default)]
@@ -13,12 +14,22 @@ pub struct Sums {
     pub squares: f64,
 }
 
+impl Add for Sums {
+    type Output = Sums;
+    fn add(self, other: Sums) -> Sums {
+        Sums {
+            loss: self.loss + other.loss,
+            squares: self.squares + other.squares,
+        }
+    }
+}
+
 /// Distance of a reconstruction `y` from `x`, and its gradient in y's place.
 ///
 /// MSE: mean (y - x)^2 / scale; L1: mean |y - x| / scale. `values` is the whole batch's.
 pub fn reconstruction<T: Scalar>(
     kind: LossKind,
-    x: &Array4<T>,
+    x: &ArrayView4<'_, T>,
     mut y: Array4<T>,
     values: usize,
     scale: f64,
@@ -40,17 +51,4 @@ pub fn reconstruction<T: Scalar>(
         LossKind::L1 => absolute * norm,
     };
     (y, Sums { loss, squares })
-}
-
-/// Commitment: weight * mean (z - q)^2, with q held fixed. Adds its gradient to `dz`; returns this
-/// chunk's share of the unweighted mean over the batch's `latents` values.
-pub fn commitment<T: Scalar>(z: &[T], q: &[T], weight: f64, latents: usize, dz: &mut [T]) -> f64 {
-    let factor = T::of(2.0 * weight / latents as f64);
-    let mut sum = 0.0;
-    for ((dz, &z), &q) in dz.iter_mut().zip(z).zip(q) {
-        let e = z - q;
-        sum += (e * e).wide();
-        *dz += e * factor;
-    }
-    sum / latents as f64
 }

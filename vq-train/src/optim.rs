@@ -1,7 +1,7 @@
 //! AdamW (Loshchilov and Hutter 2019) on the flat parameter vector, its schedule and clipping.
 
 use crate::config::OptimizerConfig;
-use crate::nn::ParamTable;
+use crate::nn::{ParamTable, Role};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -46,10 +46,14 @@ impl Adam {
         let (b1, b2) = (b1 as f32, b2 as f32);
         for entry in &table.entries {
             let r = entry.range.clone();
-            let shrink = if entry.decay {
-                1.0 - (lr * config.weight_decay) as f32
-            } else {
-                1.0
+            let shrink = match entry.role {
+                Role::Weight => 1.0 - (lr * config.weight_decay) as f32,
+                Role::Bias => 1.0,
+                Role::Statistic { rate } => {
+                    follow(rate as f32, &grads[r.clone()], &mut params[r]);
+                    continue;
+                }
+                Role::State => continue,
             };
             let p = params[r.clone()].par_iter_mut().with_min_len(1 << 14);
             let moments = self.m[r.clone()].par_iter_mut().zip(&mut self.v[r.clone()]);
@@ -59,6 +63,13 @@ impl Adam {
                 *p = *p * shrink - rate * *m / ((*v * correction).sqrt() + EPSILON);
             });
         }
+    }
+}
+
+/// p <- p + rate (v - p).
+fn follow(rate: f32, values: &[f32], params: &mut [f32]) {
+    for (p, &v) in params.iter_mut().zip(values) {
+        *p += rate * (v - *p);
     }
 }
 
@@ -74,15 +85,27 @@ pub fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> f64 {
 }
 
 /// The gradients' Euclidean norm; when it is above `limit` (and that is not 0) they are scaled to it.
-pub fn clip(grads: &mut [f32], limit: f64) -> f64 {
-    let norm = grads
-        .iter()
-        .map(|&g| f64::from(g) * f64::from(g))
-        .sum::<f64>()
-        .sqrt();
+pub fn clip(table: &ParamTable, grads: &mut [f32], limit: f64) -> f64 {
+    /// The sum's parts, which do not depend on the number of threads.
+    const PART: usize = 1 << 14;
+    let learnt = || table.entries.iter().filter(|entry| entry.role.learns());
+    let squares = |part: &[f32]| part.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
+    let mut norm = 0.0;
+    for entry in learnt() {
+        let parts: Vec<f64> = grads[entry.range.clone()]
+            .par_chunks(PART)
+            .map(squares)
+            .collect();
+        norm += parts.into_iter().sum::<f64>();
+    }
+    let norm = norm.sqrt();
     if limit > 0.0 && norm > limit {
         let scale = (limit / norm) as f32;
-        grads.iter_mut().for_each(|g| *g *= scale);
+        for entry in learnt() {
+            grads[entry.range.clone()]
+                .iter_mut()
+                .for_each(|g| *g *= scale);
+        }
     }
     norm
 }
@@ -95,7 +118,7 @@ mod tests {
     #[test]
     fn first_step_moves_by_the_learning_rate_against_the_sign() {
         let mut table = ParamTable::default();
-        table.add("w".into(), &[2], Init::Zero, true);
+        table.add("w".into(), &[2], Init::Zero, Role::Weight);
         let config = OptimizerConfig {
             lr: 0.1,
             warmup: 0,
@@ -113,7 +136,7 @@ mod tests {
     #[test]
     fn matches_adamw_by_hand_over_two_steps() {
         let mut table = ParamTable::default();
-        table.add("w".into(), &[1], Init::Zero, true);
+        table.add("w".into(), &[1], Init::Zero, Role::Weight);
         let config = OptimizerConfig {
             lr: 0.01,
             warmup: 0,
@@ -138,6 +161,22 @@ mod tests {
     }
 
     #[test]
+    fn statistics_follow_and_state_stays() {
+        let mut table = ParamTable::default();
+        table.add(
+            "mean".into(),
+            &[1],
+            Init::Zero,
+            Role::Statistic { rate: 0.25 },
+        );
+        table.add("codes".into(), &[1], Init::Zero, Role::State);
+        let mut p = [1.0, 7.0];
+        let config = OptimizerConfig::default();
+        Adam::new(2).update(&config, &table, (0, 10), &[3.0, 5.0], &mut p);
+        assert_eq!(p, [1.5, 7.0]);
+    }
+
+    #[test]
     fn schedule_warms_up_and_ends_at_the_final_rate() {
         let config = OptimizerConfig {
             lr: 1.0,
@@ -153,9 +192,21 @@ mod tests {
 
     #[test]
     fn clipping_keeps_the_direction() {
-        let mut g = [3.0, 4.0];
-        assert!((clip(&mut g, 1.0) - 5.0).abs() < 1e-9);
+        let mut table = ParamTable::default();
+        table.add("w".into(), &[2], Init::Zero, Role::Weight);
+        table.add(
+            "mean".into(),
+            &[1],
+            Init::Zero,
+            Role::Statistic { rate: 0.1 },
+        );
+        let mut g = [3.0, 4.0, 100.0];
+        assert!((clip(&table, &mut g, 1.0) - 5.0).abs() < 1e-9);
         assert!((g[0] - 0.6).abs() < 1e-6 && (g[1] - 0.8).abs() < 1e-6);
-        assert!((clip(&mut g, 0.0) - 1.0).abs() < 1e-6);
+        assert_eq!(
+            g[2], 100.0,
+            "what is no gradient is neither counted nor cut"
+        );
+        assert!((clip(&table, &mut g, 0.0) - 1.0).abs() < 1e-6);
     }
 }

@@ -4,11 +4,11 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::config::{Config, ConfigError, LossKind};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
 use crate::metrics;
-use crate::model::{StepOutput, VqVae};
+use crate::model::{VqVae, Workspace};
 use crate::nn::{Tape, Weights};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
-use crate::quantizer::{EmaQuantizer, kmeans, perplexity, usage};
+use crate::quantizer::{Table, histogram, perplexity, usage};
 use crate::sheet::Sheet;
 use ndarray::Array4;
 use serde::Serialize;
@@ -18,9 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-/// Vectors per code that k-means sees.
-const KMEANS_VECTORS: usize = 40;
-const KMEANS_ITERATIONS: usize = 12;
+/// Vectors per code by which the codes are placed.
+const VECTORS_PER_CODE: usize = 40;
 /// Batches that are prepared ahead of the step that needs them.
 const PREFETCH: usize = 2;
 /// Pictures on the sheet of a validation.
@@ -120,9 +119,8 @@ pub struct Trainer {
     pub step: u64,
     /// The flat parameter vector.
     pub params: Vec<f32>,
-    /// The codebook, once it has been placed.
-    pub quantizer: Option<EmaQuantizer<f32>>,
     adam: Adam,
+    space: Workspace<f32>,
     scale: f64,
 }
 
@@ -143,8 +141,8 @@ impl Trainer {
             model,
             step: 0,
             params,
-            quantizer: None,
             adam,
+            space: Workspace::default(),
             scale,
         })
     }
@@ -158,25 +156,18 @@ impl Trainer {
             scale,
             params,
             adam,
-            quantizer,
             ..
         } = checkpoint;
         if params.len() != model.table.len() || !adam.fits(params.len()) {
             return Err(TrainError::Mismatch("another number of parameters"));
-        }
-        let (codes, dim) = (model.quantizer.codes, model.quantizer.dim);
-        if let Some(q) = &quantizer
-            && (q.counts.len(), q.codebook.len(), q.sums.len()) != (codes, codes * dim, codes * dim)
-        {
-            return Err(TrainError::Mismatch("another codebook"));
         }
         Ok(Trainer {
             config,
             model,
             step,
             params,
-            quantizer,
             adam,
+            space: Workspace::default(),
             scale,
         })
     }
@@ -189,7 +180,6 @@ impl Trainer {
             scale: self.scale,
             params: self.params.clone(),
             adam: self.adam.clone(),
-            quantizer: self.quantizer.clone(),
         }
     }
 
@@ -199,102 +189,95 @@ impl Trainer {
         x: &Array4<f32>,
         data: &Dataset,
     ) -> Result<StepReport, TrainError> {
-        if self.quantizer.is_none() && self.step >= self.config.quantizer.start {
-            self.quantizer = Some(self.place_codes(data));
+        if self.step == self.config.quantizer.start {
+            self.place_codes(data);
         }
-        let mut out = self
-            .model
-            .step(&self.params, self.quantizer.as_ref(), x.view(), self.scale);
+        let (seed, step) = (self.config.seed, self.step);
+        let quantize = step >= self.config.quantizer.start;
+        let draws = |chunk| generator(seed, Purpose::Layers, step << 16 | chunk);
+        let space = &mut self.space;
+        let model = &self.model;
+        let out = model.step(space, &self.params, quantize, x.view(), self.scale, draws);
         let optimizer = &self.config.optimizer.clone();
-        let grad_norm = optim::clip(&mut out.grads, optimizer.clip);
+        let grads = space.grads();
+        let grad_norm = optim::clip(&model.table, grads, optimizer.clip);
         if !(out.loss.is_finite() && grad_norm.is_finite()) {
             let place = self.first_not_finite(x);
-            return Err(TrainError::NotFinite {
-                step: self.step,
-                place,
-            });
+            return Err(TrainError::NotFinite { step, place });
         }
-        let position = (self.step, self.config.train.steps);
-        self.adam.update(
-            optimizer,
-            &self.model.table,
-            position,
-            &out.grads,
-            &mut self.params,
-        );
-        let restarted = self.update_codes(&out);
-        let lr = optim::learning_rate(optimizer, self.step, self.config.train.steps);
+        let position = (step, self.config.train.steps);
+        self.adam
+            .update(optimizer, &model.table, position, grads, &mut self.params);
         self.step += 1;
-        let perplexity = perplexity(&out.stats.counts);
-        let nmse = out.mse / self.scale;
-        let (step, loss, psnr) = (self.step, out.loss, psnr_of(out.mse));
+        let (mut restarted, mut used) = (0, 0.0);
+        if let Some(quantized) = &out.quantized {
+            let mut draws = generator(seed, Purpose::Codes, self.step);
+            let quantizer = self.model.quantizer();
+            restarted = quantizer.update(&mut self.params, &out.z, quantized, &mut draws);
+            used = perplexity(&histogram(&quantized.codes, &quantizer.stages()));
+        }
         Ok(StepReport {
-            step,
-            loss,
-            nmse,
-            psnr,
-            perplexity,
+            step: self.step,
+            loss: out.loss,
+            nmse: out.mse / self.scale,
+            psnr: psnr_of(out.mse),
+            perplexity: used,
             restarted,
             grad_norm,
-            lr,
+            lr: optim::learning_rate(optimizer, step, self.config.train.steps),
         })
     }
 
-    fn update_codes(&mut self, out: &StepOutput<f32>) -> usize {
-        let mut rng = generator(self.config.seed, Purpose::Codes, self.step + 1);
-        let Some(q) = &mut self.quantizer else {
-            return 0;
-        };
-        q.update(&self.model.quantizer, &out.stats, &out.z, &mut rng)
-    }
-
-    /// k-means over the latents of this step's batch and the following ones.
-    fn place_codes(&self, data: &Dataset) -> EmaQuantizer<f32> {
-        let settings = &self.model.quantizer;
+    /// Places the codes by the latents of this step's batch and the following ones.
+    fn place_codes(&mut self, data: &Dataset) {
+        let quantizer = self.model.quantizer::<f32>();
+        let codes = quantizer.stages().into_iter().max().unwrap_or(0);
         let mut z = Vec::new();
         let mut ahead = 0;
-        while z.len() < KMEANS_VECTORS * settings.codes * settings.dim && ahead < 1024 {
+        while z.len() < VECTORS_PER_CODE * codes * self.model.dim && ahead < 1024 {
             let x = data.batch(self.step + ahead, self.config.train.batch);
             z.extend(self.model.encode(&self.params, x.view()));
             ahead += 1;
         }
-        let mut rng = generator(self.config.seed, Purpose::Codes, 0);
-        let codes = kmeans(
-            &z,
-            settings.dim,
-            settings.codes,
-            KMEANS_ITERATIONS,
-            &mut rng,
-        );
-        EmaQuantizer::from_codebook(codes, settings.codes)
+        let mut draws = generator(self.config.seed, Purpose::Codes, 0);
+        quantizer.place(&mut self.params, &z, &mut draws);
     }
 
-    /// Reconstructions of pictures of the training size, and their codes.
+    /// Whether the codes have been placed, so that latents are quantised.
+    fn quantizes(&self) -> bool {
+        self.step > self.config.quantizer.start
+    }
+
+    /// The codes as plain tables, stage by stage; none before they have been placed.
+    pub fn tables(&self) -> Option<Vec<Table>> {
+        let quantizer = self.model.quantizer();
+        self.quantizes().then(|| quantizer.tables(&self.params))
+    }
+
+    /// Reconstructions of pictures of the training size, and their codes, stage by stage.
     pub fn reconstruct(&self, pictures: &[Picture]) -> (Vec<Picture>, Vec<u16>) {
-        let z = self.model.encode(&self.params, to_batch(pictures).view());
-        let Some(q) = &self.quantizer else {
-            return (
-                to_pictures(&self.model.decode(&self.params, z.view())),
-                Vec::new(),
-            );
-        };
-        let chosen = q.assign(z.as_slice().expect("maps are contiguous"));
-        let quantized =
-            Array4::from_shape_vec(z.dim(), chosen.quantized).expect("as many values as z");
-        (
-            to_pictures(&self.model.decode(&self.params, quantized.view())),
-            chosen.codes,
-        )
+        let mut z = self.model.encode(&self.params, to_batch(pictures).view());
+        let mut codes = Vec::new();
+        if self.quantizes() {
+            let values = z.as_slice_mut().expect("maps are contiguous");
+            let out = self.model.quantizer().forward(&self.params, values, None);
+            values.copy_from_slice(&out.values);
+            codes = out.codes;
+        }
+        let decoded = self.model.decode(&self.params, z.view());
+        (to_pictures(&decoded), codes)
     }
 
     /// Figures over a whole set of pictures of the training size, and the first reconstructions.
     /// Means over no pictures are NaN, which JSON has as null.
     pub fn validate(&self, pictures: &[Picture]) -> (Validation, Vec<Picture>) {
-        let mut histogram = vec![0; self.model.quantizer.codes];
+        let stages = self.model.quantizer::<f32>().stages();
+        let mut counts = vec![0; stages.iter().sum()];
         let (mut psnr, mut squares, mut shown) = (0.0, 0.0, Vec::new());
         for some in pictures.chunks(16) {
             let (decoded, codes) = self.reconstruct(some);
-            codes.iter().for_each(|&c| histogram[usize::from(c)] += 1);
+            let seen = histogram(&codes, &stages);
+            counts.iter_mut().zip(seen).for_each(|(n, m)| *n += m);
             for (a, b) in some.iter().zip(&decoded) {
                 psnr += metrics::psnr(a, b);
                 squares += metrics::mean_squared_error(a, b) / 128.0f64.powi(2);
@@ -308,8 +291,8 @@ impl Trainer {
             images: pictures.len(),
             psnr: psnr / n,
             nmse: squares / n / self.scale,
-            perplexity: perplexity(&histogram),
-            usage: usage(&histogram),
+            perplexity: perplexity(&counts),
+            usage: usage(&counts),
         };
         (figures, shown)
     }
@@ -326,15 +309,13 @@ impl Trainer {
             ("encoder", &self.model.encoder),
             ("decoder", &self.model.decoder),
         ];
-        let weights = Weights::new(
-            &self.model.table,
-            &sides.map(|(_, chain)| chain),
-            &self.params,
-        );
+        let (table, mut panels) = (&self.model.table, Vec::new());
+        let chains = sides.map(|(_, chain)| chain);
+        let weights = Weights::new(table, &chains, &self.params, &mut panels);
         let mut map = x.clone();
         for (side, chain) in sides {
             for (i, layer) in chain.layers.iter().enumerate() {
-                map = layer.forward(&weights, map, &mut Tape::off());
+                map = layer.forward(&weights, map, &mut Tape::recording());
                 if map.iter().any(|v| !v.is_finite()) {
                     return format!("the output of {side} layer {i} ({})", layer.kind());
                 }

@@ -27,6 +27,8 @@ pub enum Purpose {
     Crop = 3,
     /// k-means and restarted codes.
     Codes = 4,
+    /// What is random in a pass: dropout, and quantisers that sample.
+    Layers = 5,
 }
 
 /// The generator for one purpose at one position of a run.

@@ -66,21 +66,11 @@ pub fn export(
     calibration: &[Picture],
 ) -> Result<Vec<u8>, ExportError> {
     let start = trainer.config.quantizer.start;
-    let quantizer = trainer
-        .quantizer
-        .as_ref()
-        .ok_or(ExportError::NoCodebook { start })?;
+    let tables = trainer.tables().ok_or(ExportError::NoCodebook { start })?;
     let decoder = fold::chain("decoder", &trainer.model.decoder, &trainer.params)?;
     let encoder = fold::chain("encoder", &trainer.model.encoder, &trainer.params)?;
     let write = |dtype, encoder: Option<&FloatGraph>, ranges: Option<&[Ranges; 2]>| {
-        write::container(
-            trainer,
-            &quantizer.codebook,
-            dtype,
-            &decoder,
-            encoder,
-            ranges,
-        )
+        write::container(trainer, &tables[0].values, dtype, &decoder, encoder, ranges)
     };
     let encoder_kept = options.encoder.then_some(&encoder);
     if options.dtype != Dtype::I8 {

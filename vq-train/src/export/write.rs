@@ -17,7 +17,6 @@ pub(super) fn container(
     encoder: Option<&FloatGraph>,
     ranges: Option<&[Ranges; 2]>,
 ) -> Vec<u8> {
-    let settings = trainer.model.quantizer;
     let latent = latent_quant(codebook, dtype);
     let pixel = Quant::pixel(dtype);
     let mut blob = Blob::default();
@@ -32,7 +31,7 @@ pub(super) fn container(
     let encoder = encoder.map(|graph| lowered(graph, 0, (pixel, latent)));
     let mut codebooks = heapless::Vec::new();
     let stage = Codebook {
-        codes: settings.codes as u16,
+        codes: (codebook.len() / trainer.model.dim) as u16,
         table,
     };
     codebooks.push(stage).expect("one stage fits");
@@ -49,7 +48,7 @@ pub(super) fn container(
         channels: trainer.config.model.channels as u8,
         down: trainer.model.down as u8,
         native: PictureSize { width, height },
-        dim: settings.dim as u16,
+        dim: trainer.model.dim as u16,
         latent,
         codebooks,
         entropy: Entropy::Fixed,

@@ -4,9 +4,9 @@
 //! column sums of dY, and dX = dY W', added back to where each window was read.
 
 use super::maps::{Channels, WeightSteps, Windows};
-use super::relu::{Mask, mask_in_place};
-use super::{Cache, Init, ParamTable, Scalar, Tape, Weights};
-use ndarray::{Array4, Axis};
+use super::params::Pack;
+use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
+use ndarray::Array4;
 use std::ops::Range;
 
 /// What a convolution is made from.
@@ -83,10 +83,10 @@ impl Conv2d {
             format!("{name}.weight"),
             &[kernel, kernel, cin, cout],
             init,
-            true,
+            Role::Weight,
         );
         let bias = match spec.bias {
-            true => table.add(format!("{name}.bias"), &[cout], Init::Zero, false),
+            true => table.add(format!("{name}.bias"), &[cout], Init::Zero, Role::Bias),
             false => weight.end..weight.end,
         };
         let channels = spec.channels();
@@ -99,34 +99,6 @@ impl Conv2d {
             input_grad: true,
             forward,
             backward: table.add_panels(spread),
-        }
-    }
-
-    pub(super) fn pack<T: Scalar>(&self, values: &[T], panels: &mut [T]) {
-        let ConvSpec {
-            kernel,
-            stride,
-            before,
-            ..
-        } = self.spec;
-        let (channels, steps) = (self.spec.channels(), self.spec.steps());
-        let weight = &values[self.weight.clone()];
-        Windows::pack_gather(
-            kernel,
-            channels,
-            steps,
-            weight,
-            &mut panels[self.forward.clone()],
-        );
-        if self.input_grad {
-            let size = (kernel, stride, before);
-            Windows::pack_spread(
-                size,
-                channels,
-                steps,
-                weight,
-                &mut panels[self.backward.clone()],
-            );
         }
     }
 
@@ -159,20 +131,20 @@ impl Conv2d {
     ) -> Array4<T> {
         let (n, h, w, cin) = x.dim();
         let win = self.windows(h, w);
-        let mut y = Array4::zeros((n, win.oh, win.ow, self.spec.cout));
+        let mut y = tape.map((n, win.oh, win.ow, self.spec.cout));
+        let mut padding = win.large_padding(cin, tape);
         let (panels, bias) = (
             &p.panels[self.forward.clone()],
             &p.values[self.bias.clone()],
         );
-        for (xi, mut yi) in x.outer_iter().zip(y.outer_iter_mut()) {
-            let padded = win.pad_large(xi.to_slice().expect("maps are contiguous"), cin);
-            let yi = yi.as_slice_mut().expect("maps are contiguous");
-            win.gather(&padded, panels, bias, self.spec.relu, yi);
+        for (xi, yi) in pictures(&x).zip(pictures_mut(&mut y)) {
+            win.gather(padding.pad(xi), panels, bias, self.spec.relu, yi);
         }
+        padding.recycle(tape);
         if self.spec.relu {
-            tape.push(|| Cache::Mask(Mask::of(&y)));
+            tape.push_mask(&y);
         }
-        tape.push(|| Cache::Input(x));
+        tape.push_input(x);
         y
     }
 
@@ -186,32 +158,70 @@ impl Conv2d {
     ) -> Array4<T> {
         let x = tape.pop_input();
         if self.spec.relu {
-            mask_in_place(&tape.pop_mask(), &mut dy);
+            tape.pop_mask_onto(&mut dy);
         }
         let (_, h, w, cin) = x.dim();
         let win = self.windows(h, w);
-        let shape = if self.input_grad {
-            x.dim()
-        } else {
-            (0, 0, 0, 0)
-        };
-        let mut dx = Array4::zeros(shape);
-        for (i, (xi, dyi)) in x.outer_iter().zip(dy.outer_iter()).enumerate() {
-            let padded = win.pad_large(xi.to_slice().expect("maps are contiguous"), cin);
-            let dyi = dyi.to_slice().expect("maps are contiguous");
+        let mut padding = win.large_padding(cin, tape);
+        for (xi, dyi) in pictures(&x).zip(pictures(&dy)) {
             let dw = &mut grads[self.weight.clone()];
-            win.add_weight_grad(&padded, dyi, self.spec.steps(), dw);
+            win.add_weight_grad(padding.pad(xi), dyi, self.spec.steps(), dw);
             add_columns(dyi, &mut grads[self.bias.clone()]);
-            if self.input_grad {
-                let padded = win.pad_small(dyi, self.spec.cout);
-                let panels = &p.panels[self.backward.clone()];
-                let mut dxi = dx.index_axis_mut(Axis(0), i);
-                let dxi = dxi.as_slice_mut().expect("maps are contiguous");
-                win.spread(&padded, panels, &[], false, dxi);
-            }
         }
+        padding.recycle(tape);
+        // The input's gradient takes the input's place.
+        let mut dx = x;
+        if self.input_grad {
+            let panels = &p.panels[self.backward.clone()];
+            let mut padding = win.small_padding(self.spec.cout, tape);
+            for (dxi, dyi) in pictures_mut(&mut dx).zip(pictures(&dy)) {
+                if !win.spread_reaches_all() {
+                    dxi.fill(T::zero());
+                }
+                win.spread(padding.pad(dyi), panels, &[], false, dxi);
+            }
+            padding.recycle(tape);
+        }
+        tape.recycle(dy);
         dx
     }
+}
+
+impl<T: Scalar> Pack<T> for Conv2d {
+    fn panels(&self) -> Range<usize> {
+        self.forward.start..self.backward.end
+    }
+
+    fn pack(&self, values: &[T], panels: &mut [T]) {
+        let ConvSpec {
+            kernel,
+            stride,
+            before,
+            ..
+        } = self.spec;
+        let (channels, steps) = (self.spec.channels(), self.spec.steps());
+        let weight = &values[self.weight.clone()];
+        let (forward, backward) = panels.split_at_mut(self.forward.len());
+        Windows::pack_gather(kernel, channels, steps, weight, forward);
+        if self.input_grad {
+            let size = (kernel, stride, before);
+            Windows::pack_spread(size, channels, steps, weight, backward);
+        }
+    }
+}
+
+/// The values of each picture of a batch.
+pub(super) fn pictures<T: Scalar>(x: &Array4<T>) -> std::slice::ChunksExact<'_, T> {
+    let (_, h, w, c) = x.dim();
+    let values = x.as_slice().expect("maps are contiguous");
+    values.chunks_exact(h * w * c)
+}
+
+/// As [`pictures`], to be written.
+pub(super) fn pictures_mut<T: Scalar>(x: &mut Array4<T>) -> std::slice::ChunksExactMut<'_, T> {
+    let (_, h, w, c) = x.dim();
+    let values = x.as_slice_mut().expect("maps are contiguous");
+    values.chunks_exact_mut(h * w * c)
 }
 
 /// Adds the column sums of dY to the bias gradient (if there is one).

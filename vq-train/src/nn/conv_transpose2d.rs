@@ -3,10 +3,10 @@
 //! Each input position adds a window of `kernel x kernel` outputs, `stride` apart; the border is cut
 //! away. With Y the windows of y as rows, Y = X W; backward dX = dY W' and dW = X' dY.
 
-use super::conv2d::add_columns;
+use super::conv2d::{add_columns, pictures, pictures_mut};
 use super::maps::{Channels, WeightSteps, Windows};
-use super::relu::{Mask, mask_in_place};
-use super::{Cache, Init, ParamTable, Scalar, Tape, Weights};
+use super::params::Pack;
+use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
 use ndarray::Array4;
 use std::ops::Range;
 
@@ -79,9 +79,9 @@ impl ConvTranspose2d {
             format!("{name}.weight"),
             &shape,
             Init::he(fan_in, relu),
-            true,
+            Role::Weight,
         );
-        let bias = table.add(format!("{name}.bias"), &[cout], Init::Zero, false);
+        let bias = table.add(format!("{name}.bias"), &[cout], Init::Zero, Role::Bias);
         let channels = spec.channels();
         let spread = Windows::spread_panels(kernel, stride, spec.before(), channels);
         let forward = table.add_panels(spread);
@@ -93,22 +93,6 @@ impl ConvTranspose2d {
             forward,
             backward,
         }
-    }
-
-    pub(super) fn pack<T: Scalar>(&self, values: &[T], panels: &mut [T]) {
-        let ConvTransposeSpec { kernel, stride, .. } = self.spec;
-        let (channels, steps) = (self.spec.channels(), self.spec.steps());
-        let weight = &values[self.weight.clone()];
-        let size = (kernel, stride, self.spec.before());
-        Windows::pack_spread(
-            size,
-            channels,
-            steps,
-            weight,
-            &mut panels[self.forward.clone()],
-        );
-        let backward = &mut panels[self.backward.clone()];
-        Windows::pack_gather(kernel, channels, steps, weight, backward);
     }
 
     /// Windows on the output map, one for each input position.
@@ -134,20 +118,20 @@ impl ConvTranspose2d {
     ) -> Array4<T> {
         let (n, h, w, cin) = x.dim();
         let win = self.windows(h, w);
-        let mut y = Array4::zeros((n, win.h, win.w, self.spec.cout));
+        let mut y = tape.map((n, win.h, win.w, self.spec.cout));
+        let mut padding = win.small_padding(cin, tape);
         let (panels, bias) = (
             &p.panels[self.forward.clone()],
             &p.values[self.bias.clone()],
         );
-        for (xi, mut yi) in x.outer_iter().zip(y.outer_iter_mut()) {
-            let padded = win.pad_small(xi.to_slice().expect("maps are contiguous"), cin);
-            let yi = yi.as_slice_mut().expect("maps are contiguous");
-            win.spread(&padded, panels, bias, self.spec.relu, yi);
+        for (xi, yi) in pictures(&x).zip(pictures_mut(&mut y)) {
+            win.spread(padding.pad(xi), panels, bias, self.spec.relu, yi);
         }
+        padding.recycle(tape);
         if self.spec.relu {
-            tape.push(|| Cache::Mask(Mask::of(&y)));
+            tape.push_mask(&y);
         }
-        tape.push(|| Cache::Input(x));
+        tape.push_input(x);
         y
     }
 
@@ -159,24 +143,40 @@ impl ConvTranspose2d {
         mut dy: Array4<T>,
         grads: &mut [T],
     ) -> Array4<T> {
-        let x = tape.pop_input();
+        // The input's gradient takes the input's place.
+        let mut x = tape.pop_input();
         if self.spec.relu {
-            mask_in_place(&tape.pop_mask(), &mut dy);
+            tape.pop_mask_onto(&mut dy);
         }
         let (_, h, w, _) = x.dim();
         let win = self.windows(h, w);
         let panels = &p.panels[self.backward.clone()];
-        let mut dx = Array4::zeros(x.dim());
-        for ((xi, mut dxi), dyi) in x.outer_iter().zip(dx.outer_iter_mut()).zip(dy.outer_iter()) {
-            let xi = xi.to_slice().expect("maps are contiguous");
-            let dxi = dxi.as_slice_mut().expect("maps are contiguous");
-            let dyi = dyi.to_slice().expect("maps are contiguous");
-            let padded = win.pad_large(dyi, self.spec.cout);
+        let mut padding = win.large_padding(self.spec.cout, tape);
+        for (xi, dyi) in pictures_mut(&mut x).zip(pictures(&dy)) {
+            let padded = padding.pad(dyi);
             let dw = &mut grads[self.weight.clone()];
-            win.add_weight_grad(&padded, xi, self.spec.steps(), dw);
+            win.add_weight_grad(padded, xi, self.spec.steps(), dw);
             add_columns(dyi, &mut grads[self.bias.clone()]);
-            win.gather(&padded, panels, &[], false, dxi);
+            win.gather(padded, panels, &[], false, xi);
         }
-        dx
+        padding.recycle(tape);
+        tape.recycle(dy);
+        x
+    }
+}
+
+impl<T: Scalar> Pack<T> for ConvTranspose2d {
+    fn panels(&self) -> Range<usize> {
+        self.forward.start..self.backward.end
+    }
+
+    fn pack(&self, values: &[T], panels: &mut [T]) {
+        let ConvTransposeSpec { kernel, stride, .. } = self.spec;
+        let (channels, steps) = (self.spec.channels(), self.spec.steps());
+        let weight = &values[self.weight.clone()];
+        let size = (kernel, stride, self.spec.before());
+        let (forward, backward) = panels.split_at_mut(self.forward.len());
+        Windows::pack_spread(size, channels, steps, weight, forward);
+        Windows::pack_gather(kernel, channels, steps, weight, backward);
     }
 }

@@ -20,7 +20,8 @@ fn check(name: &str, table: &ParamTable, layer: &Layer, shape: (usize, usize, us
         layers: vec![layer.clone()],
     };
     let mut tape = Tape::recording();
-    let w = Weights::new(table, &[&chain], &p);
+    let mut panels = Vec::new();
+    let w = Weights::new(table, &[&chain], &p, &mut panels);
     let y = layer.forward(&w, x.clone(), &mut tape);
     let probe = Array4::from_shape_simple_fn(y.dim(), || params::normal(&mut rng));
     let mut grads = vec![0.0; p.len()];
@@ -28,8 +29,9 @@ fn check(name: &str, table: &ParamTable, layer: &Layer, shape: (usize, usize, us
     assert_eq!(dx.dim(), x.dim(), "{name}: dx has the shape of x");
 
     let loss = |p: &[f64], x: &Array4<f64>| {
-        let w = Weights::new(table, &[&chain], p);
-        let y = layer.forward(&w, x.clone(), &mut Tape::off());
+        let mut panels = Vec::new();
+        let w = Weights::new(table, &[&chain], p, &mut panels);
+        let y = layer.forward(&w, x.clone(), &mut Tape::recording());
         Zip::from(&y)
             .and(&probe)
             .fold(0.0, |sum, &a, &b| sum + a * b)
@@ -208,7 +210,8 @@ fn transposed_convolution_is_the_adjoint_of_convolution() {
         let chain = Chain {
             layers: vec![layer],
         };
-        let w = Weights::new(table, &[&chain], w);
+        let mut panels = Vec::new();
+        let w = Weights::new(table, &[&chain], w, &mut panels);
         chain.forward(&w, x.clone(), &mut Tape::off())
     };
     let left = (run(Layer::Conv2d(forward), &table, &w, &x) * &y).sum();

@@ -10,9 +10,8 @@
 //! ordinary correlation with its own taps. With ky = r + stride t, the tap t reads row
 //! y / stride + q - t of the small map.
 
-use super::Scalar;
 use super::product::{Correlation, Outer, Places, Segment, pack, panels_len};
-use std::borrow::Cow;
+use super::{Scalar, Tape};
 
 /// Windows of `kernel x kernel` on a map of `h x w`, `stride` apart, `oh x ow` of them.
 #[derive(Debug, Clone, Copy)]
@@ -45,10 +44,25 @@ pub(super) struct Channels {
 }
 
 /// A map with its padding.
-pub(super) struct Padded<'m, T: Scalar> {
-    values: Cow<'m, [T]>,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Padded<'m, T> {
+    values: &'m [T],
     columns: usize,
     channels: usize,
+}
+
+/// How maps are padded, and the memory for one.
+#[derive(Debug)]
+pub(super) struct Padding<T> {
+    /// Zeros, but for the map that was padded last; empty where there is no padding.
+    values: Vec<T>,
+    /// Of the padded map.
+    columns: usize,
+    channels: usize,
+    /// Values of a row of the map.
+    run: usize,
+    /// Where the map's first value goes.
+    first: usize,
 }
 
 /// One remainder of the positions of a side by the stride.
@@ -84,7 +98,7 @@ impl Windows {
     }
 
     /// Rows and columns by which the small map is padded on each side when it is spread.
-    fn small_padding(&self) -> usize {
+    fn reach(&self) -> usize {
         let side = |large: usize, small: usize| {
             self.phases(large).map(move |phase| {
                 let above = phase.taps.saturating_sub(1 + phase.shift);
@@ -96,19 +110,27 @@ impl Windows {
         sides.max().unwrap_or(0)
     }
 
-    /// Pads a large map `[h, w, c]` for [`Windows::gather`] and [`Windows::add_weight_grad`].
-    pub(super) fn pad_large<'m, T: Scalar>(&self, map: &'m [T], channels: usize) -> Padded<'m, T> {
+    /// Pads large maps `[h, w, c]` for [`Windows::gather`] and [`Windows::add_weight_grad`].
+    pub(super) fn large_padding<T: Scalar>(
+        &self,
+        channels: usize,
+        tape: &mut Tape<T>,
+    ) -> Padding<T> {
         let needed =
             |n: usize, side: usize| ((n - 1) * self.stride + self.kernel).max(self.before + side);
-        let (rows, columns) = (needed(self.oh, self.h), needed(self.ow, self.w));
-        Padded::new(map, self.w, (rows, columns), self.before, channels)
+        let size = (needed(self.oh, self.h), needed(self.ow, self.w));
+        Padding::new((self.h, self.w), size, self.before, channels, tape)
     }
 
-    /// Pads a small map `[oh, ow, c]` for [`Windows::spread`].
-    pub(super) fn pad_small<'m, T: Scalar>(&self, map: &'m [T], channels: usize) -> Padded<'m, T> {
-        let padding = self.small_padding();
+    /// Pads small maps `[oh, ow, c]` for [`Windows::spread`].
+    pub(super) fn small_padding<T: Scalar>(
+        &self,
+        channels: usize,
+        tape: &mut Tape<T>,
+    ) -> Padding<T> {
+        let padding = self.reach();
         let size = (self.oh + 2 * padding, self.ow + 2 * padding);
-        Padded::new(map, self.ow, size, padding, channels)
+        Padding::new((self.oh, self.ow), size, padding, channels, tape)
     }
 
     /// Length of the panels for [`Windows::gather`].
@@ -137,7 +159,7 @@ impl Windows {
     /// Large map to small map: each window times the weights.
     pub(super) fn gather<T: Scalar>(
         &self,
-        large: &Padded<'_, T>,
+        large: Padded<'_, T>,
         panels: &[T],
         bias: &[T],
         relu: bool,
@@ -150,7 +172,7 @@ impl Windows {
         };
         let segments: Vec<Segment> = (0..self.kernel).map(segment).collect();
         let product = Correlation {
-            map: &large.values,
+            map: large.values,
             windows: self.windows(large),
             segments: &segments,
             panels,
@@ -201,19 +223,25 @@ impl Windows {
         }
     }
 
+    /// Whether [`Windows::spread`] writes every position of the large map.
+    pub(super) fn spread_reaches_all(&self) -> bool {
+        let every = |side| self.phases(side).all(|phase| phase.taps > 0);
+        every(self.h) && every(self.w)
+    }
+
     /// Small map to large map: what each window would add, summed where windows overlap.
     ///
     /// Where no tap reaches, `large` keeps what it has.
     pub(super) fn spread<T: Scalar>(
         &self,
-        small: &Padded<'_, T>,
+        small: Padded<'_, T>,
         panels: &[T],
         bias: &[T],
         relu: bool,
         large: &mut [T],
     ) {
         let channels = large.len() / (self.h * self.w);
-        let padding = self.small_padding();
+        let padding = self.reach();
         let mut rest = panels;
         for (y, x) in Windows::shape(self.kernel, self.stride, self.before).pairs() {
             let rows = y.taps * x.taps * small.channels;
@@ -233,7 +261,7 @@ impl Windows {
             };
             let segments: Vec<Segment> = (0..y.taps).map(segment).collect();
             let product = Correlation {
-                map: &small.values,
+                map: small.values,
                 windows: Places {
                     rows,
                     columns,
@@ -263,7 +291,7 @@ impl Windows {
     /// `steps.kx` must be the length of what lies behind one tap, so that a window's row is one piece.
     pub(super) fn add_weight_grad<T: Scalar>(
         &self,
-        large: &Padded<'_, T>,
+        large: Padded<'_, T>,
         small: &[T],
         steps: WeightSteps,
         grad: &mut [T],
@@ -277,7 +305,7 @@ impl Windows {
             let grad = &mut grad[ky * steps.ky..];
             let product = if steps.small == 1 {
                 Outer {
-                    a: &large.values,
+                    a: large.values,
                     a_places: windows,
                     m: run,
                     b: small,
@@ -290,7 +318,7 @@ impl Windows {
                     a: small,
                     a_places: small_places,
                     m: channels,
-                    b: &large.values,
+                    b: large.values,
                     b_places: windows,
                     n: run,
                     stride: steps.small,
@@ -300,7 +328,7 @@ impl Windows {
         }
     }
 
-    fn windows<T: Scalar>(&self, large: &Padded<'_, T>) -> Places {
+    fn windows<T>(&self, large: Padded<'_, T>) -> Places {
         Places {
             rows: self.oh,
             columns: self.ow,
@@ -344,33 +372,51 @@ impl Windows {
     }
 }
 
-impl<'m, T: Scalar> Padded<'m, T> {
+impl<T: Scalar> Padding<T> {
     fn new(
-        map: &'m [T],
-        map_columns: usize,
-        (rows, columns): (usize, usize),
+        map: (usize, usize),
+        size: (usize, usize),
         before: usize,
         channels: usize,
+        tape: &mut Tape<T>,
     ) -> Self {
-        if before == 0 && map.len() == rows * columns * channels {
-            let values = Cow::Borrowed(map);
-            return Padded {
-                values,
-                columns,
-                channels,
-            };
+        let len = if map == size {
+            0
+        } else {
+            size.0 * size.1 * channels
+        };
+        let mut values = tape.buffer(len);
+        values.fill(T::zero());
+        Padding {
+            values,
+            columns: size.1,
+            channels,
+            run: map.1 * channels,
+            first: (before * size.1 + before) * channels,
         }
-        let mut values = vec![T::zero(); rows * columns * channels];
-        let run = map_columns * channels;
-        let first = (before * columns + before) * channels;
-        let targets = values[first..].chunks_mut(columns * channels);
-        for (target, source) in targets.zip(map.chunks_exact(run)) {
-            target[..run].copy_from_slice(source);
-        }
+    }
+
+    /// Pads one map, in the place of the former one.
+    pub(super) fn pad<'m>(&'m mut self, map: &'m [T]) -> Padded<'m, T> {
+        let (columns, channels) = (self.columns, self.channels);
+        let values = if self.values.is_empty() {
+            map
+        } else {
+            let targets = self.values[self.first..].chunks_mut(columns * channels);
+            for (target, source) in targets.zip(map.chunks_exact(self.run)) {
+                target[..self.run].copy_from_slice(source);
+            }
+            &self.values
+        };
         Padded {
-            values: Cow::Owned(values),
+            values,
             columns,
             channels,
         }
+    }
+
+    /// Gives the memory back.
+    pub(super) fn recycle(self, tape: &mut Tape<T>) {
+        tape.recycle_buffer(self.values);
     }
 }

@@ -11,6 +11,7 @@ mod conv_transpose2d;
 #[cfg(test)]
 mod gradcheck;
 mod maps;
+mod matrix;
 mod params;
 #[allow(unsafe_code)] // raw reads of the maps, all checked before a product starts
 mod product;
@@ -19,20 +20,25 @@ mod residual;
 mod shuffle;
 #[allow(unsafe_code)] // vector registers
 mod simd;
+mod tape;
 mod upsample;
 
 pub use conv_transpose2d::{ConvTranspose2d, ConvTransposeSpec};
 pub use conv2d::{Conv2d, ConvSpec};
+pub(crate) use matrix::Right;
 #[cfg(test)]
 pub(crate) use params::normal;
-pub use params::{Init, ParamInfo, ParamTable, Weights};
+pub use params::{Init, ParamInfo, ParamTable, Role, Weights};
 pub use relu::{Mask, Relu};
 pub use residual::Residual;
 pub use shuffle::{PixelShuffle, PixelUnshuffle};
+pub use tape::{Cache, Tape, Worker};
 pub use upsample::Upsample;
 
 use ndarray::{Array4, NdFloat};
+use params::Pack;
 use product::Products;
+use rayon::prelude::*;
 
 /// The float types that layers run on: f32 to train, f64 to check gradients.
 pub trait Scalar: NdFloat + Default + Products {
@@ -57,63 +63,6 @@ impl Scalar for f64 {
     }
     fn wide(self) -> f64 {
         self
-    }
-}
-
-/// What one layer keeps between its forward and its backward pass.
-#[derive(Debug, Clone)]
-pub enum Cache<T> {
-    /// The layer's input, `[n, h, w, c]`.
-    Input(Array4<T>),
-    /// Which outputs a ReLU let through.
-    Mask(Mask),
-}
-
-/// A stack of caches: forward pushes in order, backward pops in reverse.
-#[derive(Debug)]
-pub struct Tape<T> {
-    stack: Option<Vec<Cache<T>>>,
-}
-
-impl<T> Tape<T> {
-    /// A tape that records, for a pass that will be followed by backward.
-    pub fn recording() -> Self {
-        Tape {
-            stack: Some(Vec::new()),
-        }
-    }
-
-    /// A tape that drops what it is given, for inference.
-    pub fn off() -> Self {
-        Tape { stack: None }
-    }
-
-    /// Keeps a cache for backward; the closure only runs when the tape records.
-    fn push(&mut self, cache: impl FnOnce() -> Cache<T>) {
-        if let Some(stack) = &mut self.stack {
-            stack.push(cache());
-        }
-    }
-
-    fn pop(&mut self) -> Cache<T> {
-        self.stack
-            .as_mut()
-            .and_then(Vec::pop)
-            .expect("backward runs once after each recorded forward")
-    }
-
-    fn pop_input(&mut self) -> Array4<T> {
-        match self.pop() {
-            Cache::Input(x) => x,
-            Cache::Mask(_) => unreachable!("a layer pops what it pushed"),
-        }
-    }
-
-    fn pop_mask(&mut self) -> Mask {
-        match self.pop() {
-            Cache::Mask(m) => m,
-            Cache::Input(_) => unreachable!("a layer pops what it pushed"),
-        }
     }
 }
 
@@ -147,11 +96,11 @@ impl Layer {
         match self {
             Layer::Conv2d(l) => l.forward(p, x, tape),
             Layer::ConvTranspose2d(l) => l.forward(p, x, tape),
-            Layer::Upsample(l) => l.forward(&x),
+            Layer::Upsample(l) => l.forward(x, tape),
             Layer::Relu(l) => l.forward(x, tape),
             Layer::Residual(l) => l.forward(p, x, tape),
-            Layer::PixelShuffle(l) => l.forward(&x),
-            Layer::PixelUnshuffle(l) => l.forward(&x),
+            Layer::PixelShuffle(l) => l.forward(x, tape),
+            Layer::PixelUnshuffle(l) => l.forward(x, tape),
         }
     }
 
@@ -166,24 +115,66 @@ impl Layer {
         match self {
             Layer::Conv2d(l) => l.backward(p, tape, dy, grads),
             Layer::ConvTranspose2d(l) => l.backward(p, tape, dy, grads),
-            Layer::Upsample(l) => l.backward(&dy),
+            Layer::Upsample(l) => l.backward(tape, dy),
             Layer::Relu(l) => l.backward(tape, dy),
             Layer::Residual(l) => l.backward(p, tape, dy, grads),
-            Layer::PixelShuffle(l) => l.backward(&dy),
-            Layer::PixelUnshuffle(l) => l.backward(&dy),
+            Layer::PixelShuffle(l) => l.backward(tape, dy),
+            Layer::PixelUnshuffle(l) => l.backward(tape, dy),
         }
     }
 
-    /// Packs the layer's weights into their places among all panels.
-    fn pack<T: Scalar>(&self, values: &[T], panels: &mut [T]) {
+    /// The layers inside of it and itself, in the order in which they were entered, that read packed weights.
+    fn packed<'l, T: Scalar>(&'l self, found: &mut Vec<&'l dyn Pack<T>>) {
         match self {
-            Layer::Conv2d(l) => l.pack(values, panels),
-            Layer::ConvTranspose2d(l) => l.pack(values, panels),
-            Layer::Residual(l) => l.inner.layers.iter().for_each(|l| l.pack(values, panels)),
+            Layer::Conv2d(l) => found.push(l),
+            Layer::ConvTranspose2d(l) => found.push(l),
+            Layer::Residual(l) => l.inner.layers.iter().for_each(|l| l.packed(found)),
             Layer::Upsample(_)
             | Layer::Relu(_)
             | Layer::PixelShuffle(_)
             | Layer::PixelUnshuffle(_) => {}
+        }
+    }
+
+    /// Whether its result for one picture depends on the others of a batch, so that all chunks have to
+    /// wait for each other.
+    fn spans_batch(&self) -> bool {
+        match self {
+            Layer::Residual(l) => l.inner.layers.iter().any(Layer::spans_batch),
+            Layer::Conv2d(_)
+            | Layer::ConvTranspose2d(_)
+            | Layer::Upsample(_)
+            | Layer::Relu(_)
+            | Layer::PixelShuffle(_)
+            | Layer::PixelUnshuffle(_) => false,
+        }
+    }
+
+    /// As [`Layer::forward`], on all chunks of a batch; for layers that span it.
+    fn forward_all<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        maps: Vec<Array4<T>>,
+        workers: &mut [Worker<T>],
+    ) -> Vec<Array4<T>> {
+        match self {
+            Layer::Residual(l) => l.forward_all(p, maps, workers),
+            _ => on_each(maps, workers, |x, w| self.forward(p, x, &mut w.tape)),
+        }
+    }
+
+    /// As [`Layer::backward`], on all chunks of a batch; for layers that span it.
+    fn backward_all<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        maps: Vec<Array4<T>>,
+        workers: &mut [Worker<T>],
+    ) -> Vec<Array4<T>> {
+        match self {
+            Layer::Residual(l) => l.backward_all(p, maps, workers),
+            _ => on_each(maps, workers, |dy, w| {
+                self.backward(p, &mut w.tape, dy, &mut w.grads)
+            }),
         }
     }
 
@@ -232,4 +223,62 @@ impl Chain {
         let layers = self.layers.iter().rev();
         layers.fold(dy, |dy, layer| layer.backward(p, tape, dy, grads))
     }
+
+    /// As [`Chain::forward`], on all chunks of a batch at the same time, one map and worker each.
+    ///
+    /// A chunk runs ahead to the next layer that spans the batch; there all wait.
+    pub fn forward_all<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        mut maps: Vec<Array4<T>>,
+        workers: &mut [Worker<T>],
+    ) -> Vec<Array4<T>> {
+        for layers in self.layers.chunk_by(Chain::together) {
+            maps = match layers {
+                [layer] if layer.spans_batch() => layer.forward_all(p, maps, workers),
+                layers => on_each(maps, workers, |x, w| {
+                    layers.iter().fold(x, |x, l| l.forward(p, x, &mut w.tape))
+                }),
+            };
+        }
+        maps
+    }
+
+    /// As [`Chain::backward`], on all chunks of a batch at the same time.
+    pub fn backward_all<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        mut maps: Vec<Array4<T>>,
+        workers: &mut [Worker<T>],
+    ) -> Vec<Array4<T>> {
+        let runs: Vec<_> = self.layers.chunk_by(Chain::together).collect();
+        for layers in runs.into_iter().rev() {
+            maps = match layers {
+                [layer] if layer.spans_batch() => layer.backward_all(p, maps, workers),
+                layers => on_each(maps, workers, |dy, w| {
+                    let back = layers.iter().rev();
+                    back.fold(dy, |dy, l| l.backward(p, &mut w.tape, dy, &mut w.grads))
+                }),
+            };
+        }
+        maps
+    }
+
+    /// Whether no chunk has to wait between two layers.
+    fn together(a: &Layer, b: &Layer) -> bool {
+        !a.spans_batch() && !b.spans_batch()
+    }
+}
+
+/// Runs a task on every chunk of a batch in parallel.
+pub(crate) fn on_each<T: Scalar, R: Send>(
+    maps: Vec<Array4<T>>,
+    workers: &mut [Worker<T>],
+    task: impl Fn(Array4<T>, &mut Worker<T>) -> R + Sync,
+) -> Vec<R> {
+    maps.into_par_iter()
+        .zip(workers)
+        .with_max_len(1)
+        .map(|(map, worker)| task(map, worker))
+        .collect()
 }

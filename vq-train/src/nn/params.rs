@@ -6,6 +6,7 @@
 use super::{Chain, Scalar};
 use rand::Rng;
 use rand::RngExt;
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// How a parameter starts.
@@ -25,6 +26,30 @@ impl Init {
     }
 }
 
+/// What becomes of a parameter in training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Role {
+    /// Learns by its gradient, and decays.
+    Weight,
+    /// Learns by its gradient, without decay: biases, and gains of norms.
+    Bias,
+    /// Follows what layers measure: its place among the gradients holds the batch's value v, and
+    /// p <- p + rate (v - p). Running means of batch normalisation are of this kind.
+    Statistic {
+        /// The share of the new value.
+        rate: f64,
+    },
+    /// Is left alone by the optimiser: what a quantiser keeps for itself.
+    State,
+}
+
+impl Role {
+    /// Whether its place among the gradients holds a gradient.
+    pub fn learns(self) -> bool {
+        matches!(self, Role::Weight | Role::Bias)
+    }
+}
+
 /// One named parameter.
 #[derive(Debug, Clone)]
 pub struct ParamInfo {
@@ -36,8 +61,8 @@ pub struct ParamInfo {
     pub range: Range<usize>,
     /// How it starts.
     pub init: Init,
-    /// Whether weight decay applies (weights: yes, biases: no).
-    pub decay: bool,
+    /// What becomes of it in training.
+    pub role: Role,
 }
 
 /// All parameters of a model in the order of the flat vector.
@@ -50,7 +75,7 @@ pub struct ParamTable {
 
 impl ParamTable {
     /// Adds a parameter behind the others and says where it lies.
-    pub fn add(&mut self, name: String, shape: &[usize], init: Init, decay: bool) -> Range<usize> {
+    pub fn add(&mut self, name: String, shape: &[usize], init: Init, role: Role) -> Range<usize> {
         let start = self.len();
         let range = start..start + shape.iter().product::<usize>();
         let info = ParamInfo {
@@ -58,7 +83,7 @@ impl ParamTable {
             shape: shape.to_vec(),
             range: range.clone(),
             init,
-            decay,
+            role,
         };
         self.entries.push(info);
         range
@@ -74,6 +99,12 @@ impl ParamTable {
     /// Length of the flat vector.
     pub fn len(&self) -> usize {
         self.entries.last().map_or(0, |e| e.range.end)
+    }
+
+    /// How many numbers learn by gradients.
+    pub fn learnt(&self) -> usize {
+        let learnt = self.entries.iter().filter(|e| e.role.learns());
+        learnt.map(|e| e.range.len()).sum()
     }
 
     /// Whether the model has no parameters.
@@ -102,22 +133,47 @@ pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
+/// A layer that reads its weights in another order than they are kept in.
+pub(super) trait Pack<T>: Sync {
+    /// Its place among all panels.
+    fn panels(&self) -> Range<usize>;
+    /// Writes what belongs there.
+    fn pack(&self, values: &[T], panels: &mut [T]);
+}
+
 /// Parameters as layers use them: the flat vector, and the convolutions' weights packed for the matrix
 /// products, once for all pictures of a step.
 #[derive(Debug, Clone)]
 pub struct Weights<'p, T> {
     /// The flat vector.
     pub values: &'p [T],
-    pub(super) panels: Vec<T>,
+    pub(super) panels: &'p [T],
 }
 
 impl<'p, T: Scalar> Weights<'p, T> {
-    /// Packs the weights of `chains`, which are made from `table`.
-    pub fn new(table: &ParamTable, chains: &[&Chain], values: &'p [T]) -> Self {
-        let mut panels = vec![T::zero(); table.panels];
+    /// Packs the weights of `chains`, which are made from `table`, into `panels`.
+    pub fn new(
+        table: &ParamTable,
+        chains: &[&Chain],
+        values: &'p [T],
+        panels: &'p mut Vec<T>,
+    ) -> Self {
+        panels.resize(table.panels, T::zero());
+        let mut layers: Vec<&dyn Pack<T>> = Vec::new();
         for layer in chains.iter().flat_map(|chain| &chain.layers) {
-            layer.pack(values, &mut panels);
+            layer.packed(&mut layers);
         }
+        layers.sort_by_key(|layer| layer.panels().start);
+        let mut jobs = Vec::new();
+        let (mut rest, mut at) = (&mut panels[..], 0);
+        for layer in layers {
+            let Range { start, end } = layer.panels();
+            let (own, behind) = rest[start - at..].split_at_mut(end - start);
+            jobs.push((layer, own));
+            (rest, at) = (behind, end);
+        }
+        let pack = |(layer, panels): (&dyn Pack<T>, &mut [T])| layer.pack(values, panels);
+        jobs.into_par_iter().for_each(pack);
         Weights { values, panels }
     }
 }

@@ -4,22 +4,43 @@ use super::{Cache, Scalar, Tape};
 use ndarray::Array4;
 
 /// Whether a ReLU's output is positive, for each value of a map.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Mask(Vec<bool>);
 
 impl Mask {
-    /// The mask of a ReLU's output.
-    pub fn of<T: Scalar>(y: &Array4<T>) -> Mask {
-        let y = y.as_slice().expect("maps are contiguous");
-        Mask(y.iter().map(|&v| v > T::zero()).collect())
+    /// Bytes that it takes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it is of a map without values.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
-/// Zeroes the gradient wherever the ReLU was shut.
-pub(super) fn mask_in_place<T: Scalar>(mask: &Mask, dy: &mut Array4<T>) {
-    let dy = dy.as_slice_mut().expect("maps are contiguous");
-    for (v, &open) in dy.iter_mut().zip(&mask.0) {
-        *v = if open { *v } else { T::zero() };
+impl<T: Scalar> Tape<T> {
+    /// Keeps which values of a ReLU's output are positive.
+    pub(super) fn push_mask(&mut self, y: &Array4<T>) {
+        if self.trains() {
+            let mut mask = self.free_masks.pop().unwrap_or_default();
+            let y = y.as_slice().expect("maps are contiguous");
+            mask.0.resize(y.len(), false);
+            for (open, &v) in mask.0.iter_mut().zip(y) {
+                *open = v > T::zero();
+            }
+            self.push(|| Cache::Mask(mask));
+        }
+    }
+
+    /// Zeroes the gradient wherever the ReLU was shut.
+    pub(super) fn pop_mask_onto(&mut self, dy: &mut Array4<T>) {
+        let mask = self.pop_mask();
+        let dy = dy.as_slice_mut().expect("maps are contiguous");
+        for (v, &open) in dy.iter_mut().zip(&mask.0) {
+            *v = if open { *v } else { T::zero() };
+        }
+        self.free_masks.push(mask);
     }
 }
 
@@ -31,13 +52,13 @@ impl Relu {
     /// In place, any shape.
     pub fn forward<T: Scalar>(&self, mut x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
         x.mapv_inplace(|v| if v > T::zero() { v } else { T::zero() });
-        tape.push(|| Cache::Mask(Mask::of(&x)));
+        tape.push_mask(&x);
         x
     }
 
     /// In place, any shape.
     pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, mut dy: Array4<T>) -> Array4<T> {
-        mask_in_place(&tape.pop_mask(), &mut dy);
+        tape.pop_mask_onto(&mut dy);
         dy
     }
 }

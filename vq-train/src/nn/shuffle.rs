@@ -3,7 +3,7 @@
 //! Channel order is PyTorch's: channel `c * f * f + fy * f + fx` of the small map is channel `c` of the
 //! large one at offset (fy, fx). Each is the other's backward pass.
 
-use super::Scalar;
+use super::{Scalar, Tape};
 use ndarray::Array4;
 
 /// `[n, h, w, c f f]` to `[n, h f, w f, c]`.
@@ -22,50 +22,54 @@ pub struct PixelUnshuffle {
 
 impl PixelShuffle {
     /// Channels to space.
-    pub fn forward<T: Scalar>(&self, x: &Array4<T>) -> Array4<T> {
-        to_space(x, self.factor)
+    pub fn forward<T: Scalar>(&self, x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+        to_space(x, self.factor, tape)
     }
     /// Space to channels.
-    pub fn backward<T: Scalar>(&self, dy: &Array4<T>) -> Array4<T> {
-        to_depth(dy, self.factor)
+    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, dy: Array4<T>) -> Array4<T> {
+        to_depth(dy, self.factor, tape)
     }
 }
 
 impl PixelUnshuffle {
     /// Space to channels.
-    pub fn forward<T: Scalar>(&self, x: &Array4<T>) -> Array4<T> {
-        to_depth(x, self.factor)
+    pub fn forward<T: Scalar>(&self, x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+        to_depth(x, self.factor, tape)
     }
     /// Channels to space.
-    pub fn backward<T: Scalar>(&self, dy: &Array4<T>) -> Array4<T> {
-        to_space(dy, self.factor)
+    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, dy: Array4<T>) -> Array4<T> {
+        to_space(dy, self.factor, tape)
     }
 }
 
-fn to_space<T: Scalar>(x: &Array4<T>, f: usize) -> Array4<T> {
+fn to_space<T: Scalar>(x: Array4<T>, f: usize, tape: &mut Tape<T>) -> Array4<T> {
     let (n, h, w, cff) = x.dim();
     let c = cff / (f * f);
+    let mut y = tape.map((n, h * f, w * f, c));
     let split = x
         .to_shape((n, h, w, c, f, f))
         .expect("channels divide by f * f");
+    let mut target = y
+        .view_mut()
+        .into_shape_with_order((n, h, f, w, f, c))
+        .expect("same number of values");
     // n h w c fy fx -> n h fy w fx c
-    let y = split
-        .permuted_axes([0, 1, 4, 2, 5, 3])
-        .as_standard_layout()
-        .into_owned();
-    y.into_shape_with_order((n, h * f, w * f, c))
-        .expect("same number of values")
+    target.assign(&split.permuted_axes([0, 1, 4, 2, 5, 3]));
+    tape.recycle(x);
+    y
 }
 
-fn to_depth<T: Scalar>(x: &Array4<T>, f: usize) -> Array4<T> {
+fn to_depth<T: Scalar>(x: Array4<T>, f: usize, tape: &mut Tape<T>) -> Array4<T> {
     let (n, hf, wf, c) = x.dim();
     let (h, w) = (hf / f, wf / f);
+    let mut y = tape.map((n, h, w, c * f * f));
     let split = x.to_shape((n, h, f, w, f, c)).expect("sizes divide by f");
+    let mut target = y
+        .view_mut()
+        .into_shape_with_order((n, h, w, c, f, f))
+        .expect("same number of values");
     // n h fy w fx c -> n h w c fy fx
-    let y = split
-        .permuted_axes([0, 1, 3, 5, 2, 4])
-        .as_standard_layout()
-        .into_owned();
-    y.into_shape_with_order((n, h, w, c * f * f))
-        .expect("same number of values")
+    target.assign(&split.permuted_axes([0, 1, 3, 5, 2, 4]));
+    tape.recycle(x);
+    y
 }

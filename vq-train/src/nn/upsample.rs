@@ -1,6 +1,7 @@
 //! Nearest-neighbour upsampling: each value becomes a square of copies; backward adds the square up.
 
-use super::Scalar;
+use super::conv2d::{pictures, pictures_mut};
+use super::{Scalar, Tape};
 use ndarray::Array4;
 
 /// `[n, h, w, c]` to `[n, h f, w f, c]`.
@@ -12,22 +13,47 @@ pub struct Upsample {
 
 impl Upsample {
     /// Copies.
-    pub fn forward<T: Scalar>(&self, x: &Array4<T>) -> Array4<T> {
+    pub fn forward<T: Scalar>(&self, x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
         let f = self.factor;
         let (n, h, w, c) = x.dim();
-        Array4::from_shape_fn((n, h * f, w * f, c), |(n, y, x_, c)| {
-            x[[n, y / f, x_ / f, c]]
-        })
+        let mut y = tape.map((n, h * f, w * f, c));
+        for (xi, yi) in pictures(&x).zip(pictures_mut(&mut y)) {
+            for (row, rows) in xi
+                .chunks_exact(w * c)
+                .zip(yi.chunks_exact_mut(f * f * w * c))
+            {
+                for wide in rows.chunks_exact_mut(f * w * c) {
+                    for (pixel, copies) in row.chunks_exact(c).zip(wide.chunks_exact_mut(f * c)) {
+                        let copies = copies.chunks_exact_mut(c);
+                        copies.for_each(|copy| copy.copy_from_slice(pixel));
+                    }
+                }
+            }
+        }
+        tape.recycle(x);
+        y
     }
 
     /// Sums.
-    pub fn backward<T: Scalar>(&self, dy: &Array4<T>) -> Array4<T> {
+    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, dy: Array4<T>) -> Array4<T> {
         let f = self.factor;
         let (n, hf, wf, c) = dy.dim();
-        let mut dx = Array4::zeros((n, hf / f, wf / f, c));
-        for ((n, y, x, c), &v) in dy.indexed_iter() {
-            dx[[n, y / f, x / f, c]] += v;
+        let mut dx = tape.zeros((n, hf / f, wf / f, c));
+        for (dyi, dxi) in pictures(&dy).zip(pictures_mut(&mut dx)) {
+            for (rows, sums) in dyi
+                .chunks_exact(f * wf * c)
+                .zip(dxi.chunks_exact_mut(wf / f * c))
+            {
+                for wide in rows.chunks_exact(wf * c) {
+                    for (copies, sum) in wide.chunks_exact(f * c).zip(sums.chunks_exact_mut(c)) {
+                        for copy in copies.chunks_exact(c) {
+                            sum.iter_mut().zip(copy).for_each(|(s, &v)| *s += v);
+                        }
+                    }
+                }
+            }
         }
+        tape.recycle(dy);
         dx
     }
 }

@@ -3,7 +3,7 @@
 //! Seeds by k-means++ (Arthur and Vassilvitskii 2007), then Lloyd's iterations. An emptied cluster
 //! keeps its place: the quantiser's restarts will move it.
 
-use super::EmaQuantizer;
+use super::nearest;
 use crate::nn::Scalar;
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
@@ -49,13 +49,8 @@ fn distance<T: Scalar>(a: &[T], b: &[T]) -> f64 {
 }
 
 /// Every centre moves to the mean of the vectors nearest to it.
-fn lloyd<T: Scalar>(z: &[T], dim: usize, centres: Vec<T>, k: usize) -> Vec<T> {
-    const CHUNK: usize = 1024;
-    let table = EmaQuantizer::from_codebook(centres, k);
-    let codes: Vec<u16> = z
-        .par_chunks(CHUNK * dim)
-        .flat_map_iter(|chunk| table.assign(chunk).codes)
-        .collect();
+fn lloyd<T: Scalar>(z: &[T], dim: usize, mut centres: Vec<T>, k: usize) -> Vec<T> {
+    let codes = nearest(&centres, dim, z);
     let mut sums = vec![0.0; k * dim];
     let mut counts = vec![0u64; k];
     for (v, &c) in z.chunks_exact(dim).zip(&codes) {
@@ -65,7 +60,6 @@ fn lloyd<T: Scalar>(z: &[T], dim: usize, centres: Vec<T>, k: usize) -> Vec<T> {
             *s += x.wide();
         }
     }
-    let mut centres = table.codebook;
     for (c, &n) in counts.iter().enumerate().filter(|(_, n)| **n > 0) {
         for i in c * dim..(c + 1) * dim {
             centres[i] = T::of(sums[i] / n as f64);

@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     eprintln!(
         "{}: {} parameters, {} pictures to train on, {} to validate on, step {} of {}",
         trainer.config.name,
-        trainer.params.len(),
+        trainer.model.table.learnt(),
         data.len(),
         data.validation.len(),
         trainer.step,
