@@ -1,0 +1,114 @@
+//! Times full training steps on noise, as `train_step.py` beside it does in PyTorch, and prints the same
+//! JSON object.
+//!
+//!     train-step configs/micro.toml --batch 16 --threads 1 --seconds 10
+
+use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use vq_train::config::{Config, LossKind};
+use vq_train::data::Dataset;
+use vq_train::picture::{Picture, Size};
+use vq_train::train::Trainer;
+
+/// Blocks of steps, of whose rates the median counts.
+const BLOCKS: u32 = 10;
+/// Steps before the first block; the first of them also places the codebook.
+const WARM_UP: usize = 3;
+
+/// Times full training steps and prints one JSON object.
+#[derive(Parser)]
+struct Args {
+    /// A training configuration; its data is replaced by noise.
+    config: PathBuf,
+    /// Pictures a step.
+    #[arg(long)]
+    batch: usize,
+    /// Threads.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Time to measure for, warm-up excluded.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .build_global()?;
+    let config = comparable(Config::load(&args.config)?, args.batch);
+    config.check()?;
+    let name = config.name.clone();
+    let rate = images_per_second(config, args)?;
+    let line = serde_json::json!({
+        "workload": name,
+        "batch": args.batch,
+        "threads": args.threads,
+        "images_per_s": (rate * 100.0).round() / 100.0,
+        "engine": "vq",
+    });
+    println!("{line}");
+    Ok(())
+}
+
+/// The step that PyTorch is timed on: MSE, no clipping, no restarts, quantised from the first step.
+fn comparable(mut config: Config, batch: usize) -> Config {
+    config.loss.kind = LossKind::Mse;
+    config.optimizer.clip = 0.0;
+    config.quantizer.restart = 0.0;
+    config.quantizer.start = 0;
+    config.train.batch = batch;
+    config
+}
+
+/// The median over the blocks.
+fn images_per_second(config: Config, args: &Args) -> Result<f64, Box<dyn std::error::Error>> {
+    let data = Dataset::from_pictures(&config, noise(&config, args.batch), Vec::new());
+    let x = data.batch(0, args.batch);
+    let mut trainer = Trainer::new(config, &data)?;
+    for _ in 0..WARM_UP {
+        trainer.train_step(&x, &data)?;
+    }
+    let span = Duration::from_secs_f64(args.seconds / f64::from(BLOCKS));
+    let mut rates = Vec::new();
+    for _ in 0..BLOCKS {
+        let (start, mut images) = (Instant::now(), 0);
+        while images == 0 || start.elapsed() < span {
+            trainer.train_step(&x, &data)?;
+            images += args.batch;
+        }
+        rates.push(images as f64 / start.elapsed().as_secs_f64());
+    }
+    rates.sort_by(f64::total_cmp);
+    let middle = rates.len() / 2;
+    Ok((rates[middle - 1] + rates[middle]) / 2.0)
+}
+
+/// Pictures of the training size with bytes from a linear congruential generator (Knuth's MMIX).
+fn noise(config: &Config, count: usize) -> Vec<Picture> {
+    let [width, height] = config.data.size;
+    let channels = config.model.channels;
+    let mut state = 1u64;
+    let mut byte = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let mut picture = || {
+        let pixels = (0..width * height * channels).map(|_| byte()).collect();
+        Picture::new(Size { width, height }, channels, pixels)
+    };
+    (0..count).map(|_| picture()).collect()
+}
