@@ -3,7 +3,7 @@
 //! With X the windows of x as rows, Y = X W + b. From there the backward pass is dW = X' dY, db = the
 //! column sums of dY, and dX = dY W', added back to where each window was read.
 
-use super::maps::{Channels, WeightSteps, Windows};
+use super::maps::{Channels, Factors, WeightSteps, Windows};
 use super::params::Pack;
 use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
 use ndarray::Array4;
@@ -90,7 +90,7 @@ impl Conv2d {
             false => weight.end..weight.end,
         };
         let channels = spec.channels();
-        let forward = table.add_panels(Windows::gather_panels(kernel, channels));
+        let forward = table.add_panels(Windows::gather_panels(kernel, spec.stride, channels));
         let spread = Windows::spread_panels(kernel, spec.stride, spec.before, channels);
         Conv2d {
             spec,
@@ -129,18 +129,21 @@ impl Conv2d {
         x: Array4<T>,
         tape: &mut Tape<T>,
     ) -> Array4<T> {
-        let (n, h, w, cin) = x.dim();
+        let (n, h, w, _) = x.dim();
         let win = self.windows(h, w);
         let mut y = tape.map((n, win.oh, win.ow, self.spec.cout));
-        let mut padding = win.large_padding(cin, tape);
-        let (panels, bias) = (
-            &p.panels[self.forward.clone()],
-            &p.values[self.bias.clone()],
+        let factors = Factors {
+            panels: &p.panels[self.forward.clone()],
+            bias: &p.values[self.bias.clone()],
+            relu: self.spec.relu,
+        };
+        win.gather(
+            self.spec.channels(),
+            flat(&x),
+            factors,
+            flat_mut(&mut y),
+            tape,
         );
-        for (xi, yi) in pictures(&x).zip(pictures_mut(&mut y)) {
-            win.gather(padding.pad(xi), panels, bias, self.spec.relu, yi);
-        }
-        padding.recycle(tape);
         if self.spec.relu {
             tape.push_mask(&y);
         }
@@ -156,34 +159,26 @@ impl Conv2d {
         mut dy: Array4<T>,
         grads: &mut [T],
     ) -> Array4<T> {
-        let x = tape.pop_input();
+        let mut x = tape.pop_input();
         if self.spec.relu {
             tape.pop_mask_onto(&mut dy);
         }
-        let (_, h, w, cin) = x.dim();
-        let win = self.windows(h, w);
-        let mut padding = win.large_padding(cin, tape);
-        for (xi, dyi) in pictures(&x).zip(pictures(&dy)) {
-            let dw = &mut grads[self.weight.clone()];
-            win.add_weight_grad(padding.pad(xi), dyi, self.spec.steps(), dw);
-            add_columns(dyi, &mut grads[self.bias.clone()]);
-        }
-        padding.recycle(tape);
+        let (_, h, w, _) = x.dim();
+        let (win, channels) = (self.windows(h, w), self.spec.channels());
+        add_columns(flat(&dy), &mut grads[self.bias.clone()]);
+        let dw = &mut grads[self.weight.clone()];
+        win.add_weight_grad(channels, flat(&x), flat(&dy), self.spec.steps(), dw, tape);
         // The input's gradient takes the input's place.
-        let mut dx = x;
         if self.input_grad {
-            let panels = &p.panels[self.backward.clone()];
-            let mut padding = win.small_padding(self.spec.cout, tape);
-            for (dxi, dyi) in pictures_mut(&mut dx).zip(pictures(&dy)) {
-                if !win.spread_reaches_all() {
-                    dxi.fill(T::zero());
-                }
-                win.spread(padding.pad(dyi), panels, &[], false, dxi);
-            }
-            padding.recycle(tape);
+            let factors = Factors {
+                panels: &p.panels[self.backward.clone()],
+                bias: &[],
+                relu: false,
+            };
+            win.spread(channels, flat(&dy), factors, flat_mut(&mut x), tape);
         }
         tape.recycle(dy);
-        dx
+        x
     }
 }
 
@@ -202,7 +197,7 @@ impl<T: Scalar> Pack<T> for Conv2d {
         let (channels, steps) = (self.spec.channels(), self.spec.steps());
         let weight = &values[self.weight.clone()];
         let (forward, backward) = panels.split_at_mut(self.forward.len());
-        Windows::pack_gather(kernel, channels, steps, weight, forward);
+        Windows::pack_gather((kernel, stride), channels, steps, weight, forward);
         if self.input_grad {
             let size = (kernel, stride, before);
             Windows::pack_spread(size, channels, steps, weight, backward);
@@ -210,18 +205,26 @@ impl<T: Scalar> Pack<T> for Conv2d {
     }
 }
 
+/// A map's values, one behind the other.
+pub(super) fn flat<T: Scalar>(x: &Array4<T>) -> &[T] {
+    x.as_slice().expect("maps are contiguous")
+}
+
+/// As [`flat`], to be written.
+pub(super) fn flat_mut<T: Scalar>(x: &mut Array4<T>) -> &mut [T] {
+    x.as_slice_mut().expect("maps are contiguous")
+}
+
 /// The values of each picture of a batch.
 pub(super) fn pictures<T: Scalar>(x: &Array4<T>) -> std::slice::ChunksExact<'_, T> {
     let (_, h, w, c) = x.dim();
-    let values = x.as_slice().expect("maps are contiguous");
-    values.chunks_exact(h * w * c)
+    flat(x).chunks_exact(h * w * c)
 }
 
 /// As [`pictures`], to be written.
 pub(super) fn pictures_mut<T: Scalar>(x: &mut Array4<T>) -> std::slice::ChunksExactMut<'_, T> {
     let (_, h, w, c) = x.dim();
-    let values = x.as_slice_mut().expect("maps are contiguous");
-    values.chunks_exact_mut(h * w * c)
+    flat_mut(x).chunks_exact_mut(h * w * c)
 }
 
 /// Adds the column sums of dY to the bias gradient (if there is one).

@@ -3,8 +3,8 @@
 //! Each input position adds a window of `kernel x kernel` outputs, `stride` apart; the border is cut
 //! away. With Y the windows of y as rows, Y = X W; backward dX = dY W' and dW = X' dY.
 
-use super::conv2d::{add_columns, pictures, pictures_mut};
-use super::maps::{Channels, WeightSteps, Windows};
+use super::conv2d::{add_columns, flat, flat_mut};
+use super::maps::{Channels, Factors, WeightSteps, Windows};
 use super::params::Pack;
 use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
 use ndarray::Array4;
@@ -85,7 +85,7 @@ impl ConvTranspose2d {
         let channels = spec.channels();
         let spread = Windows::spread_panels(kernel, stride, spec.before(), channels);
         let forward = table.add_panels(spread);
-        let backward = table.add_panels(Windows::gather_panels(kernel, channels));
+        let backward = table.add_panels(Windows::gather_panels(kernel, stride, channels));
         ConvTranspose2d {
             spec,
             weight,
@@ -116,18 +116,21 @@ impl ConvTranspose2d {
         x: Array4<T>,
         tape: &mut Tape<T>,
     ) -> Array4<T> {
-        let (n, h, w, cin) = x.dim();
+        let (n, h, w, _) = x.dim();
         let win = self.windows(h, w);
         let mut y = tape.map((n, win.h, win.w, self.spec.cout));
-        let mut padding = win.small_padding(cin, tape);
-        let (panels, bias) = (
-            &p.panels[self.forward.clone()],
-            &p.values[self.bias.clone()],
+        let factors = Factors {
+            panels: &p.panels[self.forward.clone()],
+            bias: &p.values[self.bias.clone()],
+            relu: self.spec.relu,
+        };
+        win.spread(
+            self.spec.channels(),
+            flat(&x),
+            factors,
+            flat_mut(&mut y),
+            tape,
         );
-        for (xi, yi) in pictures(&x).zip(pictures_mut(&mut y)) {
-            win.spread(padding.pad(xi), panels, bias, self.spec.relu, yi);
-        }
-        padding.recycle(tape);
         if self.spec.relu {
             tape.push_mask(&y);
         }
@@ -143,23 +146,22 @@ impl ConvTranspose2d {
         mut dy: Array4<T>,
         grads: &mut [T],
     ) -> Array4<T> {
-        // The input's gradient takes the input's place.
         let mut x = tape.pop_input();
         if self.spec.relu {
             tape.pop_mask_onto(&mut dy);
         }
         let (_, h, w, _) = x.dim();
-        let win = self.windows(h, w);
-        let panels = &p.panels[self.backward.clone()];
-        let mut padding = win.large_padding(self.spec.cout, tape);
-        for (xi, dyi) in pictures_mut(&mut x).zip(pictures(&dy)) {
-            let padded = padding.pad(dyi);
-            let dw = &mut grads[self.weight.clone()];
-            win.add_weight_grad(padded, xi, self.spec.steps(), dw);
-            add_columns(dyi, &mut grads[self.bias.clone()]);
-            win.gather(padded, panels, &[], false, xi);
-        }
-        padding.recycle(tape);
+        let (win, channels) = (self.windows(h, w), self.spec.channels());
+        add_columns(flat(&dy), &mut grads[self.bias.clone()]);
+        let dw = &mut grads[self.weight.clone()];
+        win.add_weight_grad(channels, flat(&dy), flat(&x), self.spec.steps(), dw, tape);
+        // The input's gradient takes the input's place.
+        let factors = Factors {
+            panels: &p.panels[self.backward.clone()],
+            bias: &[],
+            relu: false,
+        };
+        win.gather(channels, flat(&dy), factors, flat_mut(&mut x), tape);
         tape.recycle(dy);
         x
     }
@@ -177,6 +179,6 @@ impl<T: Scalar> Pack<T> for ConvTranspose2d {
         let size = (kernel, stride, self.spec.before());
         let (forward, backward) = panels.split_at_mut(self.forward.len());
         Windows::pack_spread(size, channels, steps, weight, forward);
-        Windows::pack_gather(kernel, channels, steps, weight, backward);
+        Windows::pack_gather((kernel, stride), channels, steps, weight, backward);
     }
 }

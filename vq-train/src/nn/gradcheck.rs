@@ -127,6 +127,43 @@ fn transposed_convolution_of_any_kernel_and_stride() {
     }
 }
 
+/// Kernels and channels that are multiplied in Winograd's form, on maps that its tiles do not cover evenly.
+#[test]
+fn convolutions_in_winograds_form() {
+    let wide = |spec: ConvSpec| ConvSpec {
+        cin: 9,
+        cout: 8,
+        ..spec
+    };
+    let cases = [
+        conv(3, 1, 1, 1, true),
+        conv(3, 1, 0, 2, false),
+        conv(2, 1, 0, 1, false),
+        conv(4, 2, 1, 1, true),
+        conv(6, 2, 2, 2, false),
+    ];
+    for (i, spec) in cases.into_iter().map(wide).enumerate() {
+        for shape in [(2, 4, 6, 9), (1, 5, 3, 9)] {
+            let mut table = ParamTable::default();
+            let layer = Layer::Conv2d(Conv2d::new(spec, "c", None, &mut table));
+            check(&format!("winograd {i}"), &table, &layer, shape);
+        }
+    }
+    for (kernel, stride) in [(4, 2), (3, 1), (6, 3)] {
+        let mut table = ParamTable::default();
+        let spec = ConvTransposeSpec {
+            cin: 8,
+            cout: 9,
+            kernel,
+            stride,
+            relu: true,
+        };
+        let layer = Layer::ConvTranspose2d(ConvTranspose2d::new(spec, "t", &mut table));
+        let name = format!("winograd transposed {kernel} {stride}");
+        check(&name, &table, &layer, (2, 3, 2, 8));
+    }
+}
+
 #[test]
 fn layers_without_parameters() {
     let none = ParamTable::default();

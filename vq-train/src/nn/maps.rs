@@ -5,12 +5,18 @@
 //! its backward pass from small to large ([`Windows::spread`]); in a transposed convolution it is the
 //! other way round.
 //!
+//! Kernels of 2x2 or 3x3 strides take fewer multiplications in Winograd's form, all pictures of a chunk at
+//! once; the others are correlated picture by picture, where they lie.
+//!
 //! From small to large, a position (y, x) of the large map gets only those taps whose distance fits
 //! the stride: positions of equal (y mod stride, x mod stride) are a *phase*, and each phase is an
 //! ordinary correlation with its own taps. With ky = r + stride t, the tap t reads row
 //! y / stride + q - t of the small map.
 
-use super::product::{Correlation, Outer, Places, Segment, pack, panels_len};
+use super::correlation::{Correlation, Segment};
+use super::outer::Outer;
+use super::panels::{Places, pack, panels_len};
+use super::winograd::{self, Forward, Gradient, Grid, View};
 use super::{Scalar, Tape};
 
 /// Windows of `kernel x kernel` on a map of `h x w`, `stride` apart, `oh x ow` of them.
@@ -43,9 +49,30 @@ pub(super) struct Channels {
     pub(super) small: usize,
 }
 
+/// What windows are multiplied by, and what is done to the sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Factors<'a, T> {
+    /// Weights, packed.
+    pub(super) panels: &'a [T],
+    /// One for each channel of the output, or empty.
+    pub(super) bias: &'a [T],
+    pub(super) relu: bool,
+}
+
+/// Channels from which on Winograd's form is faster: below, its transforms take longer than what they save.
+const WINOGRAD_CHANNELS: usize = 8;
+
+/// Taps of each phase, each way, where Winograd's form applies.
+fn winograd_taps(kernel: usize, stride: usize, channels: Channels) -> Option<usize> {
+    let taps = kernel / stride;
+    let fits = kernel.is_multiple_of(stride) && (2..=3).contains(&taps);
+    let pays = channels.large.min(channels.small) >= WINOGRAD_CHANNELS;
+    (fits && pays).then_some(taps)
+}
+
 /// A map with its padding.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Padded<'m, T> {
+struct Padded<'m, T> {
     values: &'m [T],
     columns: usize,
     channels: usize,
@@ -53,7 +80,7 @@ pub(super) struct Padded<'m, T> {
 
 /// How maps are padded, and the memory for one.
 #[derive(Debug)]
-pub(super) struct Padding<T> {
+struct Padding<T> {
     /// Zeros, but for the map that was padded last; empty where there is no padding.
     values: Vec<T>,
     /// Of the padded map.
@@ -111,11 +138,7 @@ impl Windows {
     }
 
     /// Pads large maps `[h, w, c]` for [`Windows::gather`] and [`Windows::add_weight_grad`].
-    pub(super) fn large_padding<T: Scalar>(
-        &self,
-        channels: usize,
-        tape: &mut Tape<T>,
-    ) -> Padding<T> {
+    fn large_padding<T: Scalar>(&self, channels: usize, tape: &mut Tape<T>) -> Padding<T> {
         let needed =
             |n: usize, side: usize| ((n - 1) * self.stride + self.kernel).max(self.before + side);
         let size = (needed(self.oh, self.h), needed(self.ow, self.w));
@@ -123,30 +146,40 @@ impl Windows {
     }
 
     /// Pads small maps `[oh, ow, c]` for [`Windows::spread`].
-    pub(super) fn small_padding<T: Scalar>(
-        &self,
-        channels: usize,
-        tape: &mut Tape<T>,
-    ) -> Padding<T> {
+    fn small_padding<T: Scalar>(&self, channels: usize, tape: &mut Tape<T>) -> Padding<T> {
         let padding = self.reach();
         let size = (self.oh + 2 * padding, self.ow + 2 * padding);
         Padding::new((self.oh, self.ow), size, padding, channels, tape)
     }
 
     /// Length of the panels for [`Windows::gather`].
-    pub(super) fn gather_panels(kernel: usize, channels: Channels) -> usize {
-        panels_len(kernel * kernel * channels.large, channels.small)
+    pub(super) fn gather_panels(kernel: usize, stride: usize, channels: Channels) -> usize {
+        let Channels { large, small } = channels;
+        match winograd_taps(kernel, stride, channels) {
+            Some(taps) => winograd::weights_len(taps, stride * stride * large, small),
+            None => panels_len(kernel * kernel * large, small),
+        }
     }
 
     /// Packs weights for [`Windows::gather`].
     pub(super) fn pack_gather<T: Scalar>(
-        kernel: usize,
+        (kernel, stride): (usize, usize),
         channels: Channels,
         steps: WeightSteps,
         weight: &[T],
         panels: &mut [T],
     ) {
         let Channels { large, small } = channels;
+        if let Some(taps) = winograd_taps(kernel, stride, channels) {
+            let at = |ty: usize, tx: usize, row: usize| {
+                let (phase, channel) = (row / large, row % large);
+                let ky = stride * ty + phase / stride;
+                let kx = stride * tx + phase % stride;
+                ky * steps.ky + kx * steps.kx + channel * steps.large
+            };
+            let size = (stride * stride * large, small);
+            return winograd::pack(weight, taps, size, steps.small, at, panels);
+        }
         let place = |row: usize| {
             let (tap, channel) = (row / large, row % large);
             let (ky, kx) = (tap / kernel, tap % kernel);
@@ -156,13 +189,35 @@ impl Windows {
         pack(weight, size, steps.small, place, panels);
     }
 
-    /// Large map to small map: each window times the weights.
+    /// Large maps to small ones: each window times the weights.
     pub(super) fn gather<T: Scalar>(
         &self,
+        channels: Channels,
+        large: &[T],
+        factors: Factors<'_, T>,
+        small: &mut [T],
+        tape: &mut Tape<T>,
+    ) {
+        if let Some(taps) = winograd_taps(self.kernel, self.stride, channels) {
+            let grid = self.small_grid(small.len(), channels.small, taps);
+            let input = (self.large_view(channels.large), large);
+            let output = (self.small_view(channels.small), small);
+            let finish = (factors.bias, factors.relu);
+            return Forward::run(grid, input, factors.panels, finish, output, tape);
+        }
+        let mut padding = self.large_padding(channels.large, tape);
+        let pictures = large.chunks_exact(self.h * self.w * channels.large);
+        let outs = small.chunks_exact_mut(self.oh * self.ow * channels.small);
+        for (picture, out) in pictures.zip(outs) {
+            self.gather_one(padding.pad(picture), factors, out);
+        }
+        padding.recycle(tape);
+    }
+
+    fn gather_one<T: Scalar>(
+        &self,
         large: Padded<'_, T>,
-        panels: &[T],
-        bias: &[T],
-        relu: bool,
+        factors: Factors<'_, T>,
         small: &mut [T],
     ) {
         let columns = small.len() / (self.oh * self.ow);
@@ -175,13 +230,13 @@ impl Windows {
             map: large.values,
             windows: self.windows(large),
             segments: &segments,
-            panels,
+            panels: factors.panels,
             columns,
-            bias,
-            relu,
+            bias: factors.bias,
+            relu: factors.relu,
             outputs: self.small_places(columns),
         };
-        T::correlate(&product, small);
+        T::run((&product, small));
     }
 
     /// Lengths of the panels for [`Windows::spread`], one phase behind the other.
@@ -191,11 +246,14 @@ impl Windows {
         before: usize,
         channels: Channels,
     ) -> usize {
+        let Channels { large, small } = channels;
         let shape = Windows::shape(kernel, stride, before);
-        let taps = |(y, x): (Phase, Phase)| y.taps * x.taps;
-        let lens = shape.pairs().map(taps);
-        lens.map(|taps| panels_len(taps * channels.small, channels.large))
-            .sum()
+        let winograd = winograd_taps(kernel, stride, channels);
+        let len = |(y, x): (Phase, Phase)| match winograd {
+            Some(taps) => winograd::weights_len(taps, small, large),
+            None => panels_len(y.taps * x.taps * small, large),
+        };
+        shape.pairs().map(len).sum()
     }
 
     /// Packs weights for [`Windows::spread`].
@@ -207,8 +265,21 @@ impl Windows {
         panels: &mut [T],
     ) {
         let Channels { large, small } = channels;
+        let winograd = winograd_taps(kernel, stride, channels);
         let mut rest = panels;
         for (y, x) in Windows::shape(kernel, stride, before).pairs() {
+            if let Some(taps) = winograd {
+                let len = winograd::weights_len(taps, small, large);
+                let (part, others) = rest.split_at_mut(len);
+                rest = others;
+                let at = |ty: usize, tx: usize, row: usize| {
+                    let ky = y.first_tap + stride * (taps - 1 - ty);
+                    let kx = x.first_tap + stride * (taps - 1 - tx);
+                    ky * steps.ky + kx * steps.kx + row * steps.small
+                };
+                winograd::pack(weight, taps, (small, large), steps.large, at, part);
+                continue;
+            }
             let size = (y.taps * x.taps * small, large);
             let (part, others) = rest.split_at_mut(panels_len(size.0, size.1));
             rest = others;
@@ -223,32 +294,84 @@ impl Windows {
         }
     }
 
-    /// Whether [`Windows::spread`] writes every position of the large map.
-    pub(super) fn spread_reaches_all(&self) -> bool {
-        let every = |side| self.phases(side).all(|phase| phase.taps > 0);
-        every(self.h) && every(self.w)
-    }
-
-    /// Small map to large map: what each window would add, summed where windows overlap.
-    ///
-    /// Where no tap reaches, `large` keeps what it has.
+    /// Small maps to large ones: what each window would add, summed where windows overlap.
     pub(super) fn spread<T: Scalar>(
         &self,
+        channels: Channels,
+        small: &[T],
+        factors: Factors<'_, T>,
+        large: &mut [T],
+        tape: &mut Tape<T>,
+    ) {
+        if let Some(taps) = winograd_taps(self.kernel, self.stride, channels) {
+            return self.spread_winograd(channels, small, factors, large, tape, taps);
+        }
+        let unreached = |side| self.phases(side).any(|phase| phase.taps == 0);
+        if unreached(self.h) || unreached(self.w) {
+            large.fill(T::zero());
+        }
+        let mut padding = self.small_padding(channels.small, tape);
+        let pictures = small.chunks_exact(self.oh * self.ow * channels.small);
+        let outs = large.chunks_exact_mut(self.h * self.w * channels.large);
+        for (picture, out) in pictures.zip(outs) {
+            self.spread_one(padding.pad(picture), factors, out);
+        }
+        padding.recycle(tape);
+    }
+
+    fn spread_winograd<T: Scalar>(
+        &self,
+        channels: Channels,
+        small: &[T],
+        factors: Factors<'_, T>,
+        large: &mut [T],
+        tape: &mut Tape<T>,
+        taps: usize,
+    ) {
+        let images = small.len() / (self.oh * self.ow * channels.small);
+        let len = winograd::weights_len(taps, channels.small, channels.large);
+        let mut panels = factors.panels.chunks_exact(len);
+        for (y, x) in Windows::shape(self.kernel, self.stride, self.before).pairs() {
+            let weights = panels.next().expect("one part for each phase");
+            let grid = Grid {
+                images,
+                rows: self.positions(y, self.h),
+                columns: self.positions(x, self.w),
+                taps,
+            };
+            // The last tap reads the first of the rows.
+            let first = |phase: Phase| phase.shift as isize - (taps as isize - 1);
+            let input = View {
+                top: first(y),
+                left: first(x),
+                ..self.small_view(channels.small)
+            };
+            let output = View {
+                top: y.at as isize,
+                left: x.at as isize,
+                ..self.large_view(channels.large)
+            };
+            let finish = (factors.bias, factors.relu);
+            let (input, output) = ((input, small), (output, &mut *large));
+            Forward::run(grid, input, weights, finish, output, tape);
+        }
+    }
+
+    fn spread_one<T: Scalar>(
+        &self,
         small: Padded<'_, T>,
-        panels: &[T],
-        bias: &[T],
-        relu: bool,
+        factors: Factors<'_, T>,
         large: &mut [T],
     ) {
         let channels = large.len() / (self.h * self.w);
         let padding = self.reach();
-        let mut rest = panels;
+        let mut rest = factors.panels;
         for (y, x) in Windows::shape(self.kernel, self.stride, self.before).pairs() {
             let rows = y.taps * x.taps * small.channels;
             let (part, others) = rest.split_at(panels_len(rows, channels));
             rest = others;
             let (rows, columns) = (self.positions(y, self.h), self.positions(x, self.w));
-            if rows == 0 || columns == 0 {
+            if rows == 0 || columns == 0 || part.is_empty() {
                 continue;
             }
             // The last tap reads the first of the rows.
@@ -272,8 +395,8 @@ impl Windows {
                 segments: &segments,
                 panels: part,
                 columns: channels,
-                bias,
-                relu,
+                bias: factors.bias,
+                relu: factors.relu,
                 outputs: Places {
                     rows,
                     columns,
@@ -282,14 +405,68 @@ impl Windows {
                     column: self.stride * channels,
                 },
             };
-            T::correlate(&product, large);
+            T::run((&product, &mut *large));
         }
     }
 
-    /// Adds the weights' gradient: large map's windows by small map's positions.
-    ///
-    /// `steps.kx` must be the length of what lies behind one tap, so that a window's row is one piece.
+    /// Adds the weights' gradient: large maps' windows by small maps' positions.
     pub(super) fn add_weight_grad<T: Scalar>(
+        &self,
+        channels: Channels,
+        large: &[T],
+        small: &[T],
+        steps: WeightSteps,
+        grad: &mut [T],
+        tape: &mut Tape<T>,
+    ) {
+        if let Some(taps) = winograd_taps(self.kernel, self.stride, channels) {
+            let grid = self.small_grid(small.len(), channels.small, taps);
+            let input = (self.large_view(channels.large), large);
+            let output = (self.small_view(channels.small), small);
+            // The channels that follow each other in the gradient follow each other in the sums.
+            let turned = steps.small != 1;
+            let sums = Gradient::run(grid, input, output, turned, tape);
+            self.add_winograd_grad(channels, taps, &sums, steps, grad);
+            return tape.recycle_buffer(sums);
+        }
+        let mut padding = self.large_padding(channels.large, tape);
+        let pictures = large.chunks_exact(self.h * self.w * channels.large);
+        let others = small.chunks_exact(self.oh * self.ow * channels.small);
+        for (picture, small) in pictures.zip(others) {
+            self.add_weight_grad_one(padding.pad(picture), small, steps, grad);
+        }
+        padding.recycle(tape);
+    }
+
+    fn add_winograd_grad<T: Scalar>(
+        &self,
+        channels: Channels,
+        taps: usize,
+        sums: &[T],
+        steps: WeightSteps,
+        grad: &mut [T],
+    ) {
+        let (stride, Channels { large, small }) = (self.stride, channels);
+        let at = |ty: usize, tx: usize, phase: usize| {
+            let ky = stride * ty + phase / stride;
+            let kx = stride * tx + phase % stride;
+            ky * steps.ky + kx * steps.kx
+        };
+        if steps.small == 1 {
+            let size = (stride * stride * large, small);
+            let at = |ty, tx, row| at(ty, tx, row / large) + row % large * steps.large;
+            return winograd::add_weights(sums, taps, size, at, grad);
+        }
+        // [place][small][phase, large]: a row of it is each phase of each small channel.
+        let size = (small * stride * stride, large);
+        let at = |ty, tx, row| {
+            at(ty, tx, row % (stride * stride)) + row / (stride * stride) * steps.small
+        };
+        winograd::add_weights(sums, taps, size, at, grad);
+    }
+
+    /// `steps.kx` must be the length of what lies behind one tap, so that a window's row is one piece.
+    fn add_weight_grad_one<T: Scalar>(
         &self,
         large: Padded<'_, T>,
         small: &[T],
@@ -324,7 +501,7 @@ impl Windows {
                     stride: steps.small,
                 }
             };
-            T::add_outer(&product, grad);
+            T::run((&product, grad));
         }
     }
 
@@ -345,6 +522,39 @@ impl Windows {
             first: 0,
             row: self.ow * channels,
             column: channels,
+        }
+    }
+
+    /// The small maps' positions as windows of the large ones.
+    fn small_grid(&self, len: usize, channels: usize, taps: usize) -> Grid {
+        Grid {
+            images: len / (self.oh * self.ow * channels),
+            rows: self.oh,
+            columns: self.ow,
+            taps,
+        }
+    }
+
+    fn large_view(&self, channels: usize) -> View {
+        let top = -(self.before as isize);
+        View {
+            rows: self.h,
+            columns: self.w,
+            channels,
+            step: self.stride,
+            top,
+            left: top,
+        }
+    }
+
+    fn small_view(&self, channels: usize) -> View {
+        View {
+            rows: self.oh,
+            columns: self.ow,
+            channels,
+            step: 1,
+            top: 0,
+            left: 0,
         }
     }
 
@@ -397,7 +607,7 @@ impl<T: Scalar> Padding<T> {
     }
 
     /// Pads one map, in the place of the former one.
-    pub(super) fn pad<'m>(&'m mut self, map: &'m [T]) -> Padded<'m, T> {
+    fn pad<'m>(&'m mut self, map: &'m [T]) -> Padded<'m, T> {
         let (columns, channels) = (self.columns, self.channels);
         let values = if self.values.is_empty() {
             map
@@ -416,7 +626,7 @@ impl<T: Scalar> Padding<T> {
     }
 
     /// Gives the memory back.
-    pub(super) fn recycle(self, tape: &mut Tape<T>) {
+    fn recycle(self, tape: &mut Tape<T>) {
         tape.recycle_buffer(self.values);
     }
 }

@@ -1,7 +1,9 @@
 //! Products of plain matrices, on the kernels of the convolutions.
 
 use super::Scalar;
-use super::product::{Correlation, Outer, Places, Segment, pack, panels_len};
+use super::correlation::{Correlation, Segment};
+use super::outer::Outer;
+use super::panels::{Places, pack, panels_len};
 
 /// A right factor `[rows, columns]`, packed once for any number of products.
 #[derive(Debug, Clone)]
@@ -54,7 +56,7 @@ impl<T: Scalar> Right<T> {
             relu: false,
             outputs: row_of(m, self.columns),
         };
-        T::correlate(&product, out);
+        T::run((&product, out));
     }
 }
 
@@ -73,11 +75,11 @@ pub(crate) fn add_transposed_product<T: Scalar>(a: &[T], b: &[T], m: usize, out:
         n,
         stride: n,
     };
-    T::add_outer(&product, out);
+    T::run((&product, out));
 }
 
 /// Positions one behind the other, each of so many values.
-fn row_of(positions: usize, values: usize) -> Places {
+pub(super) fn row_of(positions: usize, values: usize) -> Places {
     Places {
         rows: 1,
         columns: positions,

@@ -8,13 +8,16 @@
 
 mod conv2d;
 mod conv_transpose2d;
+#[allow(unsafe_code)] // raw reads of the maps, all checked before a product starts
+mod correlation;
 #[cfg(test)]
 mod gradcheck;
 mod maps;
 mod matrix;
+#[allow(unsafe_code)] // as correlation
+mod outer;
+mod panels;
 mod params;
-#[allow(unsafe_code)] // raw reads of the maps, all checked before a product starts
-mod product;
 mod relu;
 mod residual;
 mod shuffle;
@@ -22,6 +25,8 @@ mod shuffle;
 mod simd;
 mod tape;
 mod upsample;
+#[allow(unsafe_code)] // as correlation
+mod winograd;
 
 pub use conv_transpose2d::{ConvTranspose2d, ConvTransposeSpec};
 pub use conv2d::{Conv2d, ConvSpec};
@@ -37,11 +42,11 @@ pub use upsample::Upsample;
 
 use ndarray::{Array4, NdFloat};
 use params::Pack;
-use product::Products;
 use rayon::prelude::*;
+use simd::Simd;
 
 /// The float types that layers run on: f32 to train, f64 to check gradients.
-pub trait Scalar: NdFloat + Default + Products {
+pub trait Scalar: NdFloat + Default + Simd {
     /// Rounds a literal to this type.
     fn of(x: f64) -> Self;
     /// Widens to f64, for statistics.

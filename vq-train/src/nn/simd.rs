@@ -1,12 +1,14 @@
 //! Vector registers of floats, one type for each instruction set, and which of them this CPU has.
 //!
-//! A loop is written once over [`Lanes`] and compiled for each of them by [`Scalar`](super::Scalar)'s
-//! dispatch. All that fuse multiplication and addition give the same results, in any width.
+//! A loop is written once over [`Lanes`], as a [`Task`], and compiled for each of them by [`Simd`]. All that
+//! fuse multiplication and addition give the same results, in any width.
+
+use super::panels::PANEL;
 
 /// A register of floats.
-pub(super) trait Lanes: Copy {
+pub trait Lanes: Copy {
     /// What is in it.
-    type Float: Copy;
+    type Float: Copy + Default;
     /// How many of them.
     const LANES: usize;
 
@@ -24,11 +26,174 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// The CPU has the instruction set.
     unsafe fn multiply_add(self, a: Self, b: Self) -> Self;
+    /// self + other.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set.
+    unsafe fn add(self, other: Self) -> Self;
+    /// self - other.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set.
+    unsafe fn sub(self, other: Self) -> Self;
     /// max(self, 0).
     ///
     /// # Safety
     /// The CPU has the instruction set.
     unsafe fn rectify(self) -> Self;
+}
+
+/// A loop to be compiled for every instruction set.
+pub trait Task {
+    /// What it computes with.
+    type Float;
+
+    /// Runs it. Products work in tiles of M (or Q, or 1) rows by W registers, a panel's width; H registers
+    /// are half of one.
+    ///
+    /// # Safety
+    /// The CPU has V's instruction set.
+    unsafe fn run<
+        V: Lanes<Float = Self::Float>,
+        const M: usize,
+        const Q: usize,
+        const W: usize,
+        const H: usize,
+    >(
+        self,
+    );
+}
+
+/// Float types, with what the CPU has for them.
+pub trait Simd: Copy + Sized {
+    /// Runs a task with the widest registers.
+    #[doc(hidden)]
+    fn run(task: impl Task<Float = Self>);
+}
+
+impl Simd for f32 {
+    fn run(task: impl Task<Float = f32>) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: just detected; every such CPU has FMA.
+                return unsafe { run_avx512(task) };
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: just detected.
+                return unsafe { run_avx2(task) };
+            }
+        }
+        run_portable(task);
+    }
+}
+
+impl Simd for f64 {
+    fn run(task: impl Task<Float = f64>) {
+        // SAFETY: arrays need no instruction set.
+        unsafe { task.run::<[f64; 2], 1, 1, 16, 8>() }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,fma")]
+pub(super) fn run_avx512(task: impl Task<Float = f32>) {
+    // SAFETY: the attribute above.
+    unsafe { task.run::<std::arch::x86_64::__m512, 8, 4, 2, 1>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn run_avx2(task: impl Task<Float = f32>) {
+    // SAFETY: the attribute above.
+    unsafe { task.run::<std::arch::x86_64::__m256, 2, 1, 4, 2>() }
+}
+
+pub(super) fn run_portable(task: impl Task<Float = f32>) {
+    // SAFETY: arrays need no instruction set.
+    unsafe { task.run::<[f32; 4], 1, 1, 8, 4>() }
+}
+
+/// sums += x * row.
+///
+/// # Safety
+/// The CPU has V's instruction set.
+#[inline(always)]
+pub(super) unsafe fn add_product<V: Lanes, const W: usize>(
+    sums: &mut [V; W],
+    x: V::Float,
+    row: &[V; W],
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let x = V::splat(x);
+        for (sum, &v) in sums.iter_mut().zip(row) {
+            *sum = sum.multiply_add(x, v);
+        }
+    }
+}
+
+/// Loads W registers.
+///
+/// # Safety
+/// The CPU has V's instruction set, W registers of floats can be read.
+#[inline(always)]
+pub(super) unsafe fn load<V: Lanes, const W: usize>(from: *const V::Float) -> [V; W] {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut registers = [V::splat(V::Float::default()); W];
+        for (w, register) in registers.iter_mut().enumerate() {
+            *register = V::load(from.add(w * V::LANES));
+        }
+        registers
+    }
+}
+
+/// Loads W registers of which `valid` floats exist; the others are zeros.
+///
+/// # Safety
+/// The CPU has V's instruction set, `valid` floats can be read.
+#[inline(always)]
+pub(super) unsafe fn load_some<V: Lanes, const W: usize>(
+    from: *const V::Float,
+    valid: usize,
+) -> [V; W] {
+    // SAFETY: as the caller promises; the copy has room for a whole panel.
+    unsafe {
+        if valid < W * V::LANES {
+            let mut copy = [V::Float::default(); PANEL];
+            std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), valid);
+            load(copy.as_ptr())
+        } else {
+            load(from)
+        }
+    }
+}
+
+/// Stores the first `valid` floats of W registers.
+///
+/// # Safety
+/// The CPU has V's instruction set, `valid` floats can be written.
+#[inline(always)]
+pub(super) unsafe fn store_some<V: Lanes, const W: usize>(
+    registers: [V; W],
+    to: *mut V::Float,
+    valid: usize,
+) {
+    // SAFETY: as the caller promises; the copy has room for a whole panel.
+    unsafe {
+        if valid < W * V::LANES {
+            let mut copy = [V::Float::default(); PANEL];
+            for (w, register) in registers.into_iter().enumerate() {
+                register.store(copy.as_mut_ptr().add(w * V::LANES));
+            }
+            std::ptr::copy_nonoverlapping(copy.as_ptr(), to, valid);
+        } else {
+            for (w, register) in registers.into_iter().enumerate() {
+                register.store(to.add(w * V::LANES));
+            }
+        }
+    }
 }
 
 macro_rules! portable {
@@ -62,6 +227,14 @@ macro_rules! portable {
                 self
             }
             #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                std::array::from_fn(|i| self[i] + other[i])
+            }
+            #[inline(always)]
+            unsafe fn sub(self, other: Self) -> Self {
+                std::array::from_fn(|i| self[i] - other[i])
+            }
+            #[inline(always)]
             unsafe fn rectify(self) -> Self {
                 self.map(|x| if x > 0.0 { x } else { 0.0 })
             }
@@ -80,7 +253,7 @@ pub(super) mod x86 {
 
     macro_rules! register {
         ($register:ty, $float:ty, $lanes:literal,
-         $load:ident, $store:ident, $splat:ident, $fma:ident, $max:ident, $zero:ident) => {
+         $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident, $sub:ident, $max:ident, $zero:ident) => {
             impl Lanes for $register {
                 type Float = $float;
                 const LANES: usize = $lanes;
@@ -105,6 +278,16 @@ pub(super) mod x86 {
                     unsafe { $fma(a, b, self) }
                 }
                 #[inline(always)]
+                unsafe fn add(self, other: Self) -> Self {
+                    // SAFETY: as the caller promises.
+                    unsafe { $add(self, other) }
+                }
+                #[inline(always)]
+                unsafe fn sub(self, other: Self) -> Self {
+                    // SAFETY: as the caller promises.
+                    unsafe { $sub(self, other) }
+                }
+                #[inline(always)]
                 unsafe fn rectify(self) -> Self {
                     // The second operand is what NaN gives: with self there, NaN stays.
                     // SAFETY: as the caller promises.
@@ -122,6 +305,8 @@ pub(super) mod x86 {
         _mm256_storeu_ps,
         _mm256_set1_ps,
         _mm256_fmadd_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
         _mm256_max_ps,
         _mm256_setzero_ps
     );
@@ -133,7 +318,73 @@ pub(super) mod x86 {
         _mm512_storeu_ps,
         _mm512_set1_ps,
         _mm512_fmadd_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
         _mm512_max_ps,
         _mm512_setzero_ps
     );
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    //! Every instruction set that this CPU has, against plain loops.
+    use crate::nn::normal;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    pub(in crate::nn) fn numbers(len: usize, seed: u64) -> Vec<f32> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        (0..len).map(|_| normal(&mut rng) as f32).collect()
+    }
+
+    /// Runs a task with each instruction set on a copy of `start` and compares: with plain results, and
+    /// those of fused arithmetic with each other to the bit.
+    ///
+    /// `$task` is an expression of the copy, `$out`.
+    macro_rules! assert_agrees {
+        ($start:expr, $plain:expr, $case:expr, |$out:ident| $task:expr) => {{
+            use crate::nn::simd;
+            let mut results: Vec<(&str, Vec<f32>)> = Vec::new();
+            let mut $out: Vec<f32> = $start.to_vec();
+            simd::run_portable($task);
+            results.push(("portable", $out));
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    let mut $out: Vec<f32> = $start.to_vec();
+                    // SAFETY: just detected.
+                    unsafe { simd::run_avx2($task) };
+                    results.push(("avx2", $out));
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    let mut $out: Vec<f32> = $start.to_vec();
+                    // SAFETY: just detected.
+                    unsafe { simd::run_avx512($task) };
+                    results.push(("avx512", $out));
+                }
+            }
+            simd::testing::assert_close(&results, &$plain, $case);
+        }};
+    }
+    pub(in crate::nn) use assert_agrees;
+
+    pub(in crate::nn) fn assert_close(results: &[(&str, Vec<f32>)], plain: &[f64], case: usize) {
+        for (name, result) in results {
+            for (i, (&got, &wanted)) in result.iter().zip(plain).enumerate() {
+                let error = (f64::from(got) - wanted).abs() / (1.0 + wanted.abs());
+                assert!(error < 1e-4, "case {case}, {name}, {i}: {got} {wanted}");
+            }
+        }
+        let fused = &results[1..];
+        assert!(fused.iter().all(|(_, result)| *result == fused[0].1));
+    }
+
+    /// rows x columns of positions, channels of the map and of the output; windows of 3 rows by 2.
+    pub(in crate::nn) const CASES: [[usize; 4]; 5] = [
+        [1, 1, 1, 1],
+        [3, 5, 3, 12],
+        [7, 7, 20, 33],
+        [2, 13, 8, 64],
+        [4, 4, 150, 50],
+    ];
 }

@@ -1,0 +1,268 @@
+//! A matrix product straight from a map: no window matrix is ever built.
+//!
+//! out[p, :] = bias + sum over segments, k of map[window(p) + segment + k] W[k, :]. Forward passes and input
+//! gradients, of convolutions and transposed ones, are all of this form.
+//!
+//! In NHWC a row of a window lies in one piece. It is read where it lies, a float at a time and copied to
+//! all lanes; the other factor is weights that [`pack`](super::panels::pack) has put into panels once a step.
+
+use super::panels::{PANEL, Places, Walk, panels, panels_len};
+use super::simd::{Lanes, Task, add_product, load, load_some, store_some};
+
+/// Rows of a panel that are worked on at a time: 32 KiB of f32, which stay in L1.
+const DEPTH: usize = 256;
+
+/// A piece of every window that lies in one piece: its distance from the window's place, and length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment {
+    pub(super) offset: usize,
+    pub(super) len: usize,
+}
+
+/// out[p, :] = bias + sum over segments and k of map[window(p) + segment + k] W[k, :].
+#[derive(Debug, Clone, Copy)]
+pub struct Correlation<'a, T> {
+    pub(super) map: &'a [T],
+    /// One for each output position.
+    pub(super) windows: Places,
+    pub(super) segments: &'a [Segment],
+    /// W as [`pack`] leaves it; its rows are those of the segments, one behind the other.
+    pub(super) panels: &'a [T],
+    /// Output channels.
+    pub(super) columns: usize,
+    /// One for each column, or empty.
+    pub(super) bias: &'a [T],
+    pub(super) relu: bool,
+    /// Where the outputs go.
+    pub(super) outputs: Places,
+}
+
+impl<T: Copy + Default> Correlation<'_, T> {
+    /// Whether every read and write is inside its slice.
+    fn fits(&self, out: &[T]) -> bool {
+        let rows: usize = self.segments.iter().map(|s| s.len).sum();
+        let reach = self.segments.iter().map(|s| s.offset + s.len).max();
+        self.windows.len() == self.outputs.len()
+            && self.windows.last() + reach.unwrap_or(0) <= self.map.len()
+            && self.outputs.last() + self.columns <= out.len()
+            && self.panels.len() == panels_len(rows, self.columns)
+            && (self.bias.is_empty() || self.bias.len() == self.columns)
+    }
+
+    #[inline(always)]
+    unsafe fn panel<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
+        &self,
+        weights: &[T],
+        first: usize,
+        out: &mut [T],
+    ) {
+        let width = W * V::LANES;
+        let valid = width.min(self.columns - first);
+        let blocks = self.segments.iter().flat_map(|s| {
+            (0..s.len).step_by(DEPTH).map(|k| Segment {
+                offset: s.offset + k,
+                len: DEPTH.min(s.len - k),
+            })
+        });
+        let mut weights = weights.as_ptr();
+        let mut blocks = blocks.peekable();
+        let mut is_first = true;
+        while let Some(block) = blocks.next() {
+            let stage = Stage {
+                block,
+                first,
+                valid,
+                is_first,
+                relu: self.relu && blocks.peek().is_none(),
+            };
+            let mut left = self.windows.len();
+            let mut walks = (self.windows.walk(), self.outputs.walk());
+            // SAFETY: as the caller promises; `weights` moves on by what each block has.
+            unsafe {
+                while left >= M {
+                    self.tile::<V, M, W>(&stage, &mut walks, weights, out);
+                    left -= M;
+                }
+                while left >= Q {
+                    self.tile::<V, Q, W>(&stage, &mut walks, weights, out);
+                    left -= Q;
+                }
+                while left > 0 {
+                    self.tile::<V, 1, W>(&stage, &mut walks, weights, out);
+                    left -= 1;
+                }
+                weights = weights.add(block.len * width);
+            }
+            is_first = false;
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<V: Lanes<Float = T>, const M: usize, const W: usize>(
+        &self,
+        stage: &Stage,
+        walks: &mut (Walk, Walk),
+        weights: *const T,
+        out: &mut [T],
+    ) {
+        let mut rows = [self.map.as_ptr(); M];
+        let mut places = [0; M];
+        // SAFETY: `fits` has checked all places; the CPU is the caller's promise.
+        unsafe {
+            for (row, place) in rows.iter_mut().zip(&mut places) {
+                *row = row.add(walks.0.step() + stage.block.offset);
+                *place = walks.1.step() + stage.first;
+            }
+            let mut sums = [[V::splat(T::default()); W]; M];
+            if !stage.is_first {
+                for (sums, &place) in sums.iter_mut().zip(&places) {
+                    *sums = load_some(out.as_ptr().add(place), stage.valid);
+                }
+            } else if !self.bias.is_empty() {
+                sums = [load_some(self.bias.as_ptr().add(stage.first), stage.valid); M];
+            }
+            let mut weights = weights;
+            for k in 0..stage.block.len {
+                let b: [V; W] = load(weights);
+                weights = weights.add(W * V::LANES);
+                for (sums, row) in sums.iter_mut().zip(&rows) {
+                    add_product(sums, *row.add(k), &b);
+                }
+            }
+            for (mut sums, &place) in sums.into_iter().zip(&places) {
+                if stage.relu {
+                    sums.iter_mut().for_each(|sum| *sum = sum.rectify());
+                }
+                store_some(sums, out.as_mut_ptr().add(place), stage.valid);
+            }
+        }
+    }
+}
+
+/// What a panel's tiles have in common.
+struct Stage {
+    /// The part of the windows that is summed over.
+    block: Segment,
+    /// The panel's first column.
+    first: usize,
+    /// Columns that there are.
+    valid: usize,
+    /// Whether sums start here, at the bias.
+    is_first: bool,
+    relu: bool,
+}
+
+/// Rows of a tile are positions.
+impl<T: Copy + Default> Task for (&Correlation<'_, T>, &mut [T]) {
+    type Float = T;
+
+    #[inline(always)]
+    unsafe fn run<
+        V: Lanes<Float = T>,
+        const M: usize,
+        const Q: usize,
+        const W: usize,
+        const H: usize,
+    >(
+        self,
+    ) {
+        let (product, out) = self;
+        if product.windows.len() == 0 {
+            return;
+        }
+        assert!(product.fits(out), "a correlation reaches over its maps");
+        let mut panel = 0;
+        let rows: usize = product.segments.iter().map(|s| s.len).sum();
+        for (first, width) in panels(product.columns) {
+            let weights = &product.panels[panel..panel + rows * width];
+            panel += rows * width;
+            // SAFETY: as the caller promises; `fits` has checked the sizes.
+            unsafe {
+                if width == PANEL {
+                    product.panel::<V, M, Q, W>(weights, first, out);
+                } else {
+                    product.panel::<V, M, Q, H>(weights, first, out);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::panels::pack;
+    use crate::nn::simd::Simd;
+    use crate::nn::simd::testing::{CASES, assert_agrees, numbers};
+
+    #[test]
+    fn correlations_agree_with_plain_loops() {
+        for (case, [rows, columns, cin, cout]) in CASES.into_iter().enumerate() {
+            let width = (columns + 1) * cin;
+            let map = numbers((rows + 2) * width, 1);
+            let (weight, bias) = (numbers(6 * cin * cout, 2), numbers(cout, 3));
+            let mut panels = vec![0.0; panels_len(6 * cin, cout)];
+            pack(&weight, (6 * cin, cout), 1, |row| row * cout, &mut panels);
+            let segments = [0, 1, 2].map(|ky| Segment {
+                offset: ky * width,
+                len: 2 * cin,
+            });
+            let places = |first, row, column| Places {
+                rows,
+                columns,
+                first,
+                row,
+                column,
+            };
+            // Every second place of the output, as a phase has it.
+            let outputs = places(cout, 2 * columns * cout, 2 * cout);
+            let product = Correlation {
+                map: &map,
+                windows: places(0, width, cin),
+                segments: &segments,
+                panels: &panels,
+                columns: cout,
+                bias: &bias,
+                relu: true,
+                outputs,
+            };
+            let mut plain = vec![9.0; 2 * rows * columns * cout];
+            for p in 0..rows * columns {
+                let (y, x) = (p / columns, p % columns);
+                for n in 0..cout {
+                    let mut sum = f64::from(bias[n]);
+                    for k in 0..6 * cin {
+                        let at = (y + k / (2 * cin)) * width + x * cin + k % (2 * cin);
+                        sum += f64::from(map[at]) * f64::from(weight[k * cout + n]);
+                    }
+                    plain[(2 * p + 1) * cout + n] = sum.max(0.0);
+                }
+            }
+            let start = vec![9.0; plain.len()];
+            assert_agrees!(start, plain, case, |out| (&product, &mut out[..]));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "reaches over its maps")]
+    fn a_map_that_is_too_small_is_refused() {
+        let places = Places {
+            rows: 2,
+            columns: 2,
+            first: 0,
+            row: 2,
+            column: 1,
+        };
+        let product = Correlation {
+            map: &[0.0f32; 3],
+            windows: places,
+            segments: &[Segment { offset: 0, len: 1 }],
+            panels: &[0.0; PANEL / 2],
+            columns: 1,
+            bias: &[],
+            relu: false,
+            outputs: places,
+        };
+        f32::run((&product, &mut [0.0; 4][..]));
+    }
+}

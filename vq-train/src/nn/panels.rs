@@ -1,0 +1,110 @@
+//! Where products find their factors: grids of positions on maps, and weights in panels.
+//!
+//! A panel is 32 output channels wide, row by row, so that a row is a few registers. A rest of at most half
+//! as many channels gets a half panel; missing ones are zeros.
+
+/// Columns of a full panel; a rest of at most half as many gets a half panel.
+pub(super) const PANEL: usize = 32;
+pub(super) const HALF: usize = PANEL / 2;
+/// Where the positions of a grid lie in a flat map.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// Of position (0, 0).
+    pub(super) first: usize,
+    /// From one row to the next.
+    pub(super) row: usize,
+    /// From one column to the next.
+    pub(super) column: usize,
+}
+
+impl Places {
+    /// Number of positions.
+    pub(super) fn len(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Of the last position; there must be one.
+    pub(super) fn last(&self) -> usize {
+        self.first + (self.rows - 1) * self.row + (self.columns - 1) * self.column
+    }
+
+    /// All of them, row by row.
+    pub(super) fn walk(self) -> Walk {
+        Walk {
+            next: self.first,
+            left: self.columns,
+            places: self,
+        }
+    }
+}
+
+/// On its way over a grid's places, without a division.
+pub(super) struct Walk {
+    places: Places,
+    /// The place of the next position.
+    next: usize,
+    /// Positions left in its row.
+    left: usize,
+}
+
+impl Walk {
+    /// This position's place; behind the last one, places where nothing lies.
+    #[inline(always)]
+    pub(super) fn step(&mut self) -> usize {
+        let here = self.next;
+        self.left -= 1;
+        self.next = here + self.places.column;
+        if self.left == 0 {
+            self.left = self.places.columns;
+            let row = (self.places.columns - 1) * self.places.column;
+            self.next = here + self.places.row - row;
+        }
+        here
+    }
+}
+
+/// Length of the panels of a matrix `[rows, columns]`.
+pub(super) fn panels_len(rows: usize, columns: usize) -> usize {
+    rows * panels(columns).map(|(_, width)| width).sum::<usize>()
+}
+
+/// First column and width of each panel.
+pub(super) fn panels(columns: usize) -> impl Iterator<Item = (usize, usize)> {
+    let width = move |first| if columns - first > HALF { PANEL } else { HALF };
+    (0..columns)
+        .step_by(PANEL)
+        .map(move |first| (first, width(first)))
+}
+
+/// Writes a matrix `[rows, columns]` as panels: row by row within each, missing columns as zeros.
+///
+/// `place` says where row r begins in `values`; `step` is the distance between columns.
+pub(super) fn pack<T: Copy + Default>(
+    values: &[T],
+    (rows, columns): (usize, usize),
+    step: usize,
+    place: impl Fn(usize) -> usize,
+    packed: &mut [T],
+) {
+    let mut rest = packed;
+    for (first, width) in panels(columns) {
+        let (panel, others) = rest.split_at_mut(rows * width);
+        rest = others;
+        let valid = width.min(columns - first);
+        for (r, row) in panel.chunks_exact_mut(width).enumerate() {
+            let from = &values[place(r) + first * step..];
+            row[valid..].fill(T::default());
+            if step == 1 {
+                row[..valid].copy_from_slice(&from[..valid]);
+            } else {
+                let picked = from.iter().step_by(step);
+                row[..valid]
+                    .iter_mut()
+                    .zip(picked)
+                    .for_each(|(to, &v)| *to = v);
+            }
+        }
+    }
+}
