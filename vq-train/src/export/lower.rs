@@ -1,11 +1,12 @@
 //! Lowering: float operators to the container's, with tensors of the element type in the blob.
 
+use super::activation;
 use super::calibrate::Range;
 use super::fold::{FloatConv, FloatGraph, FloatOp, FloatUpConv};
 use vq_core::f16;
 use vq_core::format::{
-    Activation, ActivationKind, Add, Conv2d, DepthToSpace, Dtype, Kernel, Op, Pad, Quant, Relu,
-    Rescale, SpaceToDepth, UpConv,
+    Activation, Add, Conv2d, DepthToSpace, Dtype, Kernel, Op, Pad, Quant, Relu, Rescale,
+    SpaceToDepth, UpConv,
 };
 
 /// The blob being written: tensors at multiples of 4 bytes.
@@ -83,34 +84,18 @@ fn kept_from(op: &FloatOp) -> Option<u16> {
 fn told_apart(graph: &FloatGraph, value: u16, range: Range) -> Range {
     let readers = graph.ops.iter().filter(|op| op.reads(value));
     let steep = readers.map(|op| match op {
-        FloatOp::Activation { kind, .. } => steep(*kind),
-        _ => EVERYTHING,
+        FloatOp::Activation { kind, .. } => activation::steep(*kind),
+        _ => Range::EVERYTHING,
     });
     let seen = steep.reduce(|a, b| Range {
         low: a.low.min(b.low),
         high: a.high.max(b.high),
     });
-    let seen = seen.unwrap_or(EVERYTHING);
+    let seen = seen.unwrap_or(Range::EVERYTHING);
     Range {
         low: range.low.max(seen.low),
         high: range.high.min(seen.high),
     }
-}
-
-const EVERYTHING: Range = Range {
-    low: f32::NEG_INFINITY,
-    high: f32::INFINITY,
-};
-
-/// Where a curve is not within about half a step of 255 of what it tends to.
-fn steep(kind: ActivationKind) -> Range {
-    let (low, high) = match kind {
-        ActivationKind::Tanh => (-3.2, 3.2),
-        ActivationKind::Sigmoid => (-6.4, 6.4),
-        ActivationKind::Silu => (-8.0, f32::INFINITY),
-        ActivationKind::LeakyRelu { .. } => return EVERYTHING,
-    };
-    Range { low, high }
 }
 
 fn asymmetric(range: Range) -> Quant {
@@ -154,7 +139,7 @@ pub(super) fn graph(
             }
             &FloatOp::Activation { input, kind } => {
                 let table = match dtype {
-                    Dtype::I8 => blob.add(lookup(kind, quant(input), out)),
+                    Dtype::I8 => blob.add(activation::lookup(kind, quant(input), out)),
                     Dtype::F16 | Dtype::F32 => 0,
                 };
                 Op::Activation(Activation {
@@ -285,26 +270,6 @@ fn fixed_point(m: f64) -> (i32, u8) {
     )
 }
 
-/// The curve's nearest stored number for each that a byte can store.
-fn lookup(kind: ActivationKind, from: Quant, out: Quant) -> impl Iterator<Item = u8> {
-    (-128..128).map(move |stored| {
-        let x = f64::from(from.scale) * f64::from(stored - i32::from(from.zero));
-        let y = f64::from(out.zero) + (curve(kind, x) / f64::from(out.scale)).round();
-        y.clamp(-128.0, 127.0) as i8 as u8
-    })
-}
-
-/// The curves as the format defines them.
-fn curve(kind: ActivationKind, x: f64) -> f64 {
-    match kind {
-        ActivationKind::Tanh => x.tanh(),
-        ActivationKind::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        ActivationKind::Silu => x / (1.0 + (-x).exp()),
-        ActivationKind::LeakyRelu { slope } if x < 0.0 => f64::from(slope) * x,
-        ActivationKind::LeakyRelu { .. } => x,
-    }
-}
-
 fn rescale(input: Quant, skip: Quant, out: Quant) -> Rescale {
     let ratio = |q: Quant| f64::from(q.scale) / f64::from(out.scale);
     let largest = ratio(input).max(ratio(skip));
@@ -324,6 +289,7 @@ fn rescale(input: Quant, skip: Quant, out: Quant) -> Rescale {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vq_core::format::ActivationKind;
 
     #[test]
     fn fixed_point_is_within_half_a_unit_of_31_bits() {
@@ -363,35 +329,6 @@ mod tests {
             let stored = (wide + (1 << (c.shift - 1))) >> c.shift;
             let back = stored as f64 * f64::from(out.scale);
             assert!((back - (y + f64::from(bias))).abs() < 0.08, "{back} {y}");
-        }
-    }
-
-    const KINDS: [ActivationKind; 4] = [
-        ActivationKind::Tanh,
-        ActivationKind::Sigmoid,
-        ActivationKind::Silu,
-        ActivationKind::LeakyRelu { slope: 0.2 },
-    ];
-
-    #[test]
-    fn a_lookup_is_within_half_a_step_of_the_curve() {
-        let from = Quant {
-            scale: 0.03,
-            zero: 20,
-        };
-        let out = Quant {
-            scale: 0.017,
-            zero: -60,
-        };
-        for kind in KINDS {
-            let table: Vec<i8> = lookup(kind, from, out).map(|y| y as i8).collect();
-            for (stored, &y) in (-128..128).zip(&table) {
-                let x = 0.03f32 as f64 * f64::from(stored - 20);
-                let y_true = curve(kind, x);
-                let back = f64::from(out.scale) * (f64::from(y) + 60.0);
-                let cut = y_true.min(f64::from(out.scale) * 187.0);
-                assert!((back - cut).abs() <= 0.0086, "{kind:?} {x}: {back}, {cut}");
-            }
         }
     }
 
@@ -435,15 +372,6 @@ mod tests {
             ops: vec![conv(0), tanh(1), skip],
         };
         assert_eq!(told_apart(&graph, 1, range(-9.0, 1.0)), range(-9.0, 1.0));
-        // Flat means: what is cut off is less than a step of 255 over the curve's own range.
-        for (kind, step) in KINDS.into_iter().zip([2.0 / 255.0, 1.0 / 255.0, 0.01]) {
-            let range = steep(kind);
-            let low = f64::from(range.low);
-            assert!(
-                (curve(kind, low) - curve(kind, -60.0)).abs() < step,
-                "{kind:?}"
-            );
-        }
     }
 
     #[test]

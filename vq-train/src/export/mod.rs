@@ -5,10 +5,13 @@
 //!            -> lower (i8, f16 or f32 tensors) -> write (.vqm through the core's own types)
 //! ```
 
+mod activation;
 mod calibrate;
 mod fold;
 mod lower;
 mod report;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use fold::{FloatConv, FloatGraph, FloatOp, FloatUpConv};
