@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vq_core::bitstream::{CodedPicture, PacketError, Packets, frame_length};
-use vq_core::format::{Container, DepthToSpace, Dtype, Kernel, Op, container};
+use vq_core::format::{ActivationKind, Container, DepthToSpace, Dtype, Kernel, Op, container};
 use vq_core::{Model, PictureSize};
 use vq_tests::draft::{ConvShape, Draft};
 use vq_tests::{Random, streamed};
@@ -91,6 +91,35 @@ fn micro() -> Vec<u8> {
     file
 }
 
+/// Every curve, one behind the other, between two convolutions.
+fn curves(dtype: Dtype) -> Vec<u8> {
+    let mut draft = Draft::new(31, dtype, 1, 2, 3, &[64]);
+    let mut graph = draft.start(draft.latent_map());
+    let shape = |out_channels| ConvShape {
+        out_channels,
+        kernel: Kernel {
+            height: 3,
+            width: 3,
+        },
+        stride: 1,
+    };
+    let (quant, pixels) = (draft.quant(), draft.pixel_map());
+    draft.conv(&mut graph, shape(5), false, quant);
+    for kind in [
+        ActivationKind::Silu,
+        ActivationKind::LeakyRelu { slope: 0.2 },
+        ActivationKind::Sigmoid,
+        ActivationKind::Tanh,
+    ] {
+        draft.activation(&mut graph, kind, quant);
+    }
+    draft.conv(&mut graph, shape(4), false, pixels.quant);
+    let input = graph.last();
+    graph.push(Op::DepthToSpace(DepthToSpace { input, factor: 2 }), pixels);
+    draft.decoder = graph.ops;
+    draft.file()
+}
+
 /// The result, or the failure in words: what is missing and how to get it.
 fn done<T>(result: Result<T, FlashError>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
@@ -155,6 +184,20 @@ fn every_element_type_decodes_to_the_hosts_bytes_with_packets_lost() {
         assert!(report.identical, "{dtype:?}: {report:?}");
         assert!(report.missing > 0, "{dtype:?}: {report:?}");
         assert_eq!((flashed.picture.width, flashed.picture.height), (61, 45));
+    }
+}
+
+#[test]
+fn curves_give_the_hosts_bytes_on_the_board() {
+    for dtype in [Dtype::I8, Dtype::F16, Dtype::F32] {
+        let model = curves(dtype);
+        let size = PictureSize {
+            width: 31,
+            height: 18,
+        };
+        let codes = packets(&model, size, 222, &[]);
+        let report = done(flash::decode(&job(Payload { model, codes }))).report;
+        assert!(report.identical, "{dtype:?}: {report:?}");
     }
 }
 

@@ -204,6 +204,20 @@ fn conv_edited(edit: impl FnOnce(&mut Conv2d)) -> Option<FormatError> {
     })
 }
 
+/// The same with an activation before it.
+fn activation_edited(dtype: Dtype, edit: impl FnOnce(&mut Activation)) -> Option<FormatError> {
+    let mut draft = Draft::new(5, dtype, 1, 1, 1, &[4]);
+    let mut graph = draft.start(draft.latent_map());
+    let kind = ActivationKind::LeakyRelu { slope: 0.2 };
+    draft.activation(&mut graph, kind, Quant::pixel(dtype));
+    draft.decoder = graph.ops;
+    let Op::Activation(activation) = &mut draft.decoder[0] else {
+        unreachable!()
+    };
+    edit(activation);
+    Model::parse(&draft.file()).err()
+}
+
 /// The bytes of a convolution's parameters.
 fn params_edited(edit: impl FnOnce(&mut [u8])) -> Option<FormatError> {
     edited(|draft| {
@@ -332,6 +346,39 @@ fn each_fault_has_its_name() {
     assert_eq!(
         params_edited(|bytes| bytes[8] = 63),
         decoder(0, Fault::Params)
+    );
+}
+
+#[test]
+fn each_fault_of_an_activation_has_its_name() {
+    let decoder = |op, fault| Some(FormatError::Decoder { op, fault });
+    for dtype in [Dtype::I8, Dtype::F16, Dtype::F32] {
+        assert_eq!(activation_edited(dtype, |_| ()), None);
+        assert_eq!(
+            activation_edited(dtype, |op| op.input = 1),
+            decoder(0, Fault::Input)
+        );
+        assert_eq!(
+            activation_edited(dtype, |op| op.out.scale = f32::INFINITY),
+            decoder(0, Fault::Quant)
+        );
+        for slope in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(
+                activation_edited(dtype, |op| op.kind = ActivationKind::LeakyRelu { slope }),
+                decoder(0, Fault::Slope)
+            );
+        }
+        // Misaligned; beyond the blob; and in float files, where there is no table.
+        for offset in [1, 4, u32::MAX - 3] {
+            assert_eq!(
+                activation_edited(dtype, |op| op.table += offset.min(u32::MAX - op.table)),
+                decoder(0, Fault::Table)
+            );
+        }
+    }
+    assert_eq!(
+        activation_edited(Dtype::I8, |op| op.out.zero = 1),
+        decoder(1, Fault::Quant)
     );
 }
 

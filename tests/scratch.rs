@@ -68,7 +68,7 @@ impl Ledger {
         (y < self.heights[reader]).then_some(match op {
             Op::Conv2d(op) => y * i32::from(op.stride) - i32::from(op.pad.top),
             Op::UpConv(_) => y / 2 - 1,
-            Op::Add(_) | Op::Relu(_) => y,
+            Op::Add(_) | Op::Relu(_) | Op::Activation(_) => y,
             Op::DepthToSpace(op) => y / i32::from(op.factor),
             Op::SpaceToDepth(op) => y * i32::from(op.factor),
         })

@@ -226,6 +226,36 @@ impl Draft {
         );
     }
 
+    /// Appends a curve of the last value; the integer type's is any function.
+    pub fn activation(&mut self, graph: &mut Drawn, kind: ActivationKind, out: Quant) {
+        let table = match self.dtype {
+            Dtype::I8 => {
+                let table = self.random.bytes(CURVE_LEN);
+                self.tensor(&table)
+            }
+            Dtype::F16 | Dtype::F32 => 0,
+        };
+        let op = Op::Activation(Activation {
+            input: graph.last(),
+            kind,
+            out,
+            table,
+        });
+        let map = graph.values[graph.values.len() - 1];
+        graph.push(op, Map { quant: out, ..map });
+    }
+
+    /// Any curve.
+    fn kind(&mut self) -> ActivationKind {
+        let slope = self.random.real();
+        self.random.pick(&[
+            ActivationKind::Tanh,
+            ActivationKind::Sigmoid,
+            ActivationKind::Silu,
+            ActivationKind::LeakyRelu { slope },
+        ])
+    }
+
     /// Any quantisation of this element type.
     pub fn quant(&mut self) -> Quant {
         match self.dtype {
@@ -338,7 +368,7 @@ impl Draft {
         self.conv(graph, shape, true, quant);
     }
 
-    /// Operators that keep the density: convolutions, cuts, and sums with any earlier value.
+    /// Operators that keep the density: convolutions, cuts, curves, and sums with any earlier value.
     fn decorate(&mut self, graph: &mut Drawn) {
         for _ in 0..self.random.below(4) {
             let input = graph.last();
@@ -348,11 +378,15 @@ impl Draft {
                 .filter(|&v| same(&graph.values[usize::from(v)]))
                 .collect();
             let quant = self.quant();
-            match self.random.below(5) {
+            match self.random.below(6) {
                 0 => graph.push(Op::Relu(Relu { input }), map),
                 1 | 2 => {
                     let skip = self.random.pick(&others);
                     self.add(graph, skip, quant.zero % 2 == 0, quant);
+                }
+                3 => {
+                    let kind = self.kind();
+                    self.activation(graph, kind, quant);
                 }
                 _ => {
                     let channels = self.random.pick(&[map.channels, 1, 2, 5]);

@@ -68,6 +68,8 @@ pub trait Arithmetic: Copy + PartialEq {
     fn sum(a: Self, b: Self, zeros: [i8; 2], op: &Add) -> Self;
     /// max(self, 0)
     fn cut(self, quant: Quant) -> Self;
+    /// A curve
+    fn curve(self, blob: &[u8], op: &Activation) -> Self;
     /// self + other
     fn plus(self, other: Self) -> Self;
     /// self - other
@@ -133,6 +135,9 @@ impl Arithmetic for i8 {
     fn cut(self, quant: Quant) -> i8 {
         self.max(quant.zero)
     }
+    fn curve(self, blob: &[u8], op: &Activation) -> i8 {
+        i8::load(blob, op.table, (i32::from(self) + 128) as usize)
+    }
     fn plus(self, other: i8) -> i8 {
         (i32::from(self) + i32::from(other)).clamp(-128, 127) as i8
     }
@@ -173,6 +178,9 @@ impl Arithmetic for f32 {
     fn cut(self, _: Quant) -> f32 {
         self.max(0.0)
     }
+    fn curve(self, _: &[u8], op: &Activation) -> f32 {
+        curve(op.kind, self)
+    }
     fn plus(self, other: f32) -> f32 {
         self + other
     }
@@ -181,6 +189,41 @@ impl Arithmetic for f32 {
     }
     fn square(self, other: f32) -> f64 {
         f64::from((self - other) * (self - other))
+    }
+}
+
+/// The curves by the letter of the format.
+fn curve(kind: ActivationKind, x: f32) -> f32 {
+    let parts = |a: f32| {
+        let a = a.min(87.0);
+        let n = (a * std::f32::consts::LOG2_E + 0.5).floor();
+        let low = (std::f64::consts::LN_2 - 355.0 / 512.0) as f32;
+        let r = (n * (355.0 / 512.0) - a) + n * low;
+        let sixth = r * (1.0 / 5040.0) + 1.0 / 720.0;
+        let fourth = (sixth * r + 1.0 / 120.0) * r + 1.0 / 24.0;
+        let second = (fourth * r + 1.0 / 6.0) * r + 1.0 / 2.0;
+        (0.5f32.powi(n as i32), (second * r + 1.0) * r)
+    };
+    let sigmoid = |x: f32| {
+        let (s, p) = parts(x.abs());
+        let e = s * p + s;
+        if x < 0.0 {
+            e / (1.0 + e)
+        } else {
+            1.0 / (1.0 + e)
+        }
+    };
+    match kind {
+        ActivationKind::Tanh => {
+            let (s, p) = parts(2.0 * x.abs());
+            let m = s * p + (s - 1.0);
+            let size = -m / (2.0 + m);
+            if x < 0.0 { -size } else { size }
+        }
+        ActivationKind::Sigmoid => sigmoid(x),
+        ActivationKind::Silu => x * sigmoid(x),
+        ActivationKind::LeakyRelu { slope } if x < 0.0 => slope * x,
+        ActivationKind::LeakyRelu { .. } => x,
     }
 }
 
@@ -217,6 +260,9 @@ impl Arithmetic for f16 {
     }
     fn cut(self, _: Quant) -> f16 {
         half(self.to_f32().max(0.0))
+    }
+    fn curve(self, _: &[u8], op: &Activation) -> f16 {
+        half(curve(op.kind, self.to_f32()))
     }
     fn plus(self, other: f16) -> f16 {
         half(self.to_f32() + other.to_f32())
@@ -260,6 +306,10 @@ pub fn run<E: Arithmetic>(
             ),
             Op::DepthToSpace(op) => (depth_to_space(x, op.factor.into()), quant),
             Op::SpaceToDepth(op) => (space_to_depth(x, op.factor.into()), quant),
+            Op::Activation(op) => {
+                let data = x.data.iter().map(|x| x.curve(blob, op)).collect();
+                (Tensor { data, ..*x }, op.out)
+            }
         };
         values.push(y);
         quants.push(out);

@@ -3,7 +3,8 @@
 //! `i8` is integers only; `f16` is stored in half and computed in single precision; `f32` is plain.
 
 use crate::conceal::Blend;
-use crate::format::{Dtype, Params, Quant, Rescale};
+use crate::curves;
+use crate::format::{Activation, ActivationKind, CURVE_LEN, Dtype, Params, Quant, Rescale};
 use crate::kernels::Kernels;
 use core::fmt::Debug;
 use half::f16;
@@ -25,6 +26,8 @@ pub trait Arithmetic: Copy + sealed::Sealed {
     type Stored: Copy + Debug + 'static;
     /// What products are summed in.
     type Sum: Copy;
+    /// What an activation needs at work.
+    type Curve<'a>: Copy;
     /// What squared distances are summed in.
     type Distance: Copy + PartialOrd;
     /// The distance of equals.
@@ -54,6 +57,10 @@ pub trait Arithmetic: Copy + sealed::Sealed {
     fn add(a: Self, b: Self, scale: &AddScale) -> Self;
     /// max(self, zero).
     fn at_least(self, zero: Self) -> Self;
+    /// An activation of a proved model whose tensors are in `blob`.
+    fn curve<'a>(op: &Activation, blob: &'a [u8]) -> Self::Curve<'a>;
+    /// The curve's value here.
+    fn bend(self, curve: Self::Curve<'_>) -> Self;
     /// self + other, saturated: stages of a codebook.
     fn plus(self, other: Self) -> Self;
     /// self - other, saturated: what a stage leaves for the next.
@@ -128,6 +135,7 @@ impl Element for i8 {
 impl Arithmetic for i8 {
     type Stored = [u8; 1];
     type Sum = i32;
+    type Curve<'a> = &'a [u8; CURVE_LEN];
     // 65535 * 255^2 fits.
     type Distance = u32;
     const NO_DISTANCE: u32 = 0;
@@ -175,6 +183,15 @@ impl Arithmetic for i8 {
     fn at_least(self, zero: i8) -> i8 {
         self.max(zero)
     }
+    fn curve<'a>(op: &Activation, blob: &'a [u8]) -> &'a [u8; CURVE_LEN] {
+        // The model has proved that the table is there.
+        let (tables, _) = blob[op.table as usize..].as_chunks();
+        &tables[0]
+    }
+    #[inline(always)]
+    fn bend(self, table: &[u8; CURVE_LEN]) -> i8 {
+        table[usize::from((self as u8).wrapping_add(128))] as i8
+    }
     fn plus(self, other: i8) -> i8 {
         self.saturating_add(other)
     }
@@ -199,6 +216,7 @@ impl Element for f32 {
 impl Arithmetic for f32 {
     type Stored = [u8; 4];
     type Sum = f32;
+    type Curve<'a> = ActivationKind;
     type Distance = f32;
     const NO_DISTANCE: f32 = 0.0;
 
@@ -238,6 +256,12 @@ impl Arithmetic for f32 {
     fn at_least(self, zero: f32) -> f32 {
         if self < zero { zero } else { self }
     }
+    fn curve(op: &Activation, _: &[u8]) -> ActivationKind {
+        op.kind
+    }
+    fn bend(self, kind: ActivationKind) -> f32 {
+        curves::bend(kind, self)
+    }
     fn plus(self, other: f32) -> f32 {
         self + other
     }
@@ -261,6 +285,7 @@ impl Element for f16 {
 impl Arithmetic for f16 {
     type Stored = [u8; 2];
     type Sum = f32;
+    type Curve<'a> = ActivationKind;
     type Distance = f32;
     const NO_DISTANCE: f32 = 0.0;
 
@@ -298,6 +323,12 @@ impl Arithmetic for f16 {
     }
     fn at_least(self, zero: f16) -> f16 {
         if self < zero { zero } else { self }
+    }
+    fn curve(op: &Activation, _: &[u8]) -> ActivationKind {
+        op.kind
+    }
+    fn bend(self, kind: ActivationKind) -> f16 {
+        narrow(curves::bend(kind, widen(self)))
     }
     fn plus(self, other: f16) -> f16 {
         narrow(widen(self) + widen(other))

@@ -96,6 +96,10 @@ pub enum Fault {
     Params,
     /// The factors of an addition are out of range.
     Rescale,
+    /// The lookup table of an activation is misaligned or outside the blob; or a float model names one.
+    Table,
+    /// The slope of an activation is not finite.
+    Slope,
 }
 
 /// Why no plan can be made.
@@ -236,6 +240,8 @@ impl fmt::Display for Fault {
             Self::Weights => "weights misaligned or outside the file",
             Self::Params => "channel parameters misaligned, outside the file or out of range",
             Self::Rescale => "factors of the addition out of range",
+            Self::Table => "lookup table misaligned, outside the file or not allowed here",
+            Self::Slope => "slope of the activation is not finite",
         })
     }
 }

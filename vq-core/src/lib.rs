@@ -28,6 +28,7 @@ pub mod conceal;
 pub mod plan;
 mod rows;
 // The arithmetic, from one number to one operator's rows.
+mod curves;
 pub mod element;
 mod kernels;
 mod ops;

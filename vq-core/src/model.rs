@@ -4,7 +4,9 @@ use crate::bitstream::{MAX_STAGES, Stream};
 use crate::error::{Fault, FormatError};
 use crate::format::container::{self, MAX_NAME};
 use crate::format::tensor::tensor;
-use crate::format::{Codebook, Container, Dtype, Entropy, Graph, MAX_OPS, Op, Params, Quant};
+use crate::format::{
+    CURVE_LEN, Codebook, Container, Dtype, Entropy, Graph, MAX_OPS, Op, Params, Quant,
+};
 use crate::ops::Tensors;
 use crate::shape::{Grid, Map, PictureSize};
 
@@ -261,7 +263,7 @@ impl<'a> Network<'a> {
         .div_ceil(u64::from(self.down).pow(2))
     }
 
-    /// Bytes of weights and parameters; tensors that operators share count for each.
+    /// Bytes of weights, parameters and lookup tables; tensors that operators share count for each.
     pub fn tensor_bytes(&self) -> u64 {
         self.layers()
             .fold(0u64, |sum, layer| sum.saturating_add(layer.tensor_bytes))
@@ -294,6 +296,9 @@ impl<'a> Network<'a> {
     fn check_layer(&self, layer: &Layer) -> Result<(), Fault> {
         if !self.down.is_multiple_of(layer.output.density) {
             return Err(Fault::Density);
+        }
+        if let Some(table) = layer.op.table(self.dtype) {
+            tensor(self.blob, table, CURVE_LEN as u64).ok_or(Fault::Table)?;
         }
         let Some(tensors) = layer.op.tensors(layer.input.channels) else {
             return Ok(());
@@ -338,7 +343,7 @@ pub struct Layer {
     pub output: Map,
     /// Multiplications of weights for each code of the grid.
     pub macs_per_code: u64,
-    /// Bytes of its weights and parameters.
+    /// Bytes of its weights, parameters and lookup table.
     pub tensor_bytes: u64,
 }
 
@@ -387,9 +392,9 @@ impl<'a> Layers<'a> {
         self.values.push(output).map_err(|_| Fault::Count)?;
         let index = self.index;
         self.index += 1;
-        let tensor_bytes = op
-            .tensors(input.channels)
-            .map_or(0, |tensors| self.bytes(tensors));
+        let tensors = op.tensors(input.channels);
+        let table = op.table(self.dtype).map_or(0, |_| CURVE_LEN as u64);
+        let tensor_bytes = table + tensors.map_or(0, |tensors| self.bytes(tensors));
         Ok(Layer {
             index,
             op,

@@ -3,7 +3,7 @@
 //! Values of a graph are numbered: 0 is the graph's input, i the output of operator i - 1.
 //! What an operator makes of a map's shape, and how it runs, is in `ops`.
 
-use super::tensor::Quant;
+use super::tensor::{Dtype, Quant};
 use crate::error::Fault;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ pub const MAX_OPS: usize = 128;
 
 /// The largest side of a convolution's kernel.
 pub const MAX_KERNEL: usize = 8;
+
+/// Numbers of an [`Activation`]'s lookup table: one for each number that a byte can store.
+pub const CURVE_LEN: usize = 256;
 
 /// Operators of a network in the order in which they can run, each one postcard message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,8 @@ pub enum Op {
     DepthToSpace(DepthToSpace),
     /// Pixels to channels.
     SpaceToDepth(SpaceToDepth),
+    /// A curve, number by number.
+    Activation(Activation),
 }
 
 /// y\[h, w, co\] = bias\[co\] + sum over kh, kw, ci of
@@ -126,6 +131,38 @@ pub struct SpaceToDepth {
     pub factor: u8,
 }
 
+/// y = f(x), number by number, with f the curve that `kind` names.
+///
+/// The integer type looks y up, so its table may hold any function: `kind` is only what people call it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Activation {
+    /// The value to bend.
+    pub input: u16,
+    /// The curve.
+    pub kind: ActivationKind,
+    /// Quantisation of the output.
+    pub out: Quant,
+    /// Offset in the blob of the integer type's [`CURVE_LEN`] numbers, y for x = -128 first;
+    /// 0 in the float types.
+    pub table: u32,
+}
+
+/// The curves of an [`Activation`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum ActivationKind {
+    /// tanh(x).
+    Tanh,
+    /// 1 / (1 + exp(-x)).
+    Sigmoid,
+    /// x / (1 + exp(-x)), also called swish.
+    Silu,
+    /// x, and `slope` times x below 0.
+    LeakyRelu {
+        /// Finite.
+        slope: f32,
+    },
+}
+
 /// Sides of a convolution's kernel, 1 ..= [`MAX_KERNEL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
@@ -190,6 +227,7 @@ impl Op {
             Self::Relu(op) => op.input,
             Self::DepthToSpace(op) => op.input,
             Self::SpaceToDepth(op) => op.input,
+            Self::Activation(op) => op.input,
         }
     }
 
@@ -201,7 +239,17 @@ impl Op {
             | Self::UpConv(_)
             | Self::Relu(_)
             | Self::DepthToSpace(_)
-            | Self::SpaceToDepth(_) => None,
+            | Self::SpaceToDepth(_)
+            | Self::Activation(_) => None,
+        }
+    }
+
+    /// Offset in the blob of its lookup table of [`CURVE_LEN`] bytes, if it has one in models of
+    /// this element type.
+    pub const fn table(&self, dtype: Dtype) -> Option<u32> {
+        match (self, dtype) {
+            (Self::Activation(op), Dtype::I8) => Some(op.table),
+            _ => None,
         }
     }
 
@@ -214,6 +262,19 @@ impl Op {
             Self::Relu(_) => "relu",
             Self::DepthToSpace(_) => "depth_to_space",
             Self::SpaceToDepth(_) => "space_to_depth",
+            Self::Activation(op) => op.kind.name(),
+        }
+    }
+}
+
+impl ActivationKind {
+    /// What it is called in reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tanh => "tanh",
+            Self::Sigmoid => "sigmoid",
+            Self::Silu => "silu",
+            Self::LeakyRelu { .. } => "leaky_relu",
         }
     }
 }

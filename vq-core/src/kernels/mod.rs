@@ -16,6 +16,8 @@ pub struct Kernels<E: Arithmetic> {
     pub(crate) add_row: fn(&AddRow<'_, E>, &mut [E]),
     /// Cuts a row off at zero.
     pub(crate) relu_row: fn(&[E], E, &mut [E]),
+    /// Bends a row.
+    pub(crate) activation_row: for<'c> fn(&[E], E::Curve<'c>, &mut [E]),
     /// Index of the table's entry nearest to a vector; the lowest of equals.
     pub(crate) nearest: fn(&[E], &[E::Stored]) -> usize,
 }
@@ -26,6 +28,7 @@ impl<E: Element> Kernels<E> {
         conv_row: scalar::conv_row,
         add_row: scalar::add_row,
         relu_row: scalar::relu_row,
+        activation_row: scalar::activation_row,
         nearest: scalar::nearest,
     };
 }

@@ -89,6 +89,13 @@ pub(super) fn relu_row<E: Element>(x: &[E], zero: E, out: &mut [E]) {
     }
 }
 
+/// `out[i] = f(x[i])`
+pub(super) fn activation_row<E: Element>(x: &[E], curve: E::Curve<'_>, out: &mut [E]) {
+    for (result, &x) in out.iter_mut().zip(x) {
+        *result = x.bend(curve);
+    }
+}
+
 /// ```text
 /// argmin over k of sum over i of (vector[i] - table[k][i])^2, the lowest k of equals
 /// ```

@@ -1,6 +1,7 @@
 //! The operators at work, one file each: what an operator makes of a map's shape, what it costs,
 //! and which rows it reads and writes.
 
+mod activation;
 mod add;
 mod conv2d;
 mod depth_to_space;
@@ -40,6 +41,7 @@ impl Op {
             Self::Relu(op) => op.output(input),
             Self::DepthToSpace(op) => op.output(input),
             Self::SpaceToDepth(op) => op.output(input),
+            Self::Activation(op) => op.output(input, dtype),
         }
     }
 
@@ -48,7 +50,11 @@ impl Op {
         match self {
             Self::Conv2d(op) => Some(op.tensors(channels)),
             Self::UpConv(op) => Some(op.tensors(channels)),
-            Self::Add(_) | Self::Relu(_) | Self::DepthToSpace(_) | Self::SpaceToDepth(_) => None,
+            Self::Add(_)
+            | Self::Relu(_)
+            | Self::DepthToSpace(_)
+            | Self::SpaceToDepth(_)
+            | Self::Activation(_) => None,
         }
     }
 
@@ -57,7 +63,11 @@ impl Op {
         match self {
             Self::Conv2d(op) => points(output) * op.tensors(input.channels).weight_count,
             Self::UpConv(op) => points(input) * op.tensors(input.channels).weight_count,
-            Self::Add(_) | Self::Relu(_) | Self::DepthToSpace(_) | Self::SpaceToDepth(_) => 0,
+            Self::Add(_)
+            | Self::Relu(_)
+            | Self::DepthToSpace(_)
+            | Self::SpaceToDepth(_)
+            | Self::Activation(_) => 0,
         }
     }
 }
@@ -68,9 +78,11 @@ impl Op {
         match self {
             Self::Conv2d(op) => op.pad,
             Self::UpConv(_) => upconv::PAD,
-            Self::Add(_) | Self::Relu(_) | Self::DepthToSpace(_) | Self::SpaceToDepth(_) => {
-                Pad::NONE
-            }
+            Self::Add(_)
+            | Self::Relu(_)
+            | Self::DepthToSpace(_)
+            | Self::SpaceToDepth(_)
+            | Self::Activation(_) => Pad::NONE,
         }
     }
 
@@ -79,7 +91,11 @@ impl Op {
         match self {
             Self::UpConv(_) => 2,
             Self::DepthToSpace(op) => op.factor.into(),
-            Self::Conv2d(_) | Self::Add(_) | Self::Relu(_) | Self::SpaceToDepth(_) => 1,
+            Self::Conv2d(_)
+            | Self::Add(_)
+            | Self::Relu(_)
+            | Self::SpaceToDepth(_)
+            | Self::Activation(_) => 1,
         }
     }
 
@@ -88,7 +104,7 @@ impl Op {
         match self {
             Self::Conv2d(op) => op.window(y),
             Self::UpConv(op) => op.window(y),
-            Self::Add(_) | Self::Relu(_) => (y, y),
+            Self::Add(_) | Self::Relu(_) | Self::Activation(_) => (y, y),
             Self::DepthToSpace(op) => op.window(y),
             Self::SpaceToDepth(op) => op.window(y),
         }
@@ -103,6 +119,7 @@ impl Op {
             Self::Relu(op) => op.run(step),
             Self::DepthToSpace(op) => op.run(step),
             Self::SpaceToDepth(op) => op.run(step),
+            Self::Activation(op) => op.run(step),
         }
     }
 }

@@ -22,6 +22,14 @@ pub(super) struct Range {
     pub(super) high: f32,
 }
 
+impl Range {
+    /// All numbers.
+    pub(super) const EVERYTHING: Self = Self {
+        low: f32::NEG_INFINITY,
+        high: f32::INFINITY,
+    };
+}
+
 /// A range for each value of a graph, the input included.
 pub(super) type Ranges = Vec<Range>;
 

@@ -8,6 +8,7 @@
 
 use super::ExportError;
 use crate::nn::{Chain, Conv2d, ConvTranspose2d, Layer};
+use vq_core::format::ActivationKind;
 
 /// A network of the core's operators with float weights. Values are numbered as in the container.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +52,28 @@ pub enum FloatOp {
         /// Shrinkage each way.
         factor: u8,
     },
+    /// A curve, number by number.
+    Activation {
+        /// The value to bend.
+        input: u16,
+        /// The curve.
+        kind: ActivationKind,
+    },
+}
+
+impl FloatOp {
+    /// Whether it reads a value.
+    pub(super) fn reads(&self, value: u16) -> bool {
+        match self {
+            Self::Conv(conv) => conv.input == value,
+            Self::UpConv(conv) => conv.input == value,
+            &Self::Add { input, skip, .. } => input == value || skip == value,
+            &Self::Relu { input }
+            | &Self::DepthToSpace { input, .. }
+            | &Self::SpaceToDepth { input, .. }
+            | &Self::Activation { input, .. } => input == value,
+        }
+    }
 }
 
 /// A convolution.

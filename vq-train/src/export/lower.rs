@@ -1,10 +1,12 @@
 //! Lowering: float operators to the container's, with tensors of the element type in the blob.
 
+use super::activation;
 use super::calibrate::Range;
 use super::fold::{FloatConv, FloatGraph, FloatOp, FloatUpConv};
 use vq_core::f16;
 use vq_core::format::{
-    Add, Conv2d, DepthToSpace, Dtype, Kernel, Op, Pad, Quant, Relu, Rescale, SpaceToDepth, UpConv,
+    Activation, Add, Conv2d, DepthToSpace, Dtype, Kernel, Op, Pad, Quant, Relu, Rescale,
+    SpaceToDepth, UpConv,
 };
 
 /// The blob being written: tensors at multiples of 4 bytes.
@@ -45,7 +47,9 @@ pub(super) fn quants(
     for (i, op) in graph.ops.iter().enumerate() {
         let quant = match (kept_from(op), dtype, ranges) {
             (Some(from), ..) => quants[usize::from(from)],
-            (None, Dtype::I8, Some(ranges)) => asymmetric(ranges[i + 1]),
+            (None, Dtype::I8, Some(ranges)) => {
+                asymmetric(told_apart(graph, i as u16 + 1, ranges[i + 1]))
+            }
             _ => Quant::UNIT,
         };
         quants.push(quant);
@@ -68,7 +72,29 @@ fn kept_from(op: &FloatOp) -> Option<u16> {
         FloatOp::Relu { input }
         | FloatOp::DepthToSpace { input, .. }
         | FloatOp::SpaceToDepth { input, .. } => Some(*input),
-        FloatOp::Conv(_) | FloatOp::UpConv(_) | FloatOp::Add { .. } => None,
+        FloatOp::Conv(_)
+        | FloatOp::UpConv(_)
+        | FloatOp::Add { .. }
+        | FloatOp::Activation { .. } => None,
+    }
+}
+
+/// What the readers of a value can tell apart of its range. A curve is all but flat at its ends, and the
+/// stored numbers are better spent where it is steep.
+fn told_apart(graph: &FloatGraph, value: u16, range: Range) -> Range {
+    let readers = graph.ops.iter().filter(|op| op.reads(value));
+    let steep = readers.map(|op| match op {
+        FloatOp::Activation { kind, .. } => activation::steep(*kind),
+        _ => Range::EVERYTHING,
+    });
+    let seen = steep.reduce(|a, b| Range {
+        low: a.low.min(b.low),
+        high: a.high.max(b.high),
+    });
+    let seen = seen.unwrap_or(Range::EVERYTHING);
+    Range {
+        low: range.low.max(seen.low),
+        high: range.high.min(seen.high),
     }
 }
 
@@ -110,6 +136,18 @@ pub(super) fn graph(
             }
             &FloatOp::SpaceToDepth { input, factor } => {
                 Op::SpaceToDepth(SpaceToDepth { input, factor })
+            }
+            &FloatOp::Activation { input, kind } => {
+                let table = match dtype {
+                    Dtype::I8 => blob.add(activation::lookup(kind, quant(input), out)),
+                    Dtype::F16 | Dtype::F32 => 0,
+                };
+                Op::Activation(Activation {
+                    input,
+                    kind,
+                    out,
+                    table,
+                })
             }
         }
     };
@@ -251,6 +289,7 @@ fn rescale(input: Quant, skip: Quant, out: Quant) -> Rescale {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vq_core::format::ActivationKind;
 
     #[test]
     fn fixed_point_is_within_half_a_unit_of_31_bits() {
@@ -290,6 +329,73 @@ mod tests {
             let stored = (wide + (1 << (c.shift - 1))) >> c.shift;
             let back = stored as f64 * f64::from(out.scale);
             assert!((back - (y + f64::from(bias))).abs() < 0.08, "{back} {y}");
+        }
+    }
+
+    fn conv(input: u16) -> FloatOp {
+        FloatOp::Conv(FloatConv {
+            input,
+            cout: 1,
+            kernel: 1,
+            stride: 1,
+            before: 0,
+            after: 0,
+            relu: false,
+            weight: vec![1.0],
+            bias: vec![0.0],
+        })
+    }
+
+    fn range(low: f32, high: f32) -> Range {
+        Range { low, high }
+    }
+
+    #[test]
+    fn numbers_go_where_the_curves_that_read_them_are_steep() {
+        let tanh = |input| FloatOp::Activation {
+            input,
+            kind: ActivationKind::Tanh,
+        };
+        let graph = FloatGraph {
+            ops: vec![conv(0), tanh(1), conv(2)],
+        };
+        assert_eq!(told_apart(&graph, 1, range(-9.0, 1.0)), range(-3.2, 1.0));
+        assert_eq!(told_apart(&graph, 2, range(-1.0, 1.0)), range(-1.0, 1.0));
+        assert_eq!(told_apart(&graph, 3, range(-9.0, 9.0)), range(-9.0, 9.0));
+        // Another reader needs all of it.
+        let skip = FloatOp::Add {
+            input: 2,
+            skip: 1,
+            relu: false,
+        };
+        let graph = FloatGraph {
+            ops: vec![conv(0), tanh(1), skip],
+        };
+        assert_eq!(told_apart(&graph, 1, range(-9.0, 1.0)), range(-9.0, 1.0));
+    }
+
+    #[test]
+    fn an_activation_has_a_table_only_in_integers() {
+        let graph = FloatGraph {
+            ops: vec![FloatOp::Activation {
+                input: 0,
+                kind: ActivationKind::Sigmoid,
+            }],
+        };
+        for (dtype, len) in [(Dtype::I8, 4 + 256), (Dtype::F16, 3), (Dtype::F32, 3)] {
+            let ends = (Quant::pixel(dtype), Quant::pixel(dtype));
+            let quants = quants(&graph, dtype, Some(&[range(-1.0, 1.0); 2]), ends);
+            let mut blob = Blob { bytes: vec![7; 3] };
+            let ops = super::graph(&graph, dtype, &quants, &mut blob);
+            let [Op::Activation(op)] = ops[..] else {
+                panic!("{ops:?}");
+            };
+            assert_eq!(
+                (op.input, op.kind, op.out),
+                (0, ActivationKind::Sigmoid, ends.1)
+            );
+            assert_eq!(op.table, if dtype == Dtype::I8 { 4 } else { 0 });
+            assert_eq!(blob.bytes.len(), len);
         }
     }
 

@@ -5,10 +5,13 @@
 //!            -> lower (i8, f16 or f32 tensors) -> write (.vqm through the core's own types)
 //! ```
 
+mod activation;
 mod calibrate;
 mod fold;
 mod lower;
 mod report;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use fold::{FloatConv, FloatGraph, FloatOp, FloatUpConv};
@@ -18,6 +21,7 @@ use crate::codec::{Codec, CodecError};
 use crate::picture::Picture;
 use crate::train::Trainer;
 use calibrate::Ranges;
+use vq_core::bitstream::MAX_STAGES;
 use vq_core::format::Dtype;
 
 /// Why a checkpoint cannot become a model file.
@@ -42,6 +46,12 @@ pub enum ExportError {
     /// int8 needs pictures to find the ranges of activations.
     #[error("i8 needs pictures to calibrate on: name a folder with --calibrate DIR")]
     NoPictures,
+    /// The format has no room for these codebooks.
+    #[error(
+        "a model file holds 1 to {MAX_STAGES} codebooks of 1 to 65535 codes each: change the \
+         configuration's quantizer"
+    )]
+    Codebooks,
     /// The file that was written does not hold what it should; a fault of this program.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -66,20 +76,20 @@ pub fn export(
     calibration: &[Picture],
 ) -> Result<Vec<u8>, ExportError> {
     let start = trainer.config.quantizer.start;
-    let tables = trainer.tables().ok_or(ExportError::NoCodebook { start })?;
+    let stages = trainer.tables().ok_or(ExportError::NoCodebook { start })?;
     let decoder = fold::chain("decoder", &trainer.model.decoder, &trainer.params)?;
     let encoder = fold::chain("encoder", &trainer.model.encoder, &trainer.params)?;
     let write = |dtype, encoder: Option<&FloatGraph>, ranges: Option<&[Ranges; 2]>| {
-        write::container(trainer, &tables[0].values, dtype, &decoder, encoder, ranges)
+        write::container(trainer, &stages, dtype, &decoder, encoder, ranges)
     };
     let encoder_kept = options.encoder.then_some(&encoder);
     if options.dtype != Dtype::I8 {
-        return Ok(write(options.dtype, encoder_kept, None));
+        return write(options.dtype, encoder_kept, None);
     }
     if calibration.is_empty() {
         return Err(ExportError::NoPictures);
     }
-    let reference = Codec::from_bytes(write(Dtype::F32, Some(&encoder), None))?;
+    let reference = Codec::from_bytes(write(Dtype::F32, Some(&encoder), None)?)?;
     let ranges = calibrate::ranges(&reference, calibration)?;
-    Ok(write(Dtype::I8, encoder_kept, Some(&ranges)))
+    write(Dtype::I8, encoder_kept, Some(&ranges))
 }

@@ -49,6 +49,9 @@ impl Blob {
         }
         let size = model.dtype().size() as u64;
         for layer in model.decoder().layers() {
+            if let Some(table) = layer.op.table(model.dtype()) {
+                blob.use_tensor(table, layer.tensor_bytes);
+            }
             if let Some(tensors) = layer.op.tensors(layer.input.channels) {
                 let weights = tensors.weight_count * size;
                 blob.use_tensor(tensors.weights, weights);
@@ -82,6 +85,7 @@ impl Blob {
                 op.weights = self.moved(op.weights);
                 op.params = self.moved(op.params);
             }
+            Op::Activation(op) => op.table = self.moved(op.table),
             Op::Add(_) | Op::Relu(_) | Op::DepthToSpace(_) | Op::SpaceToDepth(_) => {}
         }
         op

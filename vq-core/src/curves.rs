@@ -1,0 +1,81 @@
+//! The curves of activations in single precision. The integer type never comes here: it looks up.
+//!
+//! Sums, products and quotients only, each rounded once, in the order written: IEEE 754 fixes every
+//! bit of them, so processors with and without a floating-point unit agree, and `FORMAT.md` can say
+//! the curve instead of naming a library and its version.
+
+use crate::format::ActivationKind;
+
+/// f(x). Not a number stays so.
+pub(crate) fn bend(kind: ActivationKind, x: f32) -> f32 {
+    match kind {
+        ActivationKind::Tanh => tanh(x),
+        ActivationKind::Sigmoid => sigmoid(x),
+        ActivationKind::Silu => x * sigmoid(x),
+        ActivationKind::LeakyRelu { slope } => {
+            if x < 0.0 {
+                slope * x
+            } else {
+                x
+            }
+        }
+    }
+}
+
+/// With m = exp(-2 |x|) - 1: tanh |x| = -m / (2 + m), without cancellation near 0.
+fn tanh(x: f32) -> f32 {
+    let Decay { scale, fraction } = decay(2.0 * x.abs());
+    let m = scale * fraction + (scale - 1.0);
+    (-m / (2.0 + m)).copysign(x)
+}
+
+/// With e = exp(-|x|): 1 / (1 + e), and below 0 its mirror image e / (1 + e).
+fn sigmoid(x: f32) -> f32 {
+    let Decay { scale, fraction } = decay(x.abs());
+    let e = scale * fraction + scale;
+    let above = if x < 0.0 { e } else { 1.0 };
+    above / (1.0 + e)
+}
+
+/// exp(-a) as scale * (1 + fraction), so that exp(-a) - 1 can be had without cancellation too.
+struct Decay {
+    /// A power of two.
+    scale: f32,
+    /// -0.3 ..= 0.42
+    fraction: f32,
+}
+
+/// What is larger decays no further: all numbers stay normal, where every processor is exact.
+const MOST: f32 = 87.0;
+
+/// ln 2 in two parts: the first of so few bits that n times it is exact.
+const LN_2_HIGH: f32 = 355.0 / 512.0;
+const LN_2_LOW: f32 = (core::f64::consts::LN_2 - 355.0 / 512.0) as f32;
+
+/// exp(-a), a not negative: with n = round(a / ln 2) and r = n ln 2 - a it is 2^-n exp(r), |r| <= 0.35,
+/// and exp(r) - 1 = r + r^2 / 2! + ... + r^7 / 7!, from the last term on (Horner).
+fn decay(a: f32) -> Decay {
+    let a = if a > MOST { MOST } else { a };
+    let n = (a * core::f32::consts::LOG2_E + 0.5) as u32;
+    let times = n as f32;
+    let r = (times * LN_2_HIGH - a) + times * LN_2_LOW;
+    let mut sum = INVERSE_FACTORIALS[0];
+    for coefficient in &INVERSE_FACTORIALS[1..] {
+        sum = sum * r + coefficient;
+    }
+    Decay {
+        scale: f32::from_bits((127 - n) << 23),
+        fraction: sum * r,
+    }
+}
+
+/// 1 / 7! ..= 1 / 1!
+const INVERSE_FACTORIALS: [f32; 7] = [
+    1.0 / 5040.0,
+    1.0 / 720.0,
+    1.0 / 120.0,
+    1.0 / 24.0,
+    1.0 / 6.0,
+    1.0 / 2.0,
+    1.0,
+];
