@@ -20,7 +20,7 @@ use rayon::prelude::*;
 const CHUNKS: usize = 16;
 
 /// Pictures of a chunk at least, while they are small: what a product reads of weights serves all of them.
-const CHUNK_PIXELS: usize = 4 * 32 * 32;
+const CHUNK_PIXELS: usize = 8 * 32 * 32;
 
 /// At most this many parameters (512 MiB as f32), so that a slip of the pen in a configuration is an
 /// error and no exhausted memory.

@@ -131,8 +131,8 @@ fn transposed_convolution_of_any_kernel_and_stride() {
 #[test]
 fn convolutions_in_winograds_form() {
     let wide = |spec: ConvSpec| ConvSpec {
-        cin: 9,
-        cout: 8,
+        cin: 17,
+        cout: 16,
         ..spec
     };
     let cases = [
@@ -143,24 +143,24 @@ fn convolutions_in_winograds_form() {
         conv(6, 2, 2, 2, false),
     ];
     for (i, spec) in cases.into_iter().map(wide).enumerate() {
-        for shape in [(2, 4, 6, 9), (1, 5, 3, 9)] {
+        for shape in [(2, 4, 2, 17), (1, 3, 5, 17)] {
             let mut table = ParamTable::default();
             let layer = Layer::Conv2d(Conv2d::new(spec, "c", None, &mut table));
             check(&format!("winograd {i}"), &table, &layer, shape);
         }
     }
-    for (kernel, stride) in [(4, 2), (3, 1), (6, 3)] {
+    for (kernel, stride, cout) in [(4, 2, 17), (4, 2, 3), (3, 1, 17), (6, 3, 16)] {
         let mut table = ParamTable::default();
         let spec = ConvTransposeSpec {
-            cin: 8,
-            cout: 9,
+            cin: 16,
+            cout,
             kernel,
             stride,
             relu: true,
         };
         let layer = Layer::ConvTranspose2d(ConvTranspose2d::new(spec, "t", &mut table));
-        let name = format!("winograd transposed {kernel} {stride}");
-        check(&name, &table, &layer, (2, 3, 2, 8));
+        let name = format!("winograd transposed {kernel} {stride} {cout}");
+        check(&name, &table, &layer, (2, 1, 2, 16));
     }
 }
 

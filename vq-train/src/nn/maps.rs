@@ -15,10 +15,11 @@
 
 use super::correlation::{Correlation, Segment};
 use super::outer::Outer;
-use super::panels::{Places, pack, panels_len};
+use super::panels::{HALF, Places, pack, panels_len};
 use super::simd::Loop;
 use super::winograd::{self, Forward, Gradient, Grid, Packing, Unpacking, View};
 use super::{Scalar, Tape};
+use std::ops::Range;
 
 /// Windows of `kernel x kernel` on a map of `h x w`, `stride` apart, `oh x ow` of them.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +62,7 @@ pub(super) struct Factors<'a, T> {
 }
 
 /// Channels from which on Winograd's form is faster: below, its transforms take longer than what they save.
-const WINOGRAD_CHANNELS: usize = 8;
+const WINOGRAD_CHANNELS: usize = 16;
 
 /// Taps of each phase, each way, where Winograd's form applies.
 fn winograd_taps(kernel: usize, stride: usize, channels: Channels) -> Option<usize> {
@@ -69,6 +70,17 @@ fn winograd_taps(kernel: usize, stride: usize, channels: Channels) -> Option<usi
     let fits = kernel.is_multiple_of(stride) && (2..=3).contains(&taps);
     let pays = channels.large.min(channels.small) >= WINOGRAD_CHANNELS;
     (fits && pays).then_some(taps)
+}
+
+/// As [`winograd_taps`] for [`Windows::spread`], and how many phases are products together: each is on its
+/// own, since so tiles fit the map better, but for those that share the narrowest of panels.
+fn spread_taps(kernel: usize, stride: usize, channels: Channels) -> Option<(usize, usize)> {
+    let phases = stride * stride;
+    if phases > 1 && phases * channels.large <= HALF {
+        let large = WINOGRAD_CHANNELS;
+        return winograd_taps(kernel, stride, Channels { large, ..channels }).map(|t| (t, phases));
+    }
+    winograd_taps(kernel, stride, channels).map(|taps| (taps, 1))
 }
 
 /// A map with its padding.
@@ -183,8 +195,9 @@ impl Windows {
                 taps,
                 cin: stride * stride * large,
                 cout: small,
+                outputs: 1,
                 step: steps.small,
-                at,
+                at: |_, ty, tx, row| at(ty, tx, row),
                 packed: panels,
             };
             return packing.run_wide();
@@ -210,7 +223,7 @@ impl Windows {
         if let Some(taps) = winograd_taps(self.kernel, self.stride, channels) {
             let grid = self.small_grid(small.len(), channels.small, taps);
             let input = (self.large_view(channels.large), large);
-            let output = (self.small_view(channels.small), small);
+            let output = (&[self.small_view(channels.small)][..], small);
             let finish = (factors.bias, factors.relu);
             return Forward::run(grid, input, factors.panels, finish, output, tape);
         }
@@ -256,12 +269,12 @@ impl Windows {
         channels: Channels,
     ) -> usize {
         let Channels { large, small } = channels;
+        if let Some((taps, group)) = spread_taps(kernel, stride, channels) {
+            let groups = stride * stride / group;
+            return groups * winograd::weights_len(taps, small, group * large);
+        }
         let shape = Windows::shape(kernel, stride, before);
-        let winograd = winograd_taps(kernel, stride, channels);
-        let len = |(y, x): (Phase, Phase)| match winograd {
-            Some(taps) => winograd::weights_len(taps, small, large),
-            None => panels_len(y.taps * x.taps * small, large),
-        };
+        let len = |(y, x): (Phase, Phase)| panels_len(y.taps * x.taps * small, large);
         shape.pairs().map(len).sum()
     }
 
@@ -274,14 +287,13 @@ impl Windows {
         panels: &mut [T],
     ) {
         let Channels { large, small } = channels;
-        let winograd = winograd_taps(kernel, stride, channels);
-        let mut rest = panels;
-        for (y, x) in Windows::shape(kernel, stride, before).pairs() {
-            if let Some(taps) = winograd {
-                let len = winograd::weights_len(taps, small, large);
-                let (part, others) = rest.split_at_mut(len);
-                rest = others;
-                let at = |ty: usize, tx: usize, row: usize| {
+        let shape = Windows::shape(kernel, stride, before);
+        if let Some((taps, group)) = spread_taps(kernel, stride, channels) {
+            let phases: Vec<(Phase, Phase)> = shape.pairs().collect();
+            let len = winograd::weights_len(taps, small, group * large);
+            for (phases, packed) in phases.chunks(group).zip(panels.chunks_exact_mut(len)) {
+                let at = |phase: usize, ty: usize, tx: usize, row: usize| {
+                    let (y, x) = phases[phase];
                     let ky = y.first_tap + stride * (taps - 1 - ty);
                     let kx = x.first_tap + stride * (taps - 1 - tx);
                     ky * steps.ky + kx * steps.kx + row * steps.small
@@ -291,13 +303,17 @@ impl Windows {
                     taps,
                     cin: small,
                     cout: large,
+                    outputs: group,
                     step: steps.large,
                     at,
-                    packed: part,
+                    packed,
                 };
                 packing.run_wide();
-                continue;
             }
+            return;
+        }
+        let mut rest = panels;
+        for (y, x) in shape.pairs() {
             let size = (y.taps * x.taps * small, large);
             let (part, others) = rest.split_at_mut(panels_len(size.0, size.1));
             rest = others;
@@ -321,8 +337,17 @@ impl Windows {
         large: &mut [T],
         tape: &mut Tape<T>,
     ) {
-        if let Some(taps) = winograd_taps(self.kernel, self.stride, channels) {
-            return self.spread_winograd(channels, small, factors, large, tape, taps);
+        if let Some((taps, group)) = spread_taps(self.kernel, self.stride, channels) {
+            let phases: Vec<(Phase, Phase)> = Windows::shape(self.kernel, self.stride, self.before)
+                .pairs()
+                .collect();
+            let len = winograd::weights_len(taps, channels.small, group * channels.large);
+            for (phases, panels) in phases.chunks(group).zip(factors.panels.chunks_exact(len)) {
+                let factors = Factors { panels, ..factors };
+                let maps = (small, &mut *large);
+                self.spread_winograd(channels, (phases, taps), maps, factors, tape);
+            }
+            return;
         }
         let unreached = |side| self.phases(side).any(|phase| phase.taps == 0);
         if unreached(self.h) || unreached(self.w) {
@@ -337,42 +362,49 @@ impl Windows {
         padding.recycle(tape);
     }
 
+    /// Some phases together: the grid's first position is the first that any of them reads.
     fn spread_winograd<T: Scalar>(
         &self,
         channels: Channels,
-        small: &[T],
+        (phases, taps): (&[(Phase, Phase)], usize),
+        (small, large): (&[T], &mut [T]),
         factors: Factors<'_, T>,
-        large: &mut [T],
         tape: &mut Tape<T>,
-        taps: usize,
     ) {
-        let images = small.len() / (self.oh * self.ow * channels.small);
-        let len = winograd::weights_len(taps, channels.small, channels.large);
-        let mut panels = factors.panels.chunks_exact(len);
-        for (y, x) in Windows::shape(self.kernel, self.stride, self.before).pairs() {
-            let weights = panels.next().expect("one part for each phase");
-            let grid = Grid {
-                images,
-                rows: self.positions(y, self.h),
-                columns: self.positions(x, self.w),
-                taps,
-            };
-            // The last tap reads the first of the rows.
-            let first = |phase: Phase| phase.shift as isize - (taps as isize - 1);
-            let input = View {
-                top: first(y),
-                left: first(x),
-                ..self.small_view(channels.small)
-            };
-            let output = View {
-                top: y.at as isize,
-                left: x.at as isize,
-                ..self.large_view(channels.large)
-            };
-            let finish = (factors.bias, factors.relu);
-            let (input, output) = ((input, small), (output, &mut *large));
-            Forward::run(grid, input, weights, finish, output, tape);
-        }
+        let rows = self.span(phases.iter().map(|(y, _)| *y), self.h);
+        let columns = self.span(phases.iter().map(|(_, x)| *x), self.w);
+        let place = |phase: Phase, span: &Range<usize>| {
+            self.stride as isize * (span.start as isize - phase.shift as isize) + phase.at as isize
+        };
+        let view = |(y, x): &(Phase, Phase)| View {
+            top: place(*y, &rows),
+            left: place(*x, &columns),
+            ..self.large_view(channels.large)
+        };
+        let outputs: Vec<View> = phases.iter().map(view).collect();
+        let grid = Grid {
+            images: small.len() / (self.oh * self.ow * channels.small),
+            rows: rows.len(),
+            columns: columns.len(),
+            taps,
+        };
+        // The last tap reads the first of the rows.
+        let first = |span: &Range<usize>| span.start as isize - (taps as isize - 1);
+        let input = View {
+            top: first(&rows),
+            left: first(&columns),
+            ..self.small_view(channels.small)
+        };
+        let finish = (factors.bias, factors.relu);
+        let (input, output) = ((input, small), (&outputs[..], large));
+        Forward::run(grid, input, factors.panels, finish, output, tape);
+    }
+
+    /// What the first and the last position of some phases of a side are shifted to.
+    fn span(&self, phases: impl Iterator<Item = Phase>, side: usize) -> Range<usize> {
+        let ends = phases.map(|p| (p.shift, p.shift + self.positions(p, side)));
+        ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            .map_or(0..0, |(start, end)| start..end)
     }
 
     fn spread_one<T: Scalar>(

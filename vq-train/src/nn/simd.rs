@@ -3,8 +3,6 @@
 //! A loop is written once over [`Lanes`], as a [`Task`], and compiled for each of them by [`Simd`]. All that
 //! fuse multiplication and addition give the same results, in any width.
 
-use super::panels::PANEL;
-
 /// A register of floats.
 pub trait Lanes: Copy {
     /// What is in it.
@@ -18,6 +16,16 @@ pub trait Lanes: Copy {
     /// # Safety
     /// The CPU has the instruction set; `LANES` floats can be written from `to` on.
     unsafe fn store(self, to: *mut Self::Float);
+    /// The first `count` floats, at most LANES; zeros behind them.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set; `count` floats can be read from `from` on.
+    unsafe fn load_part(from: *const Self::Float, count: usize) -> Self;
+    /// Writes the first `count` floats, at most LANES.
+    ///
+    /// # Safety
+    /// The CPU has the instruction set; `count` floats can be written from `to` on.
+    unsafe fn store_part(self, to: *mut Self::Float, count: usize);
     /// # Safety
     /// The CPU has the instruction set.
     unsafe fn splat(x: Self::Float) -> Self;
@@ -194,15 +202,19 @@ pub(super) unsafe fn load_some<V: Lanes, const W: usize>(
     from: *const V::Float,
     valid: usize,
 ) -> [V; W] {
-    // SAFETY: as the caller promises; the copy has room for a whole panel.
+    // SAFETY: as the caller promises.
     unsafe {
-        if valid < W * V::LANES {
-            let mut copy = [V::Float::default(); PANEL];
-            std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), valid);
-            load(copy.as_ptr())
-        } else {
-            load(from)
+        if valid >= W * V::LANES {
+            return load(from);
         }
+        let mut registers = [V::splat(V::Float::default()); W];
+        for (w, register) in registers.iter_mut().enumerate() {
+            let first = w * V::LANES;
+            if first < valid {
+                *register = V::load_part(from.add(first), V::LANES.min(valid - first));
+            }
+        }
+        registers
     }
 }
 
@@ -216,17 +228,14 @@ pub(super) unsafe fn store_some<V: Lanes, const W: usize>(
     to: *mut V::Float,
     valid: usize,
 ) {
-    // SAFETY: as the caller promises; the copy has room for a whole panel.
+    // SAFETY: as the caller promises.
     unsafe {
-        if valid < W * V::LANES {
-            let mut copy = [V::Float::default(); PANEL];
-            for (w, register) in registers.into_iter().enumerate() {
-                register.store(copy.as_mut_ptr().add(w * V::LANES));
-            }
-            std::ptr::copy_nonoverlapping(copy.as_ptr(), to, valid);
-        } else {
-            for (w, register) in registers.into_iter().enumerate() {
-                register.store(to.add(w * V::LANES));
+        for (w, register) in registers.into_iter().enumerate() {
+            let first = w * V::LANES;
+            if first + V::LANES <= valid {
+                register.store(to.add(first));
+            } else if first < valid {
+                register.store_part(to.add(first), valid - first);
             }
         }
     }
@@ -246,6 +255,22 @@ macro_rules! portable {
             unsafe fn store(self, to: *mut $float) {
                 // SAFETY: as the caller promises.
                 unsafe { to.cast::<Self>().write(self) }
+            }
+            #[inline(always)]
+            unsafe fn load_part(from: *const $float, count: usize) -> Self {
+                let mut part = [0.0; $lanes];
+                for (i, value) in part.iter_mut().enumerate().take(count) {
+                    // SAFETY: as the caller promises.
+                    *value = unsafe { *from.add(i) };
+                }
+                part
+            }
+            #[inline(always)]
+            unsafe fn store_part(self, to: *mut $float, count: usize) {
+                for (i, value) in self.into_iter().enumerate().take(count) {
+                    // SAFETY: as the caller promises.
+                    unsafe { *to.add(i) = value };
+                }
             }
             #[inline(always)]
             unsafe fn splat(x: $float) -> Self {
@@ -287,9 +312,42 @@ pub(super) mod x86 {
     use super::Lanes;
     use std::arch::x86_64::*;
 
+    /// All ones in the first `count` of eight lanes.
+    #[inline(always)]
+    unsafe fn first_of_eight(count: usize) -> __m256i {
+        const ONES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        let from = &ONES[8 - count.min(8)..][..8];
+        // SAFETY: eight numbers are there; the CPU is the caller's promise.
+        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part_256(from: *const f32, count: usize) -> __m256 {
+        // SAFETY: as the caller promises; lanes that are masked are not read.
+        unsafe { _mm256_maskload_ps(from, first_of_eight(count)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part_256(to: *mut f32, count: usize, register: __m256) {
+        // SAFETY: as the caller promises; lanes that are masked are not written.
+        unsafe { _mm256_maskstore_ps(to, first_of_eight(count), register) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part_512(from: *const f32, count: usize) -> __m512 {
+        // SAFETY: as the caller promises; lanes that are masked are not read.
+        unsafe { _mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part_512(to: *mut f32, count: usize, register: __m512) {
+        // SAFETY: as the caller promises; lanes that are masked are not written.
+        unsafe { _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, register) }
+    }
+
     macro_rules! register {
         ($register:ty, $float:ty, $lanes:literal,
-         $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident, $sub:ident, $max:ident, $zero:ident) => {
+         $load:ident, $store:ident, $load_part:ident, $store_part:ident, $splat:ident, $fma:ident, $add:ident, $sub:ident, $max:ident, $zero:ident) => {
             impl Lanes for $register {
                 type Float = $float;
                 const LANES: usize = $lanes;
@@ -302,6 +360,16 @@ pub(super) mod x86 {
                 unsafe fn store(self, to: *mut $float) {
                     // SAFETY: as the caller promises.
                     unsafe { $store(to, self) }
+                }
+                #[inline(always)]
+                unsafe fn load_part(from: *const $float, count: usize) -> Self {
+                    // SAFETY: as the caller promises; what is masked is not touched.
+                    unsafe { $load_part(from, count) }
+                }
+                #[inline(always)]
+                unsafe fn store_part(self, to: *mut $float, count: usize) {
+                    // SAFETY: as the caller promises; what is masked is not touched.
+                    unsafe { $store_part(to, count, self) }
                 }
                 #[inline(always)]
                 unsafe fn splat(x: $float) -> Self {
@@ -339,6 +407,8 @@ pub(super) mod x86 {
         8,
         _mm256_loadu_ps,
         _mm256_storeu_ps,
+        load_part_256,
+        store_part_256,
         _mm256_set1_ps,
         _mm256_fmadd_ps,
         _mm256_add_ps,
@@ -352,6 +422,8 @@ pub(super) mod x86 {
         16,
         _mm512_loadu_ps,
         _mm512_storeu_ps,
+        load_part_512,
+        store_part_512,
         _mm512_set1_ps,
         _mm512_fmadd_ps,
         _mm512_add_ps,

@@ -60,7 +60,8 @@ pub(super) struct Grid {
     pub(super) taps: usize,
 }
 
-/// A correlation of all phases of a map with U, to one phase of another.
+/// A correlation of all phases of a map with U, to phases of another: those of one output follow each
+/// other in the columns of U.
 #[derive(Debug)]
 pub(super) struct Forward<'a, T> {
     pub(super) grid: Grid,
@@ -70,10 +71,10 @@ pub(super) struct Forward<'a, T> {
     pub(super) weights: &'a [T],
     pub(super) bias: &'a [T],
     pub(super) relu: bool,
-    /// Of its phases only the first is written.
-    pub(super) output: View,
+    /// One for each output, all of as many channels; of the phases of each only the first is written.
+    pub(super) outputs: &'a [View],
     pub(super) out: &'a mut [T],
-    /// Of [`Grid::forward_scratch`].
+    /// Of [`Grid::scratch`].
     pub(super) scratch: &'a mut [T],
 }
 
@@ -88,7 +89,7 @@ pub(super) struct Gradient<'a, T> {
     pub(super) dy: &'a [T],
     pub(super) turned: bool,
     pub(super) sums: &'a mut [T],
-    /// Of [`Grid::gradient_scratch`].
+    /// Of [`Grid::scratch`].
     pub(super) scratch: &'a mut [T],
 }
 
@@ -134,9 +135,10 @@ impl Grid {
         (image, 2 * (rest / columns), 2 * (rest % columns))
     }
 
-    fn scratch(&self, input: View, output: View) -> usize {
-        let channels = input.width() + output.channels;
-        let zeros = input.channels.max(output.channels) + PANEL;
+    /// Values of memory that it takes with `columns` channels out.
+    fn scratch(&self, input: View, columns: usize) -> usize {
+        let channels = input.width() + columns;
+        let zeros = input.channels.max(columns) + PANEL;
         self.places() * self.block(channels) * channels + zeros
     }
 }
@@ -152,10 +154,13 @@ pub(super) struct Packing<'a, T, F> {
     /// r.
     pub(super) taps: usize,
     pub(super) cin: usize,
+    /// Channels of an output.
     pub(super) cout: usize,
+    /// Outputs, whose columns follow each other.
+    pub(super) outputs: usize,
     /// Between channels out.
     pub(super) step: usize,
-    /// Of (ty, tx, channel in): where in `values` the weights of that tap and channel in begin.
+    /// Of (output, ty, tx, channel in): where in `values` the weights of that tap and channel in begin.
     pub(super) at: F,
     pub(super) packed: &'a mut [T],
 }
@@ -173,7 +178,7 @@ pub(super) struct Unpacking<'a, T, F> {
     pub(super) grad: &'a mut [T],
 }
 
-impl<T: Scalar, F: Fn(usize, usize, usize) -> usize> Loop for Packing<'_, T, F> {
+impl<T: Scalar, F: Fn(usize, usize, usize, usize) -> usize> Loop for Packing<'_, T, F> {
     type Float = T;
 
     #[inline(always)]
@@ -183,29 +188,38 @@ impl<T: Scalar, F: Fn(usize, usize, usize) -> usize> Loop for Packing<'_, T, F> 
             taps,
             cin,
             cout,
+            outputs,
             step,
             at,
             packed,
         } = self;
-        let (plane, places) = (panels_len(cin, cout), taps + 1);
+        let columns = outputs * cout;
+        let (plane, places) = (panels_len(cin, columns), taps + 1);
         let (mut begin, mut first) = (0, 0);
         let mut tile = [[[T::zero(); PANEL]; SIDE]; SIDE];
-        while first < cout {
-            let width = panel_width(cout - first);
-            let valid = width.min(cout - first);
+        while first < columns {
+            let width = panel_width(columns - first);
+            let valid = width.min(columns - first);
             for row in 0..cin {
                 for ty in 0..taps {
                     for tx in 0..taps {
-                        let from = &values[at(ty, tx, row) + first * step..];
                         let to = &mut tile[ty][tx];
-                        if step == 1 {
-                            to[..valid].copy_from_slice(&from[..valid]);
-                        } else {
-                            for n in 0..valid {
-                                to[n] = from[n * step];
-                            }
-                        }
                         to[valid..].fill(T::zero());
+                        // The columns of one output after the other.
+                        let mut n = 0;
+                        while n < valid {
+                            let (output, channel) = ((first + n) / cout, (first + n) % cout);
+                            let run = (cout - channel).min(valid - n);
+                            let from = &values[at(output, ty, tx, row) + channel * step..];
+                            if step == 1 {
+                                to[n..n + run].copy_from_slice(&from[..run]);
+                            } else {
+                                for (i, to) in to[n..n + run].iter_mut().enumerate() {
+                                    *to = from[i * step];
+                                }
+                            }
+                            n += run;
+                        }
                     }
                 }
                 expand_weights(&mut tile, taps);
@@ -334,10 +348,11 @@ impl<T: Scalar> Forward<'_, T> {
         (input, map): (View, &[T]),
         weights: &[T],
         (bias, relu): (&[T], bool),
-        (output, out): (View, &mut [T]),
+        (outputs, out): (&[View], &mut [T]),
         tape: &mut Tape<T>,
     ) {
-        let mut scratch = tape.buffer(grid.scratch(input, output));
+        let columns = outputs.len() * outputs[0].channels;
+        let mut scratch = tape.buffer(grid.scratch(input, columns));
         let task = Forward {
             grid,
             input,
@@ -345,7 +360,7 @@ impl<T: Scalar> Forward<'_, T> {
             weights,
             bias,
             relu,
-            output,
+            outputs,
             out,
             scratch: &mut scratch,
         };
@@ -363,7 +378,7 @@ impl<T: Scalar> Gradient<'_, T> {
         turned: bool,
         tape: &mut Tape<T>,
     ) -> Vec<T> {
-        let mut scratch = tape.buffer(grid.scratch(input, output));
+        let mut scratch = tape.buffer(grid.scratch(input, output.channels));
         let mut sums = tape.buffer(grid.places() * input.width() * output.channels);
         sums.fill(T::zero());
         let task = Gradient {
@@ -398,16 +413,23 @@ impl<T: Simd + Default> Task for Forward<'_, T> {
         let Forward {
             grid,
             input,
-            output,
+            outputs,
             ..
         } = self;
-        let (cin, cout) = (input.width(), output.channels);
+        let channels = outputs[0].channels;
+        let (cin, cout) = (input.width(), outputs.len() * channels);
         assert!(
-            self.map.len() == input.len(grid.images) && self.out.len() == output.len(grid.images),
-            "maps have the sizes that their views say"
+            self.map.len() == input.len(grid.images),
+            "a map has the size that its view says"
         );
         assert!(self.weights.len() == weights_len(grid.taps, cin, cout));
-        assert!(self.bias.is_empty() || self.bias.len() == cout);
+        assert!(self.bias.is_empty() || self.bias.len() == channels);
+        for output in outputs {
+            assert!(
+                output.channels == channels && self.out.len() == output.len(grid.images),
+                "an output has the size that its views say"
+            );
+        }
         let block = grid.block(cin + cout);
         let plane = panels_len(cin, cout);
         let (zeros, rest) = self.scratch.split_at_mut(input.channels + PANEL);
@@ -439,7 +461,7 @@ impl<T: Simd + Default> Task for Forward<'_, T> {
             }
             let finish = (self.bias, self.relu);
             // SAFETY: as the caller promises; M holds the block's tiles, the map was checked.
-            unsafe { contract_output::<V>(&grid, &output, m, tiles, finish, self.out) };
+            unsafe { contract_output::<V>(&grid, outputs, m, tiles, finish, self.out) };
         }
     }
 }
@@ -587,58 +609,61 @@ unsafe fn expand_output<V: Lanes>(
     }
 }
 
-/// Output tiles of M, `[place][tile][channel]`.
+/// Output tiles of M, `[place][tile][output, channel]`.
 ///
 /// # Safety
-/// The CPU has V's instruction set; the map has the size that the view says.
+/// The CPU has V's instruction set; the map has the size that the views say.
 #[inline(always)]
 unsafe fn contract_output<V: Lanes>(
     grid: &Grid,
-    view: &View,
+    views: &[View],
     m: &[V::Float],
     tiles: std::ops::Range<usize>,
     (bias, relu): (&[V::Float], bool),
     out: &mut [V::Float],
 ) {
-    let (n, width) = (tiles.len(), view.channels);
+    let channels = views[0].channels;
+    let (n, width) = (tiles.len(), views.len() * channels);
     assert!(m.len() >= grid.places() * n * width);
     for (t, tile) in tiles.enumerate() {
         let (image, i, j) = grid.position(tile);
-        let mut places = [[None; 2]; 2];
-        for (y, row) in places.iter_mut().enumerate() {
-            for (x, at) in row.iter_mut().enumerate() {
-                if i + y < grid.rows && j + x < grid.columns {
-                    *at = view.place(image, (i + y, 0), (j + x, 0));
-                }
-            }
-        }
-        let mut c = 0;
-        while c < width {
-            let valid = V::LANES.min(width - c);
-            // SAFETY: M and the bias were checked, and each place has the view's channels.
-            unsafe {
-                let from = m.as_ptr().add(t * width + c);
-                let sums = if grid.taps == 2 {
-                    output::<V, 3>(from, n * width, valid)
-                } else {
-                    output::<V, 4>(from, n * width, valid)
-                };
-                for (sums, places) in sums.into_iter().zip(places) {
-                    for (mut sum, place) in sums.into_iter().zip(places) {
-                        let Some(at) = place else { continue };
-                        if !bias.is_empty() {
-                            let bias = load_some::<V, 1>(bias.as_ptr().add(c), valid);
-                            sum = sum.add(bias[0]);
-                        }
-                        if relu {
-                            sum = sum.rectify();
-                        }
-                        let to = out[at..at + width].as_mut_ptr().add(c);
-                        store_some::<V, 1>([sum], to, valid);
+        for (phase, view) in views.iter().enumerate() {
+            let mut places = [[None; 2]; 2];
+            for (y, row) in places.iter_mut().enumerate() {
+                for (x, at) in row.iter_mut().enumerate() {
+                    if i + y < grid.rows && j + x < grid.columns {
+                        *at = view.place(image, (i + y, 0), (j + x, 0));
                     }
                 }
             }
-            c += V::LANES;
+            let mut c = 0;
+            while c < channels {
+                let valid = V::LANES.min(channels - c);
+                // SAFETY: M and the bias were checked, and each place has the view's channels.
+                unsafe {
+                    let from = m.as_ptr().add(t * width + phase * channels + c);
+                    let sums = if grid.taps == 2 {
+                        output::<V, 3>(from, n * width, valid)
+                    } else {
+                        output::<V, 4>(from, n * width, valid)
+                    };
+                    for (sums, places) in sums.into_iter().zip(places) {
+                        for (mut sum, place) in sums.into_iter().zip(places) {
+                            let Some(at) = place else { continue };
+                            if !bias.is_empty() {
+                                let bias = load_some::<V, 1>(bias.as_ptr().add(c), valid);
+                                sum = sum.add(bias[0]);
+                            }
+                            if relu {
+                                sum = sum.rectify();
+                            }
+                            let to = out[at..at + channels].as_mut_ptr().add(c);
+                            store_some::<V, 1>([sum], to, valid);
+                        }
+                    }
+                }
+                c += V::LANES;
+            }
         }
     }
 }
@@ -834,8 +859,9 @@ mod tests {
                 taps,
                 cin: k,
                 cout,
+                outputs: 1,
                 step: 1,
-                at,
+                at: |_, ty, tx, row| at(ty, tx, row),
                 packed: &mut weights,
             };
             packing.run_wide();
@@ -856,7 +882,7 @@ mod tests {
                 }
                 *sum = total.max(0.0);
             }
-            let mut scratch = vec![0.0; grid.scratch(input, output)];
+            let mut scratch = vec![0.0; grid.scratch(input, cout)];
             let start = vec![7.0; plain.len()];
             assert_agrees!(start, plain, case, |out| Forward {
                 grid,
@@ -865,7 +891,7 @@ mod tests {
                 weights: &weights,
                 bias: &bias,
                 relu: true,
-                output,
+                outputs: &[output],
                 out: &mut out,
                 scratch: &mut scratch,
             });
