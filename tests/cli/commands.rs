@@ -3,6 +3,7 @@
 use crate::Lab;
 use crate::lab::PHOTOS;
 use serde_json::Value;
+use std::path::PathBuf;
 use vq_train::picture::Picture;
 
 const COMMANDS: [&str; 9] = [
@@ -83,6 +84,20 @@ fn train_reports_and_leaves_a_whole_run() {
         (&last["kind"], &last["step"]),
         (&"validation".into(), &30.into())
     );
+    let is_events = |path: &&PathBuf| {
+        path.to_string_lossy()
+            .starts_with("run/events.out.tfevents.")
+    };
+    let events = &files[files.keys().find(is_events).expect("an event file")];
+    for tag in [
+        "train/loss",
+        "validation/psnr",
+        "validation/codes",
+        "validation/reconstructions",
+    ] {
+        let has = events.windows(tag.len()).any(|w| w == tag.as_bytes());
+        assert!(has, "{tag}");
+    }
     // The configuration that is kept beside it makes the same run.
     lab.ok("train run/config.toml --data photos --out copy");
     assert_eq!(

@@ -1,6 +1,6 @@
 //! The training loop: batches in, better weights out, and what people watch meanwhile.
 
-use crate::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{Config, ConfigError, LossKind};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
 use crate::metrics;
@@ -9,10 +9,10 @@ use crate::nn::{Tape, Weights};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
 use crate::quantizer::{Table, histogram, perplexity, usage};
-use crate::sheet::Sheet;
+use crate::run::Run;
+use crate::tensorboard::EventError;
 use ndarray::Array4;
 use serde::Serialize;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
@@ -42,6 +42,9 @@ pub enum TrainError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// TensorBoard's events.
+    #[error(transparent)]
+    Events(#[from] EventError),
     /// A value became NaN or infinite.
     #[error(
         "step {step}: {place} is not finite; the last checkpoint is good: lower optimizer.lr or \
@@ -94,6 +97,15 @@ pub struct Validation {
     pub perplexity: f64,
     /// The share of codes that occur in the set.
     pub usage: f64,
+}
+
+/// What a validation's figures stand for.
+#[derive(Debug)]
+pub struct Seen {
+    /// The first reconstructions.
+    pub shown: Vec<Picture>,
+    /// How often each code was chosen, stage behind stage.
+    pub counts: Vec<u64>,
 }
 
 /// Who watches a run. Every method has a default, so that tests may watch nothing.
@@ -268,9 +280,9 @@ impl Trainer {
         (to_pictures(&decoded), codes)
     }
 
-    /// Figures over a whole set of pictures of the training size, and the first reconstructions.
+    /// Figures over a whole set of pictures of the training size, and what they stand for.
     /// Means over no pictures are NaN, which JSON has as null.
-    pub fn validate(&self, pictures: &[Picture]) -> (Validation, Vec<Picture>) {
+    pub fn validate(&self, pictures: &[Picture]) -> (Validation, Seen) {
         let stages = self.model.quantizer::<f32>().stages();
         let mut counts = vec![0; stages.iter().sum()];
         let (mut psnr, mut squares, mut shown) = (0.0, 0.0, Vec::new());
@@ -294,7 +306,7 @@ impl Trainer {
             perplexity: perplexity(&counts),
             usage: usage(&counts),
         };
-        (figures, shown)
+        (figures, Seen { shown, counts })
     }
 
     /// Names the first parameter, latent or layer whose values are not finite.
@@ -330,75 +342,6 @@ fn psnr_of(mse: f64) -> f64 {
     10.0 * ((255.0f64 / 128.0).powi(2) / mse.max(1e-10)).log10()
 }
 
-/// A run's folder: checkpoint, log, configuration and sheets.
-#[derive(Debug)]
-pub struct Run {
-    folder: PathBuf,
-    log: std::fs::File,
-}
-
-impl Run {
-    /// Makes the folder; a resumed run's log is cut back to the checkpoint's step.
-    pub fn open(folder: &Path, trainer: &Trainer) -> Result<Run, TrainError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| TrainError::Io { path, source }
-        };
-        let sheets = folder.join("reconstructions");
-        std::fs::create_dir_all(&sheets).map_err(io(&sheets))?;
-        for folder in [folder, &sheets] {
-            crate::atomic::remove_leftovers(folder).map_err(io(folder))?;
-        }
-        let config = folder.join("config.toml");
-        crate::atomic::write(&config, trainer.config.to_toml().as_bytes()).map_err(io(&config))?;
-        let path = folder.join("log.jsonl");
-        let old = std::fs::read_to_string(&path).unwrap_or_default();
-        let past = |line: &&str| {
-            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
-            value.is_some_and(|v| v["step"].as_u64().is_some_and(|s| s <= trainer.step))
-        };
-        let kept: String = old.lines().filter(past).map(|l| format!("{l}\n")).collect();
-        crate::atomic::write(&path, kept.as_bytes()).map_err(io(&path))?;
-        let log = std::fs::File::options()
-            .append(true)
-            .open(&path)
-            .map_err(io(&path))?;
-        Ok(Run {
-            folder: folder.to_owned(),
-            log,
-        })
-    }
-
-    fn log(&mut self, kind: &str, figures: &impl Serialize) -> Result<(), TrainError> {
-        let mut value = serde_json::to_value(figures).expect("figures have a JSON form");
-        value["kind"] = kind.into();
-        let path = self.folder.join("log.jsonl");
-        writeln!(self.log, "{value}").map_err(|source| TrainError::Io { path, source })
-    }
-
-    fn save(&self, trainer: &Trainer) -> Result<(), TrainError> {
-        Ok(trainer
-            .checkpoint()
-            .save(&self.folder.join(checkpoint::FILE_NAME))?)
-    }
-
-    fn sheet(
-        &self,
-        step: u64,
-        originals: &[Picture],
-        decoded: &[Picture],
-    ) -> Result<(), TrainError> {
-        let path = self.folder.join(format!("reconstructions/{step:07}.png"));
-        let title = format!("step {step}");
-        let sheet = Sheet::of_pairs(&title, originals.iter().zip(decoded)).render();
-        let io = |source| TrainError::Io {
-            path: path.clone(),
-            source,
-        };
-        crate::atomic::write(&path, &sheet.to_png()).map_err(io)
-    }
-}
-
 /// What a finished or stopped run reports.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Summary {
@@ -420,7 +363,7 @@ pub struct Summary {
 
 /// Trains to the configuration's last step, or until the observer says to stop.
 ///
-/// `folder` receives checkpoint, log and sheets; without it nothing is written. On any error the
+/// `folder` receives what [`crate::run`] lists; without it nothing is written. On any error the
 /// last checkpoint stays good.
 pub fn run(
     trainer: &mut Trainer,
@@ -446,7 +389,7 @@ pub fn run(
             let step = report.step;
             if let Some(run) = &mut run {
                 if step % 20 == 0 {
-                    run.log("step", &report)?;
+                    run.step(&report)?;
                 }
                 if stop || step % config.checkpoint_every == 0 {
                     run.save(trainer)?;
@@ -485,13 +428,10 @@ fn validate(
     run: Option<&mut Run>,
     observer: &mut dyn Observer,
 ) -> Result<Validation, TrainError> {
-    let (figures, shown) = trainer.validate(&data.validation);
+    let (figures, seen) = trainer.validate(&data.validation);
     observer.validated(&figures);
     if let Some(run) = run {
-        run.log("validation", &figures)?;
-        if !shown.is_empty() {
-            run.sheet(figures.step, &data.validation[..shown.len()], &shown)?;
-        }
+        run.validation(&figures, &data.validation, &seen)?;
     }
     Ok(figures)
 }

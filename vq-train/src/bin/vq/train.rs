@@ -15,7 +15,8 @@ use vq_train::train::{self, Observer, StepReport, Trainer, Validation};
 /// Train a model as a TOML configuration says.
 ///
 /// Ctrl-C saves a checkpoint and stops; the same command with --resume goes on from there, to
-/// exactly the weights of a run that was never stopped.
+/// exactly the weights of a run that was never stopped. `tensorboard --logdir runs` shows the figures,
+/// the reconstructions and the use of the codes while it trains.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:  vq train configs/micro.toml --data photos/ --out runs/micro")]
 pub(crate) struct Args {
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     /// Folder of pictures to validate on [default: a part of the data is held out]
     #[arg(long, value_name = "DIR")]
     validation: Option<PathBuf>,
-    /// Folder for checkpoint, log and sheets [default: runs/NAME]
+    /// Folder for checkpoint, log, TensorBoard's events and sheets [default: runs/NAME]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
     /// Steps in all [default: train.steps of the configuration]
