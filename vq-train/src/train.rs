@@ -129,8 +129,10 @@ pub struct Trainer {
     pub model: VqVae,
     /// Steps done.
     pub step: u64,
-    /// The flat parameter vector.
+    /// The flat parameter vector, as the next step begins with it.
     pub params: Vec<f32>,
+    /// Its moving average, with `optimizer.ema`.
+    pub averaged: Option<Vec<f32>>,
     adam: Adam,
     space: Workspace<f32>,
     scale: f64,
@@ -148,11 +150,13 @@ impl Trainer {
             LossKind::L1 => data.variance().sqrt(),
         };
         let adam = Adam::new(params.len());
+        let averaged = (config.optimizer.ema > 0.0).then(|| params.clone());
         Ok(Trainer {
             config,
             model,
             step: 0,
             params,
+            averaged,
             adam,
             space: Workspace::default(),
             scale,
@@ -167,17 +171,23 @@ impl Trainer {
             step,
             scale,
             params,
+            averaged,
             adam,
             ..
         } = checkpoint;
         if params.len() != model.table.len() || !adam.fits(params.len()) {
             return Err(TrainError::Mismatch("another number of parameters"));
         }
+        let length = (config.optimizer.ema > 0.0).then_some(params.len());
+        if averaged.as_ref().map(Vec::len) != length {
+            return Err(TrainError::Mismatch("other averaged parameters"));
+        }
         Ok(Trainer {
             config,
             model,
             step,
             params,
+            averaged,
             adam,
             space: Workspace::default(),
             scale,
@@ -191,8 +201,14 @@ impl Trainer {
             step: self.step,
             scale: self.scale,
             params: self.params.clone(),
+            averaged: self.averaged.clone(),
             adam: self.adam.clone(),
         }
+    }
+
+    /// The parameters to validate and to deploy: their average, if one is kept.
+    pub fn deployed(&self) -> &[f32] {
+        self.averaged.as_deref().unwrap_or(&self.params)
     }
 
     /// One optimiser step on one batch.
@@ -228,6 +244,10 @@ impl Trainer {
             restarted = quantizer.update(&mut self.params, &out.z, quantized, &mut draws);
             used = perplexity(&histogram(&quantized.codes, &quantizer.stages()));
         }
+        if let Some(averaged) = &mut self.averaged {
+            let table = &self.model.table;
+            optim::average(optimizer.ema, table, step, &self.params, averaged);
+        }
         Ok(StepReport {
             step: self.step,
             loss: out.loss,
@@ -253,6 +273,10 @@ impl Trainer {
         }
         let mut draws = generator(self.config.seed, Purpose::Codes, 0);
         quantizer.place(&mut self.params, &z, &mut draws);
+        // What was learnt before there were codes is no part of the average.
+        if let Some(averaged) = &mut self.averaged {
+            averaged.copy_from_slice(&self.params);
+        }
     }
 
     /// Whether the codes have been placed, so that latents are quantised.
@@ -263,20 +287,25 @@ impl Trainer {
     /// The codes as plain tables, stage by stage; none before they have been placed.
     pub fn tables(&self) -> Option<Vec<Table>> {
         let quantizer = self.model.quantizer();
-        self.quantizes().then(|| quantizer.tables(&self.params))
+        self.quantizes().then(|| quantizer.tables(self.deployed()))
     }
 
     /// Reconstructions of pictures of the training size, and their codes, stage by stage.
     pub fn reconstruct(&self, pictures: &[Picture]) -> (Vec<Picture>, Vec<u16>) {
-        let mut z = self.model.encode(&self.params, to_batch(pictures).view());
+        let mut z = self
+            .model
+            .encode(self.deployed(), to_batch(pictures).view());
         let mut codes = Vec::new();
         if self.quantizes() {
             let values = z.as_slice_mut().expect("maps are contiguous");
-            let out = self.model.quantizer().forward(&self.params, values, None);
+            let out = self
+                .model
+                .quantizer()
+                .forward(self.deployed(), values, None);
             values.copy_from_slice(&out.values);
             codes = out.codes;
         }
-        let decoded = self.model.decode(&self.params, z.view());
+        let decoded = self.model.decode(self.deployed(), z.view());
         (to_pictures(&decoded), codes)
     }
 
@@ -434,4 +463,55 @@ fn validate(
         run.validation(&figures, &data.validation, &seen)?;
     }
     Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::{Options, export};
+    use crate::picture::Size;
+    use vq_core::format::Dtype;
+
+    const CONFIG: &str = r#"
+        name = "t"
+        data = { kind = "photos", size = [8, 8] }
+        model = { channels = 3, encoder = [{ conv = { out = 2, stride = 2 } }],
+                  decoder = [{ transposed = { out = 3 } }] }
+        quantizer = { codes = 4, dim = 2 }
+        optimizer = { ema = 0.9 }
+        train = { steps = 9, batch = 2 }"#;
+
+    #[test]
+    fn averaged_parameters_are_validated_and_exported() {
+        let size = Size {
+            width: 16,
+            height: 16,
+        };
+        let photo = Picture::new(size, 3, (0..768).map(|i| (i * i / 7 % 256) as u8).collect());
+        let pictures = [photo.fit(Size {
+            width: 8,
+            height: 8,
+        })];
+        let config = Config::parse(CONFIG, "test").unwrap();
+        let data = Dataset::from_pictures(&config, vec![photo], Vec::new());
+        let mut trainer = Trainer::new(config, &data).unwrap();
+        for step in 0..9 {
+            trainer.train_step(&data.batch(step, 2), &data).unwrap();
+        }
+        let results = |trainer: &Trainer| {
+            let options = Options {
+                dtype: Dtype::F32,
+                encoder: true,
+            };
+            let file = export(trainer, options, &[]).unwrap();
+            (trainer.validate(&pictures).0.nmse, file)
+        };
+        let kept = results(&trainer);
+        let averaged = trainer.averaged.take().unwrap();
+        let last = std::mem::replace(&mut trainer.params, averaged);
+        assert!(results(&trainer) == kept);
+        trainer.params = last;
+        let other = results(&trainer);
+        assert!(other.0 != kept.0 && other.1 != kept.1);
+    }
 }
