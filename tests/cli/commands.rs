@@ -4,6 +4,7 @@ use crate::Lab;
 use crate::lab::PHOTOS;
 use serde_json::Value;
 use std::path::PathBuf;
+use vq_train::checkpoint::Checkpoint;
 use vq_train::picture::Picture;
 
 const COMMANDS: [&str; 9] = [
@@ -104,6 +105,20 @@ fn train_reports_and_leaves_a_whole_run() {
         lab.read("run/checkpoint.vqck"),
         lab.read("copy/checkpoint.vqck")
     );
+}
+
+#[test]
+fn folders_on_the_command_line_make_the_same_run_as_in_the_configuration() {
+    let lab = Lab::new();
+    lab.ok("train tiny.toml --data photos=3 --data photos/sub --out named");
+    let mix = "mix = [{ path = 'photos', weight = 3 }, { path = 'photos/sub' }]\nholdout";
+    lab.write("mixed.toml", crate::lab::CONFIG.replace("holdout", mix));
+    lab.ok("train mixed.toml --out configured");
+    lab.ok("train tiny.toml --data photos --out one");
+    let params = |run: &str| Checkpoint::load(&lab.path(run)).unwrap().params;
+    assert!(params("named") == params("configured"));
+    assert!(params("named") != params("one"));
+    lab.ok("export configured -o m.vqm");
 }
 
 #[test]

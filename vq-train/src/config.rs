@@ -1,5 +1,6 @@
 //! Training configurations: TOML files, checked on load with errors that name the field.
 
+use crate::data::Source;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,9 @@ pub struct DataConfig {
     pub kind: DataKind,
     /// The folder; `--data` overrides it.
     pub path: Option<PathBuf>,
+    /// Several folders instead: `mix = [{ path = "photos", weight = 3 }, { path = "maps" }]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mix: Vec<Source>,
     /// Width and height that the model trains on.
     pub size: [usize; 2],
     /// The share of the pictures that is held out to validate on.
@@ -47,6 +51,14 @@ pub struct DataConfig {
     /// How often a crop is almost the whole photo instead of a detail of any scale.
     #[serde(default = "default_whole")]
     pub whole: f64,
+}
+
+impl DataConfig {
+    /// The folders that are named, if any are.
+    pub fn sources(&self) -> Vec<Source> {
+        let path = self.path.iter().map(|path| Source::from(path.as_path()));
+        path.chain(self.mix.iter().cloned()).collect()
+    }
 }
 
 /// Formats of training data.
@@ -397,6 +409,16 @@ impl Config {
             (0.0..=1.0).contains(&self.data.whole),
             "data.whole",
             "must be 0 to 1",
+        )?;
+        require(
+            self.data.path.is_none() || self.data.mix.is_empty(),
+            "data.mix",
+            "data.path is given too: name all folders in one of them",
+        )?;
+        require(
+            self.data.mix.iter().all(Source::usable),
+            "data.mix",
+            Source::WEIGHTS,
         )?;
         let channels = self.model.channels;
         require(

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vq_train::checkpoint::{Checkpoint, FILE_NAME};
 use vq_train::config::Config;
-use vq_train::data::Dataset;
+use vq_train::data::{Dataset, Source};
 use vq_train::train::{self, Observer, StepReport, Trainer, Validation};
 
 /// Train a model as a TOML configuration says.
@@ -22,9 +22,10 @@ use vq_train::train::{self, Observer, StepReport, Trainer, Validation};
 pub(crate) struct Args {
     /// The configuration.
     config: PathBuf,
-    /// Folder of training data [default: data.path of the configuration]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    /// Folder of training data; several may be given, each with a weight by which batches are mixed
+    /// [default: data.path or data.mix of the configuration]
+    #[arg(long, value_name = "DIR[=WEIGHT]")]
+    data: Vec<Source>,
     /// Folder of pictures to validate on [default: a part of the data is held out]
     #[arg(long, value_name = "DIR")]
     validation: Option<PathBuf>,
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
     let checkpoint = checkpoint(&out, args.resume, &config)?;
-    let data = Dataset::load(&config, args.data.as_deref(), args.validation.as_deref())?;
+    let data = Dataset::load(&config, &args.data, args.validation.as_deref())?;
     data.skipped.iter().for_each(|s| eprintln!("skipped: {s}"));
     let mut trainer = match checkpoint {
         Some(checkpoint) => Trainer::resume(checkpoint)?,
