@@ -3,7 +3,7 @@
 # among them), and builds of the core for other microcontrollers.
 #
 # VQ_LPIPS may name the LPIPS weights (AlexNet, safetensors); with it, LPIPS is also compared with its
-# published values.
+# published values. Where Python has TensorBoard, its reader is shown our event files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v cargo >/dev/null || {
@@ -24,4 +24,8 @@ step "vq-core for microcontrollers"
 bash tests/cross.sh
 step "tests"
 cargo test --workspace
+if python3 -c "import tensorboard" 2>/dev/null; then
+    step "TensorBoard reads our event files"
+    python3 tests/oracle/events.py --check tests/oracle/events
+fi
 step "all checks passed"

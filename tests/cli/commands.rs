@@ -3,6 +3,8 @@
 use crate::Lab;
 use crate::lab::PHOTOS;
 use serde_json::Value;
+use std::path::PathBuf;
+use vq_train::checkpoint::Checkpoint;
 use vq_train::picture::Picture;
 
 const COMMANDS: [&str; 9] = [
@@ -83,12 +85,40 @@ fn train_reports_and_leaves_a_whole_run() {
         (&last["kind"], &last["step"]),
         (&"validation".into(), &30.into())
     );
+    let is_events = |path: &&PathBuf| {
+        path.to_string_lossy()
+            .starts_with("run/events.out.tfevents.")
+    };
+    let events = &files[files.keys().find(is_events).expect("an event file")];
+    for tag in [
+        "train/loss",
+        "validation/psnr",
+        "validation/codes",
+        "validation/reconstructions",
+    ] {
+        let has = events.windows(tag.len()).any(|w| w == tag.as_bytes());
+        assert!(has, "{tag}");
+    }
     // The configuration that is kept beside it makes the same run.
     lab.ok("train run/config.toml --data photos --out copy");
     assert_eq!(
         lab.read("run/checkpoint.vqck"),
         lab.read("copy/checkpoint.vqck")
     );
+}
+
+#[test]
+fn folders_on_the_command_line_make_the_same_run_as_in_the_configuration() {
+    let lab = Lab::new();
+    lab.ok("train tiny.toml --data photos=3 --data photos/sub --out named");
+    let mix = "mix = [{ path = 'photos', weight = 3 }, { path = 'photos/sub' }]\nholdout";
+    lab.write("mixed.toml", crate::lab::CONFIG.replace("holdout", mix));
+    lab.ok("train mixed.toml --out configured");
+    lab.ok("train tiny.toml --data photos --out one");
+    let params = |run: &str| Checkpoint::load(&lab.path(run)).unwrap().params;
+    assert!(params("named") == params("configured"));
+    assert!(params("named") != params("one"));
+    lab.ok("export configured -o m.vqm");
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn missing_files_are_named() {
         lab.refused(line, missing);
     }
     lab.refused("train tiny.toml", &["--data"]);
+    lab.refused("train tiny.toml --data photos=0", &["weight"]);
     lab.refused("export run -o m.vqm --dtype i8", &["--calibrate"]);
 }
 
@@ -217,7 +218,23 @@ fn configurations_are_refused_by_file_and_field() {
             "model.decoder",
         ),
         ("out = 3 }", "out = 4 }", "model.decoder"),
+        (
+            "holdout = 0.25",
+            "path = 'a'\nmix = [{ path = 'b' }]",
+            "data.mix",
+        ),
+        (
+            "holdout = 0.25",
+            "mix = [{ path = 'b', weight = 0 }]",
+            "data.mix",
+        ),
         ("warmup = 5", "lr = nan", "optimizer.lr"),
+        ("warmup = 5", "ema = 1.0", "optimizer.ema"),
+        (
+            "warmup = 5",
+            "schedule = 'step'\ndrops = 0",
+            "optimizer.schedule",
+        ),
         ("batch = 4", "batch = 0", "train.batch"),
         (
             "checkpoint_every = 5",

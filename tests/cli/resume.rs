@@ -33,7 +33,8 @@ fn ten_interruptions_leave_the_run_as_if_undisturbed() {
     let lab = Lab::new();
     let config = CONFIG
         .replace("steps = 30", &format!("steps = {STEPS}"))
-        .replace("checkpoint_every = 5", "checkpoint_every = 4");
+        .replace("checkpoint_every = 5", "checkpoint_every = 4")
+        .replace("[optimizer]", "[optimizer]\nema = 0.9");
     lab.write("long.toml", config);
     lab.ok("train long.toml --data photos --out whole");
     for i in 0..INTERRUPTIONS {
@@ -43,6 +44,8 @@ fn ten_interruptions_leave_the_run_as_if_undisturbed() {
     assert!(step < STEPS, "the last interruption came too late");
     lab.ok("train long.toml --data photos --out run --resume");
     assert!(lab.read(CHECKPOINT) == lab.read("whole/checkpoint.vqck"));
+    let end = Checkpoint::load(&lab.path(CHECKPOINT)).unwrap();
+    assert_ne!(end.averaged, Some(end.params), "the average is no average");
     assert_eq!(steps(&lab, "run"), steps(&lab, "whole"));
     let left = |path: &std::path::PathBuf| path.to_string_lossy().contains(".part");
     assert_eq!(lab.files().keys().find(|p| left(p)), None);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 4] = *b"VQCK";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER: usize = 20;
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
@@ -27,6 +27,8 @@ pub struct Checkpoint {
     pub scale: f64,
     /// The flat parameter vector, the quantiser's state included.
     pub params: Vec<f32>,
+    /// Their moving average, with `optimizer.ema`.
+    pub averaged: Option<Vec<f32>>,
     /// The optimiser's moments.
     pub adam: Adam,
 }
@@ -122,6 +124,7 @@ mod tests {
             step: 7,
             scale: 0.25,
             params: vec![1.0, -2.5],
+            averaged: Some(vec![0.5, -1.5]),
             adam: Adam::new(2),
         }
     }

@@ -1,5 +1,6 @@
 //! Training configurations: TOML files, checked on load with errors that name the field.
 
+use crate::data::Source;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -36,6 +37,9 @@ pub struct DataConfig {
     pub kind: DataKind,
     /// The folder; `--data` overrides it.
     pub path: Option<PathBuf>,
+    /// Several folders instead: `mix = [{ path = "photos", weight = 3 }, { path = "maps" }]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mix: Vec<Source>,
     /// Width and height that the model trains on.
     pub size: [usize; 2],
     /// The share of the pictures that is held out to validate on.
@@ -47,6 +51,14 @@ pub struct DataConfig {
     /// How often a crop is almost the whole photo instead of a detail of any scale.
     #[serde(default = "default_whole")]
     pub whole: f64,
+}
+
+impl DataConfig {
+    /// The folders that are named, if any are.
+    pub fn sources(&self) -> Vec<Source> {
+        let path = self.path.iter().map(|path| Source::from(path.as_path()));
+        path.chain(self.mix.iter().cloned()).collect()
+    }
 }
 
 /// Formats of training data.
@@ -186,22 +198,44 @@ pub enum LossKind {
     L1,
 }
 
-/// Adam or AdamW with warm-up and cosine schedule.
+/// Adam or AdamW with warm-up and a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
     /// Learning rate after warm-up.
     pub lr: f64,
-    /// Learning rate at the end of the cosine, as a share of `lr`; 1 keeps it constant.
+    /// Learning rate at the end of the schedule, as a share of `lr`.
     pub final_lr: f64,
     /// Steps of linear warm-up.
     pub warmup: u64,
+    /// How the learning rate falls after warm-up.
+    pub schedule: Schedule,
+    /// Sudden drops of `schedule = "step"`.
+    pub drops: u32,
     /// Adam's decay rates.
     pub betas: [f64; 2],
     /// AdamW's decoupled weight decay; 0 is Adam.
     pub weight_decay: f64,
     /// Gradients longer than this are scaled down to it; 0 never clips.
     pub clip: f64,
+    /// The share of the past in a moving average of the parameters, such as 0.999, that validation and
+    /// export use; 0 uses the last parameters themselves.
+    pub ema: f64,
+}
+
+/// How the learning rate goes from `lr` to `final_lr` of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Half a cosine.
+    #[default]
+    Cosine,
+    /// A straight line.
+    Linear,
+    /// By equal factors, at `drops` steps that part the training in equal parts.
+    Step,
+    /// Not at all: `final_lr` is not used.
+    Constant,
 }
 
 impl Default for OptimizerConfig {
@@ -210,9 +244,12 @@ impl Default for OptimizerConfig {
             lr: 1e-3,
             final_lr: 0.01,
             warmup: 200,
+            schedule: Schedule::Cosine,
+            drops: 2,
             betas: [0.9, 0.999],
             weight_decay: 0.0,
             clip: 1.0,
+            ema: 0.0,
         }
     }
 }
@@ -373,6 +410,16 @@ impl Config {
             "data.whole",
             "must be 0 to 1",
         )?;
+        require(
+            self.data.path.is_none() || self.data.mix.is_empty(),
+            "data.mix",
+            "data.path is given too: name all folders in one of them",
+        )?;
+        require(
+            self.data.mix.iter().all(Source::usable),
+            "data.mix",
+            Source::WEIGHTS,
+        )?;
         let channels = self.model.channels;
         require(
             channels == 1 || channels == 3,
@@ -427,6 +474,16 @@ impl Config {
             "must be at least 0 and finite",
         )?;
         require(o.clip >= 0.0, "optimizer.clip", "must not be negative")?;
+        require(
+            share(o.ema),
+            "optimizer.ema",
+            "must be at least 0 and below 1",
+        )?;
+        require(
+            o.schedule != Schedule::Step || (o.drops > 0 && o.final_lr > 0.0),
+            "optimizer.schedule",
+            "\"step\" needs at least one of optimizer.drops, and an optimizer.final_lr above 0",
+        )?;
         let t = &self.train;
         require(t.steps > 0, "train.steps", "must be at least 1")?;
         require(

@@ -15,6 +15,8 @@ pub mod loss;
 pub mod model;
 pub mod optim;
 pub mod checkpoint;
+pub mod tensorboard;
+pub mod run;
 pub mod train;
 
 // From a trained model to figures.

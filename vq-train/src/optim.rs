@@ -1,6 +1,6 @@
-//! AdamW (Loshchilov and Hutter 2019) on the flat parameter vector, its schedule and clipping.
+//! AdamW (Loshchilov and Hutter 2019) on the flat parameter vector: schedule, clipping, averaging.
 
-use crate::config::OptimizerConfig;
+use crate::config::{OptimizerConfig, Schedule};
 use crate::nn::{Loop, ParamTable, Role};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -109,20 +109,50 @@ impl Loop for Part<'_> {
 
 /// p <- p + rate (v - p).
 fn follow(rate: f32, values: &[f32], params: &mut [f32]) {
-    for (p, &v) in params.iter_mut().zip(values) {
-        *p += rate * (v - *p);
-    }
+    let params = params.par_iter_mut().with_min_len(PART);
+    params.zip(values).for_each(|(p, &v)| *p += rate * (v - *p));
 }
 
-/// Linear warm-up, then half a cosine down to `final_lr * lr` at the last step.
+/// Linear warm-up, then the schedule down to `final_lr * lr` at the last step.
 pub fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> f64 {
     if step < config.warmup {
         return config.lr * (step + 1) as f64 / config.warmup as f64;
     }
     let span = steps.saturating_sub(config.warmup).max(1) as f64;
     let done = ((step - config.warmup) as f64 / span).min(1.0);
-    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
-    config.lr * (config.final_lr + (1.0 - config.final_lr) * cosine)
+    let last = config.final_lr;
+    let share = match config.schedule {
+        Schedule::Cosine => {
+            let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+            last + (1.0 - last) * cosine
+        }
+        Schedule::Linear => last + (1.0 - last) * (1.0 - done),
+        Schedule::Step => {
+            let drops = f64::from(config.drops);
+            last.powf((done * (drops + 1.0)).floor().min(drops) / drops)
+        }
+        Schedule::Constant => 1.0,
+    };
+    config.lr * share
+}
+
+/// Moves the average of the parameters by one step: a <- d a + (1 - d) p. What is not learnt by a
+/// gradient is copied.
+///
+/// `step` counts from 0. The first steps lie far from where they lead and are forgotten soon:
+/// d = min(decay, (1 + step) / (10 + step)).
+pub fn average(decay: f64, table: &ParamTable, step: u64, params: &[f32], averaged: &mut [f32]) {
+    let t = step as f64;
+    let rate = (1.0 - decay.min((1.0 + t) / (10.0 + t))) as f32;
+    for entry in &table.entries {
+        let values = &params[entry.range.clone()];
+        let averaged = &mut averaged[entry.range.clone()];
+        if entry.role.learns() {
+            follow(rate, values, averaged);
+        } else {
+            averaged.copy_from_slice(values);
+        }
+    }
 }
 
 /// The gradients' Euclidean norm; when it is above `limit` (and that is not 0) they are scaled to it.
@@ -228,6 +258,53 @@ mod tests {
         assert!((learning_rate(&config, 9, 110) - 1.0).abs() < 1e-12);
         assert!((learning_rate(&config, 60, 110) - 0.55).abs() < 1e-12);
         assert!((learning_rate(&config, 110, 110) - 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn each_schedule_falls_as_it_says() {
+        let rate = |schedule, step| {
+            let config = OptimizerConfig {
+                lr: 2.0,
+                warmup: 10,
+                final_lr: 0.01,
+                schedule,
+                ..Default::default()
+            };
+            learning_rate(&config, step, 310)
+        };
+        for (schedule, step, expected) in [
+            (Schedule::Linear, 160, 1.01),
+            (Schedule::Linear, 310, 0.02),
+            (Schedule::Step, 109, 2.0),
+            (Schedule::Step, 110, 0.2),
+            (Schedule::Step, 209, 0.2),
+            (Schedule::Step, 210, 0.02),
+            (Schedule::Step, 310, 0.02),
+            (Schedule::Constant, 309, 2.0),
+        ] {
+            let found = rate(schedule, step);
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{schedule:?} {step}: {found}"
+            );
+            assert!(
+                (rate(schedule, 4) - 1.0).abs() < 1e-12,
+                "{schedule:?} warms up"
+            );
+        }
+    }
+
+    #[test]
+    fn the_average_forgets_its_start_and_then_decays() {
+        let mut table = ParamTable::default();
+        table.add("w".into(), &[1], Init::Zero, Role::Weight);
+        table.add("codes".into(), &[1], Init::Zero, Role::State);
+        let mut a = [0.0, 0.0];
+        average(0.5, &table, 0, &[1.0, 7.0], &mut a);
+        assert!((a[0] - 0.9).abs() < 1e-6, "a tenth of the first: {a:?}");
+        average(0.5, &table, 100, &[0.0, 8.0], &mut a);
+        assert!((a[0] - 0.45).abs() < 1e-6, "half of the past: {a:?}");
+        assert_eq!(a[1], 8.0, "codes are not averaged");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The training loop: batches in, better weights out, and what people watch meanwhile.
 
-use crate::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{Config, ConfigError, LossKind};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
 use crate::metrics;
@@ -9,10 +9,10 @@ use crate::nn::{Tape, Weights};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
 use crate::quantizer::{Table, histogram, perplexity, usage};
-use crate::sheet::Sheet;
+use crate::run::Run;
+use crate::tensorboard::EventError;
 use ndarray::Array4;
 use serde::Serialize;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
@@ -42,6 +42,9 @@ pub enum TrainError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// TensorBoard's events.
+    #[error(transparent)]
+    Events(#[from] EventError),
     /// A value became NaN or infinite.
     #[error(
         "step {step}: {place} is not finite; the last checkpoint is good: lower optimizer.lr or \
@@ -96,6 +99,15 @@ pub struct Validation {
     pub usage: f64,
 }
 
+/// What a validation's figures stand for.
+#[derive(Debug)]
+pub struct Seen {
+    /// The first reconstructions.
+    pub shown: Vec<Picture>,
+    /// How often each code was chosen, stage behind stage.
+    pub counts: Vec<u64>,
+}
+
 /// Who watches a run. Every method has a default, so that tests may watch nothing.
 pub trait Observer {
     /// After each step. Break to save a checkpoint and stop.
@@ -117,8 +129,10 @@ pub struct Trainer {
     pub model: VqVae,
     /// Steps done.
     pub step: u64,
-    /// The flat parameter vector.
+    /// The flat parameter vector, as the next step begins with it.
     pub params: Vec<f32>,
+    /// Its moving average, with `optimizer.ema`.
+    pub averaged: Option<Vec<f32>>,
     adam: Adam,
     space: Workspace<f32>,
     scale: f64,
@@ -136,11 +150,13 @@ impl Trainer {
             LossKind::L1 => data.variance().sqrt(),
         };
         let adam = Adam::new(params.len());
+        let averaged = (config.optimizer.ema > 0.0).then(|| params.clone());
         Ok(Trainer {
             config,
             model,
             step: 0,
             params,
+            averaged,
             adam,
             space: Workspace::default(),
             scale,
@@ -155,17 +171,23 @@ impl Trainer {
             step,
             scale,
             params,
+            averaged,
             adam,
             ..
         } = checkpoint;
         if params.len() != model.table.len() || !adam.fits(params.len()) {
             return Err(TrainError::Mismatch("another number of parameters"));
         }
+        let length = (config.optimizer.ema > 0.0).then_some(params.len());
+        if averaged.as_ref().map(Vec::len) != length {
+            return Err(TrainError::Mismatch("other averaged parameters"));
+        }
         Ok(Trainer {
             config,
             model,
             step,
             params,
+            averaged,
             adam,
             space: Workspace::default(),
             scale,
@@ -179,8 +201,14 @@ impl Trainer {
             step: self.step,
             scale: self.scale,
             params: self.params.clone(),
+            averaged: self.averaged.clone(),
             adam: self.adam.clone(),
         }
+    }
+
+    /// The parameters to validate and to deploy: their average, if one is kept.
+    pub fn deployed(&self) -> &[f32] {
+        self.averaged.as_deref().unwrap_or(&self.params)
     }
 
     /// One optimiser step on one batch.
@@ -216,6 +244,10 @@ impl Trainer {
             restarted = quantizer.update(&mut self.params, &out.z, quantized, &mut draws);
             used = perplexity(&histogram(&quantized.codes, &quantizer.stages()));
         }
+        if let Some(averaged) = &mut self.averaged {
+            let table = &self.model.table;
+            optim::average(optimizer.ema, table, step, &self.params, averaged);
+        }
         Ok(StepReport {
             step: self.step,
             loss: out.loss,
@@ -241,6 +273,10 @@ impl Trainer {
         }
         let mut draws = generator(self.config.seed, Purpose::Codes, 0);
         quantizer.place(&mut self.params, &z, &mut draws);
+        // What was learnt before there were codes is no part of the average.
+        if let Some(averaged) = &mut self.averaged {
+            averaged.copy_from_slice(&self.params);
+        }
     }
 
     /// Whether the codes have been placed, so that latents are quantised.
@@ -251,26 +287,31 @@ impl Trainer {
     /// The codes as plain tables, stage by stage; none before they have been placed.
     pub fn tables(&self) -> Option<Vec<Table>> {
         let quantizer = self.model.quantizer();
-        self.quantizes().then(|| quantizer.tables(&self.params))
+        self.quantizes().then(|| quantizer.tables(self.deployed()))
     }
 
     /// Reconstructions of pictures of the training size, and their codes, stage by stage.
     pub fn reconstruct(&self, pictures: &[Picture]) -> (Vec<Picture>, Vec<u16>) {
-        let mut z = self.model.encode(&self.params, to_batch(pictures).view());
+        let mut z = self
+            .model
+            .encode(self.deployed(), to_batch(pictures).view());
         let mut codes = Vec::new();
         if self.quantizes() {
             let values = z.as_slice_mut().expect("maps are contiguous");
-            let out = self.model.quantizer().forward(&self.params, values, None);
+            let out = self
+                .model
+                .quantizer()
+                .forward(self.deployed(), values, None);
             values.copy_from_slice(&out.values);
             codes = out.codes;
         }
-        let decoded = self.model.decode(&self.params, z.view());
+        let decoded = self.model.decode(self.deployed(), z.view());
         (to_pictures(&decoded), codes)
     }
 
-    /// Figures over a whole set of pictures of the training size, and the first reconstructions.
+    /// Figures over a whole set of pictures of the training size, and what they stand for.
     /// Means over no pictures are NaN, which JSON has as null.
-    pub fn validate(&self, pictures: &[Picture]) -> (Validation, Vec<Picture>) {
+    pub fn validate(&self, pictures: &[Picture]) -> (Validation, Seen) {
         let stages = self.model.quantizer::<f32>().stages();
         let mut counts = vec![0; stages.iter().sum()];
         let (mut psnr, mut squares, mut shown) = (0.0, 0.0, Vec::new());
@@ -294,7 +335,7 @@ impl Trainer {
             perplexity: perplexity(&counts),
             usage: usage(&counts),
         };
-        (figures, shown)
+        (figures, Seen { shown, counts })
     }
 
     /// Names the first parameter, latent or layer whose values are not finite.
@@ -330,75 +371,6 @@ fn psnr_of(mse: f64) -> f64 {
     10.0 * ((255.0f64 / 128.0).powi(2) / mse.max(1e-10)).log10()
 }
 
-/// A run's folder: checkpoint, log, configuration and sheets.
-#[derive(Debug)]
-pub struct Run {
-    folder: PathBuf,
-    log: std::fs::File,
-}
-
-impl Run {
-    /// Makes the folder; a resumed run's log is cut back to the checkpoint's step.
-    pub fn open(folder: &Path, trainer: &Trainer) -> Result<Run, TrainError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| TrainError::Io { path, source }
-        };
-        let sheets = folder.join("reconstructions");
-        std::fs::create_dir_all(&sheets).map_err(io(&sheets))?;
-        for folder in [folder, &sheets] {
-            crate::atomic::remove_leftovers(folder).map_err(io(folder))?;
-        }
-        let config = folder.join("config.toml");
-        crate::atomic::write(&config, trainer.config.to_toml().as_bytes()).map_err(io(&config))?;
-        let path = folder.join("log.jsonl");
-        let old = std::fs::read_to_string(&path).unwrap_or_default();
-        let past = |line: &&str| {
-            let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
-            value.is_some_and(|v| v["step"].as_u64().is_some_and(|s| s <= trainer.step))
-        };
-        let kept: String = old.lines().filter(past).map(|l| format!("{l}\n")).collect();
-        crate::atomic::write(&path, kept.as_bytes()).map_err(io(&path))?;
-        let log = std::fs::File::options()
-            .append(true)
-            .open(&path)
-            .map_err(io(&path))?;
-        Ok(Run {
-            folder: folder.to_owned(),
-            log,
-        })
-    }
-
-    fn log(&mut self, kind: &str, figures: &impl Serialize) -> Result<(), TrainError> {
-        let mut value = serde_json::to_value(figures).expect("figures have a JSON form");
-        value["kind"] = kind.into();
-        let path = self.folder.join("log.jsonl");
-        writeln!(self.log, "{value}").map_err(|source| TrainError::Io { path, source })
-    }
-
-    fn save(&self, trainer: &Trainer) -> Result<(), TrainError> {
-        Ok(trainer
-            .checkpoint()
-            .save(&self.folder.join(checkpoint::FILE_NAME))?)
-    }
-
-    fn sheet(
-        &self,
-        step: u64,
-        originals: &[Picture],
-        decoded: &[Picture],
-    ) -> Result<(), TrainError> {
-        let path = self.folder.join(format!("reconstructions/{step:07}.png"));
-        let title = format!("step {step}");
-        let sheet = Sheet::of_pairs(&title, originals.iter().zip(decoded)).render();
-        let io = |source| TrainError::Io {
-            path: path.clone(),
-            source,
-        };
-        crate::atomic::write(&path, &sheet.to_png()).map_err(io)
-    }
-}
-
 /// What a finished or stopped run reports.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Summary {
@@ -420,7 +392,7 @@ pub struct Summary {
 
 /// Trains to the configuration's last step, or until the observer says to stop.
 ///
-/// `folder` receives checkpoint, log and sheets; without it nothing is written. On any error the
+/// `folder` receives what [`crate::run`] lists; without it nothing is written. On any error the
 /// last checkpoint stays good.
 pub fn run(
     trainer: &mut Trainer,
@@ -446,7 +418,7 @@ pub fn run(
             let step = report.step;
             if let Some(run) = &mut run {
                 if step % 20 == 0 {
-                    run.log("step", &report)?;
+                    run.step(&report)?;
                 }
                 if stop || step % config.checkpoint_every == 0 {
                     run.save(trainer)?;
@@ -485,13 +457,61 @@ fn validate(
     run: Option<&mut Run>,
     observer: &mut dyn Observer,
 ) -> Result<Validation, TrainError> {
-    let (figures, shown) = trainer.validate(&data.validation);
+    let (figures, seen) = trainer.validate(&data.validation);
     observer.validated(&figures);
     if let Some(run) = run {
-        run.log("validation", &figures)?;
-        if !shown.is_empty() {
-            run.sheet(figures.step, &data.validation[..shown.len()], &shown)?;
-        }
+        run.validation(&figures, &data.validation, &seen)?;
     }
     Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::{Options, export};
+    use crate::picture::Size;
+    use vq_core::format::Dtype;
+
+    const CONFIG: &str = r#"
+        name = "t"
+        data = { kind = "photos", size = [8, 8] }
+        model = { channels = 3, encoder = [{ conv = { out = 2, stride = 2 } }],
+                  decoder = [{ transposed = { out = 3 } }] }
+        quantizer = { codes = 4, dim = 2 }
+        optimizer = { ema = 0.9 }
+        train = { steps = 9, batch = 2 }"#;
+
+    #[test]
+    fn averaged_parameters_are_validated_and_exported() {
+        let size = Size {
+            width: 16,
+            height: 16,
+        };
+        let photo = Picture::new(size, 3, (0..768).map(|i| (i * i / 7 % 256) as u8).collect());
+        let pictures = [photo.fit(Size {
+            width: 8,
+            height: 8,
+        })];
+        let config = Config::parse(CONFIG, "test").unwrap();
+        let data = Dataset::from_pictures(&config, vec![photo], Vec::new());
+        let mut trainer = Trainer::new(config, &data).unwrap();
+        for step in 0..9 {
+            trainer.train_step(&data.batch(step, 2), &data).unwrap();
+        }
+        let results = |trainer: &Trainer| {
+            let options = Options {
+                dtype: Dtype::F32,
+                encoder: true,
+            };
+            let file = export(trainer, options, &[]).unwrap();
+            (trainer.validate(&pictures).0.nmse, file)
+        };
+        let kept = results(&trainer);
+        let averaged = trainer.averaged.take().unwrap();
+        let last = std::mem::replace(&mut trainer.params, averaged);
+        assert!(results(&trainer) == kept);
+        trainer.params = last;
+        let other = results(&trainer);
+        assert!(other.0 != kept.0 && other.1 != kept.1);
+    }
 }

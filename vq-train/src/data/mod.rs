@@ -4,17 +4,21 @@
 //! seed and `t` alone. So a resumed run needs no generator's state, and no thread count changes it.
 
 mod cifar10;
+mod mix;
 mod mnist;
 mod photos;
+mod source;
+
+pub use source::Source;
 
 use crate::config::{Config, DataConfig, DataKind};
 use crate::picture::{Picture, PictureError, Size};
+use mix::Mix;
 use ndarray::Array4;
-use rand::{Rng, RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 /// What the generators of a run are for; each purpose has its own stream at every step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +48,9 @@ pub fn generator(seed: u64, purpose: Purpose, position: u64) -> ChaCha8Rng {
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// No folder was named.
-    #[error("no training data: name a folder with --data DIR or as data.path in the configuration")]
+    #[error(
+        "no training data: name a folder with --data DIR, or as data.path in the configuration"
+    )]
     NoPath,
     /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
@@ -78,7 +84,7 @@ pub enum DataError {
 /// Pictures to train on and pictures to validate on.
 #[derive(Debug)]
 pub struct Dataset {
-    train: Vec<Picture>,
+    train: Mix,
     /// Held out, already at the training size.
     pub validation: Vec<Picture>,
     /// Files that could not be used, one message each.
@@ -87,55 +93,52 @@ pub struct Dataset {
     kind: DataKind,
     whole: f64,
     seed: u64,
-    order: Mutex<Option<(u64, Vec<u32>)>>,
 }
 
 impl Dataset {
-    /// Loads what the configuration names; `path` overrides its folder, `validation` its held-out
-    /// share by the pictures of another folder.
+    /// Loads the folders `sources`, or, when that is empty, those that the configuration names;
+    /// `validation` replaces their held-out shares by the pictures of another folder.
     pub fn load(
         config: &Config,
-        path: Option<&Path>,
+        sources: &[Source],
         validation: Option<&Path>,
     ) -> Result<Dataset, DataError> {
         let data = &config.data;
-        let path = path.or(data.path.as_deref()).ok_or(DataError::NoPath)?;
-        let channels = config.model.channels;
-        let size = Size {
-            width: data.size[0],
-            height: data.size[1],
-        };
-        let loaded = load(data, path, channels, size)?;
-        let mut skipped = loaded.skipped;
-        let (train, validation) = match (validation, loaded.validation) {
-            (Some(folder), _) => {
-                let other = photos::load(folder, &Default::default(), channels, size)?;
-                skipped.extend(other.skipped);
-                (loaded.train, other.train)
-            }
-            (None, Some(validation)) => (loaded.train, validation),
-            (None, None) => hold_out(loaded.train, data.holdout),
-        };
-        if train.is_empty() {
-            let first = skipped.first().map_or("", String::as_str);
-            let reason = format!("{} files skipped; {first}", skipped.len());
-            return Err(DataError::Empty {
-                path: path.to_owned(),
-                reason,
-            });
+        let named = data.sources();
+        let sources = if sources.is_empty() { &named } else { sources };
+        if sources.is_empty() {
+            return Err(DataError::NoPath);
         }
-        let validation = validation.par_iter().map(|p| p.fit(size)).collect();
-        let (kind, whole, seed) = (data.kind, data.whole, config.seed);
-        let order = Mutex::new(None);
+        let channels = config.model.channels;
+        let size = training_size(config);
+        let (mut train, mut held, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        for Source { path, weight } in sources {
+            let loaded = load(data, path, channels, size)?;
+            let (some, rest) = match (validation, loaded.validation) {
+                (Some(_), _) => (loaded.train, Vec::new()),
+                (None, Some(own)) => (loaded.train, own),
+                (None, None) => hold_out(loaded.train, data.holdout),
+            };
+            if some.is_empty() {
+                return Err(nothing_in(path, &loaded.skipped));
+            }
+            train.push((some, *weight));
+            held.extend(rest);
+            skipped.extend(loaded.skipped);
+        }
+        if let Some(folder) = validation {
+            let other = photos::load(folder, &Default::default(), channels, size)?;
+            held = other.train;
+            skipped.extend(other.skipped);
+        }
         Ok(Dataset {
-            train,
-            validation,
+            train: Mix::new(train),
+            validation: held.par_iter().map(|p| p.fit(size)).collect(),
             skipped,
             size,
-            kind,
-            whole,
-            seed,
-            order,
+            kind: data.kind,
+            whole: data.whole,
+            seed: config.seed,
         })
     }
 
@@ -145,19 +148,15 @@ impl Dataset {
         train: Vec<Picture>,
         validation: Vec<Picture>,
     ) -> Dataset {
-        let size = Size {
-            width: config.data.size[0],
-            height: config.data.size[1],
-        };
+        let size = training_size(config);
         Dataset {
-            train,
+            train: Mix::new(vec![(train, 1.0)]),
             validation: validation.iter().map(|p| p.fit(size)).collect(),
             skipped: Vec::new(),
             size,
             kind: DataKind::Photos,
             whole: config.data.whole,
             seed: config.seed,
-            order: Mutex::new(None),
         }
     }
 
@@ -168,19 +167,21 @@ impl Dataset {
 
     /// Whether there is nothing to train on; a loaded dataset never is.
     pub fn is_empty(&self) -> bool {
-        self.train.is_empty()
+        self.len() == 0
     }
 
     /// The batch of a step, `[batch, h, w, channels]`.
     pub fn batch(&self, step: u64, batch: usize) -> Array4<f32> {
         let first = step * batch as u64;
-        let indices: Vec<usize> = (0..batch as u64).map(|i| self.index(first + i)).collect();
-        let crops: Vec<Picture> = indices
+        let pictures: Vec<&Picture> = (0..batch as u64)
+            .map(|i| self.train.picture(self.seed, first + i))
+            .collect();
+        let crops: Vec<Picture> = pictures
             .into_par_iter()
             .enumerate()
-            .map(|(i, index)| {
+            .map(|(i, picture)| {
                 let mut rng = generator(self.seed, Purpose::Crop, first + i as u64);
-                self.crop(&self.train[index], &mut rng)
+                self.crop(picture, &mut rng)
             })
             .collect();
         to_batch(&crops)
@@ -200,26 +201,24 @@ impl Dataset {
         variance.max(1e-6)
     }
 
-    /// Each epoch passes every picture once, in an order of its own.
-    fn index(&self, sample: u64) -> usize {
-        let n = self.train.len() as u64;
-        let epoch = sample / n;
-        let mut order = self
-            .order
-            .lock()
-            .expect("no thread panics while it holds the order");
-        if order.as_ref().is_none_or(|(e, _)| *e != epoch) {
-            *order = Some((epoch, shuffled(n as u32, self.seed, epoch)));
-        }
-        let (_, order) = order.as_ref().expect("just set");
-        order[(sample % n) as usize] as usize
-    }
-
     fn crop(&self, picture: &Picture, rng: &mut impl Rng) -> Picture {
         match self.kind {
             DataKind::Photos => photos::crop(picture, self.size, self.whole, rng),
             DataKind::Mnist | DataKind::Cifar10 => picture.clone(),
         }
+    }
+}
+
+fn training_size(config: &Config) -> Size {
+    let [width, height] = config.data.size;
+    Size { width, height }
+}
+
+fn nothing_in(path: &Path, skipped: &[String]) -> DataError {
+    let first = skipped.first().map_or("", String::as_str);
+    DataError::Empty {
+        path: path.to_owned(),
+        reason: format!("{} files skipped; {first}", skipped.len()),
     }
 }
 
@@ -282,15 +281,6 @@ fn hold_out(pictures: Vec<Picture>, share: f64) -> (Vec<Picture>, Vec<Picture>) 
         side.push(picture);
     }
     (train, validation)
-}
-
-fn shuffled(n: u32, seed: u64, epoch: u64) -> Vec<u32> {
-    let mut rng = generator(seed, Purpose::Order, epoch);
-    let mut order: Vec<u32> = (0..n).collect();
-    for i in (1..order.len()).rev() {
-        order.swap(i, rng.random_range(0..=i));
-    }
-    order
 }
 
 /// Pictures of one size as the network sees them: (p - 128) / 128, `[n, h, w, channels]`.

@@ -35,14 +35,40 @@ fn a_batch_follows_from_seed_and_step_and_not_from_history() {
 }
 
 #[test]
-fn an_epoch_passes_every_picture_once() {
-    let pictures: Vec<Picture> = (0..7).map(|i| photo(20, 20, i)).collect();
-    let dataset = Dataset::from_pictures(&config("photos", 8, 3), pictures, Vec::new());
-    for epoch in 0..3 {
-        let mut seen: Vec<usize> = (0..7).map(|i| dataset.index(epoch * 7 + i)).collect();
-        seen.sort_unstable();
-        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6]);
+fn folders_are_mixed_by_weight_and_each_holds_out_its_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config("photos", 16, 3);
+    config.data.holdout = 0.5;
+    for (name, shade, photos) in [("dark", 0, 2), ("light", 128, 6)] {
+        let folder = dir.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        for i in 0..photos {
+            let size = Size {
+                width: 20,
+                height: 20,
+            };
+            let photo = Picture::filled(size, &[shade; 3]);
+            photo.save_png(&folder.join(format!("{i}.png"))).unwrap();
+        }
+        let weight = if name == "dark" { 3.0 } else { 1.0 };
+        config.data.mix.push(Source {
+            path: folder,
+            weight,
+        });
     }
+    let dataset = Dataset::load(&config, &[], None).unwrap();
+    assert_eq!((dataset.len(), dataset.validation.len()), (4, 4));
+    for step in 0..5 {
+        let batch = dataset.batch(step, 8);
+        let dark = batch.outer_iter().filter(|x| x[[0, 0, 0]] < -0.5).count();
+        assert_eq!(dark, 6, "step {step}");
+    }
+    let again = Dataset::load(&config, &[], None).unwrap();
+    assert_eq!(again.batch(3, 8), dataset.batch(3, 8));
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    config.data.mix[1].path = dir.path().join("empty");
+    let error = Dataset::load(&config, &[], None).unwrap_err();
+    assert!(error.to_string().contains("empty"), "{error}");
 }
 
 #[test]
@@ -68,7 +94,7 @@ fn corrupt_and_tiny_photos_are_reported_and_skipped() {
         .save_png(&dir.path().join("tiny.png"))
         .unwrap();
     std::fs::write(dir.path().join("bad.jpg"), b"not a jpeg").unwrap();
-    let dataset = Dataset::load(&config("photos", 16, 3), Some(dir.path()), None).unwrap();
+    let dataset = Dataset::load(&config("photos", 16, 3), &[dir.path().into()], None).unwrap();
     assert_eq!(dataset.len(), 1);
     assert_eq!(dataset.skipped.len(), 2, "{:?}", dataset.skipped);
     assert!(dataset.skipped.iter().any(|s| s.contains("bad.jpg")));
@@ -95,12 +121,12 @@ fn mnist_is_read_plain_and_gzipped_and_checked() {
     let mut gz = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     gz.write_all(&idx(&[1, 28, 28], &train[..784])).unwrap();
     gz.finish().unwrap();
-    let dataset = Dataset::load(&config("mnist", 28, 1), Some(dir.path()), None).unwrap();
+    let dataset = Dataset::load(&config("mnist", 28, 1), &[dir.path().into()], None).unwrap();
     assert_eq!((dataset.len(), dataset.validation.len()), (2, 1));
     assert_eq!(dataset.validation[0].pixels, &train[..784]);
     let cut = idx(&[2, 28, 28], &train[..1000]);
     std::fs::write(dir.path().join("train-images-idx3-ubyte"), cut).unwrap();
-    let error = Dataset::load(&config("mnist", 28, 1), Some(dir.path()), None).unwrap_err();
+    let error = Dataset::load(&config("mnist", 28, 1), &[dir.path().into()], None).unwrap_err();
     assert!(
         error.to_string().contains("train-images-idx3-ubyte"),
         "{error}"
@@ -114,8 +140,8 @@ fn cifar10_planes_become_pixels() {
     record.extend([10; 1024].iter().chain(&[20; 1024]).chain(&[30; 1024]));
     std::fs::write(dir.path().join("data_batch_1.bin"), &record).unwrap();
     std::fs::write(dir.path().join("test_batch.bin"), &record).unwrap();
-    let dataset = Dataset::load(&config("cifar10", 32, 3), Some(dir.path()), None).unwrap();
+    let dataset = Dataset::load(&config("cifar10", 32, 3), &[dir.path().into()], None).unwrap();
     assert_eq!(dataset.validation[0].pixels[..6], [10, 20, 30, 10, 20, 30]);
     std::fs::write(dir.path().join("test_batch.bin"), &record[..3000]).unwrap();
-    assert!(Dataset::load(&config("cifar10", 32, 3), Some(dir.path()), None).is_err());
+    assert!(Dataset::load(&config("cifar10", 32, 3), &[dir.path().into()], None).is_err());
 }

@@ -77,8 +77,8 @@ pub fn export(
 ) -> Result<Vec<u8>, ExportError> {
     let start = trainer.config.quantizer.start;
     let stages = trainer.tables().ok_or(ExportError::NoCodebook { start })?;
-    let decoder = fold::chain("decoder", &trainer.model.decoder, &trainer.params)?;
-    let encoder = fold::chain("encoder", &trainer.model.encoder, &trainer.params)?;
+    let decoder = fold::chain("decoder", &trainer.model.decoder, trainer.deployed())?;
+    let encoder = fold::chain("encoder", &trainer.model.encoder, trainer.deployed())?;
     let write = |dtype, encoder: Option<&FloatGraph>, ranges: Option<&[Ranges; 2]>| {
         write::container(trainer, &stages, dtype, &decoder, encoder, ranges)
     };

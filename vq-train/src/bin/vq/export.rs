@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use vq_core::format::Dtype;
 use vq_train::checkpoint::Checkpoint;
 use vq_train::codec::Codec;
-use vq_train::data::{Dataset, to_pictures};
+use vq_train::data::{DataError, Dataset, Source, to_pictures};
 use vq_train::export::{self, LayerError, Options, layer_errors};
 use vq_train::metrics::psnr;
 use vq_train::picture::Picture;
@@ -34,9 +34,10 @@ pub(crate) struct Args {
     /// Element type of weights and activations
     #[arg(long, value_enum, default_value = "i8")]
     dtype: Type,
-    /// Training data to find the ranges of activations on [default: data.path of the configuration]
-    #[arg(long, value_name = "DIR")]
-    calibrate: Option<PathBuf>,
+    /// Training data to find the ranges of activations on; several folders as for `vq train --data`
+    /// [default: data.path or data.mix of the configuration]
+    #[arg(long, value_name = "DIR[=WEIGHT]")]
+    calibrate: Vec<Source>,
     /// Leave the encoder out: the file can only decode
     #[arg(long)]
     without_encoder: bool,
@@ -77,9 +78,9 @@ struct Report {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let trainer = Trainer::resume(Checkpoint::load(&args.run)?)?;
     let config = &trainer.config;
-    let crops = match args.calibrate.as_deref().or(config.data.path.as_deref()) {
-        Some(path) => to_pictures(&Dataset::load(config, Some(path), None)?.batch(0, CROPS)),
-        None => Vec::new(),
+    let crops = match Dataset::load(config, &args.calibrate, None) {
+        Err(DataError::NoPath) => Vec::new(),
+        data => to_pictures(&data?.batch(0, CROPS)),
     };
     let export = |dtype, encoder| export::export(&trainer, Options { dtype, encoder }, &crops);
     let mut report = Report {

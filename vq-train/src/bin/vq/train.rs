@@ -9,25 +9,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vq_train::checkpoint::{Checkpoint, FILE_NAME};
 use vq_train::config::Config;
-use vq_train::data::Dataset;
+use vq_train::data::{Dataset, Source};
 use vq_train::train::{self, Observer, StepReport, Trainer, Validation};
 
 /// Train a model as a TOML configuration says.
 ///
 /// Ctrl-C saves a checkpoint and stops; the same command with --resume goes on from there, to
-/// exactly the weights of a run that was never stopped.
+/// exactly the weights of a run that was never stopped. `tensorboard --logdir runs` shows the figures,
+/// the reconstructions and the use of the codes while it trains.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:  vq train configs/micro.toml --data photos/ --out runs/micro")]
 pub(crate) struct Args {
     /// The configuration.
     config: PathBuf,
-    /// Folder of training data [default: data.path of the configuration]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    /// Folder of training data; several may be given, each with a weight by which batches are mixed
+    /// [default: data.path or data.mix of the configuration]
+    #[arg(long, value_name = "DIR[=WEIGHT]")]
+    data: Vec<Source>,
     /// Folder of pictures to validate on [default: a part of the data is held out]
     #[arg(long, value_name = "DIR")]
     validation: Option<PathBuf>,
-    /// Folder for checkpoint, log and sheets [default: runs/NAME]
+    /// Folder for checkpoint, log, TensorBoard's events and sheets [default: runs/NAME]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
     /// Steps in all [default: train.steps of the configuration]
@@ -63,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
     let checkpoint = checkpoint(&out, args.resume, &config)?;
-    let data = Dataset::load(&config, args.data.as_deref(), args.validation.as_deref())?;
+    let data = Dataset::load(&config, &args.data, args.validation.as_deref())?;
     data.skipped.iter().for_each(|s| eprintln!("skipped: {s}"));
     let mut trainer = match checkpoint {
         Some(checkpoint) => Trainer::resume(checkpoint)?,
