@@ -4,11 +4,14 @@
 //! gradients and codebook statistics are added up in the chunks' order: the result depends on the
 //! data alone, not on the number of threads.
 
-use crate::config::{Config, ConfigError, LayerConfig, LossKind, field_error};
+use crate::config::{
+    Config, ConfigError, LayerConfig, LossKind, MaxUnpoolConfig, PoolConfig, field_error,
+};
 use crate::loss;
 use crate::nn::{
-    Chain, Conv2d, ConvSpec, ConvTranspose2d, ConvTransposeSpec, Init, Layer, ParamTable,
-    PixelShuffle, PixelUnshuffle, Relu, Residual, Scalar, Tape, Upsample, Weights, Worker,
+    AveragePool, AverageUnpool, Chain, Conv2d, ConvSpec, ConvTranspose2d, ConvTransposeSpec, Init,
+    Layer, MaxPool, MaxUnpool, ParamTable, PixelShuffle, PixelUnshuffle, PoolSpec, Relu, Residual,
+    Scalar, Tape, Upsample, Weights, Worker,
 };
 use crate::quantizer::{Ema, EmaSettings, Quantize, Quantized};
 use ndarray::{Array4, ArrayView4, Axis};
@@ -114,11 +117,8 @@ impl VqVae {
             let reason = format!("width and height must be multiples of {down}, one code's size");
             return Err(field_error("data.size", reason));
         }
-        if let Some(Layer::Conv2d(first)) = encoder
-            .layers
-            .iter_mut()
-            .find(|l| matches!(l, Layer::Conv2d(_) | Layer::Residual(_)))
-        {
+        // Before the first layer that learns, nobody needs a gradient.
+        if let Some(Layer::Conv2d(first)) = encoder.layers.iter_mut().find(|l| l.may_learn()) {
             first.input_grad = false;
         }
         let q = &config.quantizer;
@@ -299,7 +299,7 @@ fn scattered<T: Scalar>(mut maps: Vec<Array4<T>>, values: &[T]) -> Vec<Array4<T>
 }
 
 /// A map's channels, and its size as a fraction of the picture's.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shape {
     channels: usize,
     num: usize,
@@ -366,7 +366,7 @@ impl Builder<'_> {
         match layer {
             LayerConfig::Conv(c) => {
                 self.convolution(c.out, c.kernel, c.stride, from)?;
-                let (before, after) = ConvSpec::same_padding(c.kernel, c.stride);
+                let (before, after) = self.padding(c.kernel, c.stride, c.pad)?;
                 let spec = ConvSpec {
                     cin: from.channels,
                     cout: c.out,
@@ -427,6 +427,24 @@ impl Builder<'_> {
                 self.limit("channels x unshuffle x unshuffle", channels)?;
                 *shape = from.scaled(channels, 1, *factor);
             }
+            LayerConfig::AveragePool(c) => {
+                layers.push(Layer::AveragePool(AveragePool(self.pool(c)?)));
+                *shape = from.scaled(from.channels, 1, c.stride);
+            }
+            LayerConfig::AverageUnpool(c) => {
+                layers.push(Layer::AverageUnpool(AverageUnpool(self.pool(c)?)));
+                *shape = from.scaled(from.channels, c.stride, 1);
+            }
+            LayerConfig::MaxPool(c) => {
+                layers.push(Layer::MaxPool(MaxPool(self.pool(c)?)));
+                *shape = from.scaled(from.channels, 1, c.stride);
+            }
+            LayerConfig::MaxUnpool(c) => {
+                self.positive(&[("factor", c.factor)])?;
+                let small = from.scaled(from.channels, 1, c.factor);
+                self.limit("the picture's size over the pooled map's", small.den)?;
+                layers.push(self.max_unpool(c, small, name)?);
+            }
         }
         self.limit("the map's size over the picture's", shape.num)?;
         self.limit("the picture's size over the map's", shape.den)?;
@@ -453,13 +471,78 @@ impl Builder<'_> {
         }
         let name = format!("{name}.{}", first.len());
         self.layer(last, &mut shape, &name, Some(Init::Zero), &mut layers)?;
-        if (shape.channels, shape.num, shape.den) != (from.channels, from.num, from.den) {
+        if shape != from {
             return Err(self.error("a residual branch must keep channels and size"));
         }
         Ok(Layer::Residual(Residual {
             inner: Chain { layers },
             relu,
         }))
+    }
+
+    fn max_unpool(
+        &mut self,
+        config: &MaxUnpoolConfig,
+        small: Shape,
+        name: &str,
+    ) -> Result<Layer, ConfigError> {
+        let (mut layers, mut shape) = (Vec::new(), small);
+        for (i, layer) in config.layers.iter().enumerate() {
+            self.layer(layer, &mut shape, &format!("{name}.{i}"), None, &mut layers)?;
+        }
+        if shape != small {
+            return Err(self.error("the layers of a maxunpool must keep channels and size"));
+        }
+        Ok(Layer::MaxUnpool(MaxUnpool {
+            factor: config.factor,
+            inner: Chain { layers },
+        }))
+    }
+
+    /// The windows of a pooling that divides a map by exactly its stride.
+    fn pool(&self, config: &PoolConfig) -> Result<PoolSpec, ConfigError> {
+        let PoolConfig {
+            kernel,
+            stride,
+            pad,
+        } = *config;
+        self.positive(&[("kernel", kernel), ("stride", stride)])?;
+        if kernel < stride {
+            return Err(self.error("kernel must be at least stride"));
+        }
+        let (before, after) = self.padding(kernel, stride, pad)?;
+        Ok(PoolSpec {
+            kernel,
+            stride,
+            before,
+            after,
+        })
+    }
+
+    /// Padding before and after: as given, if it makes a map shrink by exactly the stride, otherwise
+    /// the default.
+    fn padding(
+        &self,
+        kernel: usize,
+        stride: usize,
+        pad: Option<[usize; 2]>,
+    ) -> Result<(usize, usize), ConfigError> {
+        let Some([before, after]) = pad else {
+            return Ok(ConvSpec::same_padding(kernel, stride));
+        };
+        let exact = kernel - stride..kernel;
+        if !before
+            .checked_add(after)
+            .is_some_and(|sum| exact.contains(&sum))
+        {
+            let reason = format!(
+                "pad = [{before}, {after}] must add up to {} to {}",
+                exact.start,
+                kernel - 1
+            );
+            return Err(self.error(&reason));
+        }
+        Ok((before, after))
     }
 
     /// Checks the sizes that a convolution and its transpose share.

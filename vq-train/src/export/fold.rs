@@ -203,6 +203,12 @@ impl Fold<'_> {
                     let factor = l.factor as u8;
                     self.graph.ops.push(FloatOp::SpaceToDepth { input, factor });
                 }
+                Layer::AveragePool(_)
+                | Layer::AverageUnpool(_)
+                | Layer::MaxPool(_)
+                | Layer::MaxUnpool(_) => {
+                    return Err(self.error("pooling does not deploy: use a conv of stride 2"));
+                }
             }
         }
         Ok(())

@@ -188,6 +188,56 @@ fn layers_without_parameters() {
     );
 }
 
+fn pool(kernel: usize, stride: usize, before: usize, after: usize) -> PoolSpec {
+    PoolSpec {
+        kernel,
+        stride,
+        before,
+        after,
+    }
+}
+
+#[test]
+fn pooling_and_unpooling_of_any_window() {
+    let none = ParamTable::default();
+    let specs = [
+        pool(2, 2, 0, 0),
+        pool(3, 2, 0, 1),
+        pool(3, 2, 0, 0),
+        pool(3, 1, 1, 1),
+    ];
+    for spec in specs {
+        for shape in [(2, 4, 6, 3), (1, 7, 5, 2)] {
+            check(
+                "average",
+                &none,
+                &Layer::AveragePool(AveragePool(spec)),
+                shape,
+            );
+            check("max", &none, &Layer::MaxPool(MaxPool(spec)), shape);
+        }
+    }
+    for spec in [pool(2, 2, 0, 0), pool(3, 2, 0, 1), pool(3, 1, 1, 1)] {
+        let layer = Layer::AverageUnpool(AverageUnpool(spec));
+        check("unpool", &none, &layer, (2, 2, 3, 3));
+    }
+}
+
+#[test]
+fn max_unpooling_around_nested_layers() {
+    let mut table = ParamTable::default();
+    let spec = ConvSpec {
+        cin: 4,
+        ..conv(3, 1, 1, 1, true)
+    };
+    let layers = vec![Layer::Conv2d(Conv2d::new(spec, "a", None, &mut table))];
+    let layer = Layer::MaxUnpool(MaxUnpool {
+        factor: 2,
+        inner: Chain { layers },
+    });
+    check("max unpool", &table, &layer, (2, 4, 6, 4));
+}
+
 #[test]
 fn residual_block_with_nested_layers() {
     for relu in [false, true] {

@@ -14,10 +14,12 @@ mod correlation;
 mod gradcheck;
 mod maps;
 mod matrix;
+mod max_pool;
 #[allow(unsafe_code)] // as correlation
 mod outer;
 mod panels;
 mod params;
+mod pool;
 mod relu;
 mod residual;
 mod shuffle;
@@ -31,9 +33,11 @@ mod winograd;
 pub use conv_transpose2d::{ConvTranspose2d, ConvTransposeSpec};
 pub use conv2d::{Conv2d, ConvSpec};
 pub(crate) use matrix::Right;
+pub use max_pool::{MaxPool, MaxUnpool, Winners};
 #[cfg(test)]
 pub(crate) use params::normal;
 pub use params::{Init, ParamInfo, ParamTable, Role, Weights};
+pub use pool::{AveragePool, AverageUnpool, PoolSpec};
 pub use relu::{Mask, Relu};
 pub use residual::Residual;
 pub use shuffle::{PixelShuffle, PixelUnshuffle};
@@ -88,6 +92,14 @@ pub enum Layer {
     PixelShuffle(PixelShuffle),
     /// Space to channels.
     PixelUnshuffle(PixelUnshuffle),
+    /// Means of windows.
+    AveragePool(AveragePool),
+    /// The adjoint of average pooling.
+    AverageUnpool(AverageUnpool),
+    /// The largest of windows.
+    MaxPool(MaxPool),
+    /// Layers between a max pooling and its unpooling.
+    MaxUnpool(MaxUnpool),
 }
 
 impl Layer {
@@ -106,6 +118,10 @@ impl Layer {
             Layer::Residual(l) => l.forward(p, x, tape),
             Layer::PixelShuffle(l) => l.forward(x, tape),
             Layer::PixelUnshuffle(l) => l.forward(x, tape),
+            Layer::AveragePool(l) => l.forward(x, tape),
+            Layer::AverageUnpool(l) => l.forward(x, tape),
+            Layer::MaxPool(l) => l.forward(x, tape),
+            Layer::MaxUnpool(l) => l.forward(p, x, tape),
         }
     }
 
@@ -125,6 +141,10 @@ impl Layer {
             Layer::Residual(l) => l.backward(p, tape, dy, grads),
             Layer::PixelShuffle(l) => l.backward(tape, dy),
             Layer::PixelUnshuffle(l) => l.backward(tape, dy),
+            Layer::AveragePool(l) => l.backward(tape, dy),
+            Layer::AverageUnpool(l) => l.backward(tape, dy),
+            Layer::MaxPool(l) => l.backward(tape, dy),
+            Layer::MaxUnpool(l) => l.backward(p, tape, dy, grads),
         }
     }
 
@@ -134,10 +154,31 @@ impl Layer {
             Layer::Conv2d(l) => found.push(l),
             Layer::ConvTranspose2d(l) => found.push(l),
             Layer::Residual(l) => l.inner.layers.iter().for_each(|l| l.packed(found)),
+            Layer::MaxUnpool(l) => l.inner.layers.iter().for_each(|l| l.packed(found)),
             Layer::Upsample(_)
             | Layer::Relu(_)
             | Layer::PixelShuffle(_)
-            | Layer::PixelUnshuffle(_) => {}
+            | Layer::PixelUnshuffle(_)
+            | Layer::AveragePool(_)
+            | Layer::AverageUnpool(_)
+            | Layer::MaxPool(_) => {}
+        }
+    }
+
+    /// Whether it has parameters, or layers inside of it that may have some.
+    pub(crate) fn may_learn(&self) -> bool {
+        match self {
+            Layer::Conv2d(_)
+            | Layer::ConvTranspose2d(_)
+            | Layer::Residual(_)
+            | Layer::MaxUnpool(_) => true,
+            Layer::Upsample(_)
+            | Layer::Relu(_)
+            | Layer::PixelShuffle(_)
+            | Layer::PixelUnshuffle(_)
+            | Layer::AveragePool(_)
+            | Layer::AverageUnpool(_)
+            | Layer::MaxPool(_) => false,
         }
     }
 
@@ -146,12 +187,16 @@ impl Layer {
     fn spans_batch(&self) -> bool {
         match self {
             Layer::Residual(l) => l.inner.layers.iter().any(Layer::spans_batch),
+            Layer::MaxUnpool(l) => l.inner.layers.iter().any(Layer::spans_batch),
             Layer::Conv2d(_)
             | Layer::ConvTranspose2d(_)
             | Layer::Upsample(_)
             | Layer::Relu(_)
             | Layer::PixelShuffle(_)
-            | Layer::PixelUnshuffle(_) => false,
+            | Layer::PixelUnshuffle(_)
+            | Layer::AveragePool(_)
+            | Layer::AverageUnpool(_)
+            | Layer::MaxPool(_) => false,
         }
     }
 
@@ -164,6 +209,7 @@ impl Layer {
     ) -> Vec<Array4<T>> {
         match self {
             Layer::Residual(l) => l.forward_all(p, maps, workers),
+            Layer::MaxUnpool(l) => l.forward_all(p, maps, workers),
             _ => on_each(maps, workers, |x, w| self.forward(p, x, &mut w.tape)),
         }
     }
@@ -177,6 +223,7 @@ impl Layer {
     ) -> Vec<Array4<T>> {
         match self {
             Layer::Residual(l) => l.backward_all(p, maps, workers),
+            Layer::MaxUnpool(l) => l.backward_all(p, maps, workers),
             _ => on_each(maps, workers, |dy, w| {
                 self.backward(p, &mut w.tape, dy, &mut w.grads)
             }),
@@ -193,6 +240,10 @@ impl Layer {
             Layer::Residual(_) => "residual",
             Layer::PixelShuffle(_) => "shuffle",
             Layer::PixelUnshuffle(_) => "unshuffle",
+            Layer::AveragePool(_) => "averagepool",
+            Layer::AverageUnpool(_) => "averageunpool",
+            Layer::MaxPool(_) => "maxpool",
+            Layer::MaxUnpool(_) => "maxunpool",
         }
     }
 }
