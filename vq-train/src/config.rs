@@ -100,6 +100,8 @@ pub enum LayerConfig {
     /// `{ maxunpool = { factor = 2, layers = [..] } }`: max pooling, the layers, and unpooling to where
     /// the maxima were found; the layers keep channels and size.
     MaxUnpool(MaxUnpoolConfig),
+    /// `{ linear = { out = 64, relu = true } }`: the same matrix at every position.
+    Linear(LinearConfig),
 }
 
 /// A convolution.
@@ -124,6 +126,43 @@ pub struct ConvConfig {
     /// Bias.
     #[serde(default = "yes")]
     pub bias: bool,
+    /// `mask = "a"`: outputs see only what comes before them in raster order.
+    pub mask: Option<MaskConfig>,
+    /// With a mask: so many groups of channels follow each other at one position.
+    #[serde(default = "one")]
+    pub groups: usize,
+    /// Weights divided by their largest singular value.
+    #[serde(default)]
+    pub spectral: bool,
+}
+
+/// What an output of a masked convolution sees, in raster order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaskConfig {
+    /// PixelCNN's A: positions before its own; of its own, groups of channels before its own.
+    A,
+    /// PixelCNN's B: as A, and its own group.
+    B,
+    /// Rows above its own.
+    Rows,
+}
+
+/// A linear layer over the channels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearConfig {
+    /// Channels out.
+    pub out: usize,
+    /// ReLU on the output.
+    #[serde(default)]
+    pub relu: bool,
+    /// Bias.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Weights divided by their largest singular value.
+    #[serde(default)]
+    pub spectral: bool,
 }
 
 /// A transposed convolution.

@@ -188,6 +188,13 @@ impl<T: Scalar> Pack<T> for Conv2d {
     }
 
     fn pack(&self, values: &[T], panels: &mut [T]) {
+        self.pack_weight(&values[self.weight.clone()], panels);
+    }
+}
+
+impl Conv2d {
+    /// Packs W, wherever it lies.
+    pub(super) fn pack_weight<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
         let ConvSpec {
             kernel,
             stride,
@@ -195,7 +202,6 @@ impl<T: Scalar> Pack<T> for Conv2d {
             ..
         } = self.spec;
         let (channels, steps) = (self.spec.channels(), self.spec.steps());
-        let weight = &values[self.weight.clone()];
         let (forward, backward) = panels.split_at_mut(self.forward.len());
         Windows::pack_gather((kernel, stride), channels, steps, weight, forward);
         if self.input_grad {

@@ -10,9 +10,12 @@ mod conv2d;
 mod conv_transpose2d;
 #[allow(unsafe_code)] // raw reads of the maps, all checked before a product starts
 mod correlation;
+mod embedding;
 #[cfg(test)]
 mod gradcheck;
+mod linear;
 mod maps;
+mod masked_conv2d;
 mod matrix;
 mod max_pool;
 #[allow(unsafe_code)] // as correlation
@@ -25,6 +28,7 @@ mod residual;
 mod shuffle;
 #[allow(unsafe_code)] // vector registers
 mod simd;
+mod spectral_norm;
 mod tape;
 mod upsample;
 #[allow(unsafe_code)] // as correlation
@@ -32,6 +36,9 @@ mod winograd;
 
 pub use conv_transpose2d::{ConvTranspose2d, ConvTransposeSpec};
 pub use conv2d::{Conv2d, ConvSpec};
+pub use embedding::Embedding;
+pub use linear::{Linear, LinearSpec};
+pub use masked_conv2d::{MaskedConv2d, RasterMask, Sight};
 pub(crate) use matrix::Right;
 pub use max_pool::{MaxPool, MaxUnpool, Winners};
 #[cfg(test)]
@@ -41,6 +48,7 @@ pub use pool::{AveragePool, AverageUnpool, PoolSpec};
 pub use relu::{Mask, Relu};
 pub use residual::Residual;
 pub use shuffle::{PixelShuffle, PixelUnshuffle};
+pub use spectral_norm::{Normed, SpectralNorm};
 pub use tape::{Cache, Tape, Worker};
 pub use upsample::Upsample;
 
@@ -100,6 +108,14 @@ pub enum Layer {
     MaxPool(MaxPool),
     /// Layers between a max pooling and its unpooling.
     MaxUnpool(MaxUnpool),
+    /// Linear over the last dimension.
+    Linear(Linear),
+    /// Whole numbers to vectors.
+    Embedding(Embedding),
+    /// Convolution that sees only what comes before.
+    MaskedConv2d(MaskedConv2d),
+    /// Convolution or linear layer, its weights divided by their largest singular value.
+    SpectralNorm(SpectralNorm),
 }
 
 impl Layer {
@@ -122,6 +138,10 @@ impl Layer {
             Layer::AverageUnpool(l) => l.forward(x, tape),
             Layer::MaxPool(l) => l.forward(x, tape),
             Layer::MaxUnpool(l) => l.forward(p, x, tape),
+            Layer::Linear(l) => l.forward(p, x, tape),
+            Layer::Embedding(l) => l.forward(p, x, tape),
+            Layer::MaskedConv2d(l) => l.forward(p, x, tape),
+            Layer::SpectralNorm(l) => l.forward(p, x, tape),
         }
     }
 
@@ -145,6 +165,10 @@ impl Layer {
             Layer::AverageUnpool(l) => l.backward(tape, dy),
             Layer::MaxPool(l) => l.backward(tape, dy),
             Layer::MaxUnpool(l) => l.backward(p, tape, dy, grads),
+            Layer::Linear(l) => l.backward(p, tape, dy, grads),
+            Layer::Embedding(l) => l.backward(tape, dy, grads),
+            Layer::MaskedConv2d(l) => l.backward(p, tape, dy, grads),
+            Layer::SpectralNorm(l) => l.backward(p, tape, dy, grads),
         }
     }
 
@@ -153,6 +177,9 @@ impl Layer {
         match self {
             Layer::Conv2d(l) => found.push(l),
             Layer::ConvTranspose2d(l) => found.push(l),
+            Layer::Linear(l) => found.push(l),
+            Layer::MaskedConv2d(l) => found.push(l),
+            Layer::SpectralNorm(l) => found.push(l),
             Layer::Residual(l) => l.inner.layers.iter().for_each(|l| l.packed(found)),
             Layer::MaxUnpool(l) => l.inner.layers.iter().for_each(|l| l.packed(found)),
             Layer::Upsample(_)
@@ -161,7 +188,8 @@ impl Layer {
             | Layer::PixelUnshuffle(_)
             | Layer::AveragePool(_)
             | Layer::AverageUnpool(_)
-            | Layer::MaxPool(_) => {}
+            | Layer::MaxPool(_)
+            | Layer::Embedding(_) => {}
         }
     }
 
@@ -171,7 +199,11 @@ impl Layer {
             Layer::Conv2d(_)
             | Layer::ConvTranspose2d(_)
             | Layer::Residual(_)
-            | Layer::MaxUnpool(_) => true,
+            | Layer::MaxUnpool(_)
+            | Layer::Linear(_)
+            | Layer::Embedding(_)
+            | Layer::MaskedConv2d(_)
+            | Layer::SpectralNorm(_) => true,
             Layer::Upsample(_)
             | Layer::Relu(_)
             | Layer::PixelShuffle(_)
@@ -196,7 +228,11 @@ impl Layer {
             | Layer::PixelUnshuffle(_)
             | Layer::AveragePool(_)
             | Layer::AverageUnpool(_)
-            | Layer::MaxPool(_) => false,
+            | Layer::MaxPool(_)
+            | Layer::Linear(_)
+            | Layer::Embedding(_)
+            | Layer::MaskedConv2d(_)
+            | Layer::SpectralNorm(_) => false,
         }
     }
 
@@ -244,6 +280,10 @@ impl Layer {
             Layer::AverageUnpool(_) => "averageunpool",
             Layer::MaxPool(_) => "maxpool",
             Layer::MaxUnpool(_) => "maxunpool",
+            Layer::Linear(_) => "linear",
+            Layer::Embedding(_) => "embedding",
+            Layer::MaskedConv2d(_) => "conv, masked",
+            Layer::SpectralNorm(_) => "spectral",
         }
     }
 }
@@ -307,6 +347,8 @@ impl Chain {
         mut maps: Vec<Array4<T>>,
         workers: &mut [Worker<T>],
     ) -> Vec<Array4<T>> {
+        let tapes = workers.iter_mut().map(|w| &mut w.tape).enumerate();
+        tapes.for_each(|(i, tape)| tape.lead(i == 0));
         let runs: Vec<_> = self.layers.chunk_by(Chain::together).collect();
         for layers in runs.into_iter().rev() {
             maps = match layers {

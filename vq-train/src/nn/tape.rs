@@ -28,6 +28,7 @@ pub enum Cache<T> {
 #[derive(Debug)]
 pub struct Tape<T> {
     recording: bool,
+    leads: bool,
     stack: Vec<Cache<T>>,
     free: Vec<Vec<T>>,
     pub(super) free_masks: Vec<Mask>,
@@ -41,6 +42,7 @@ impl<T: Scalar> Tape<T> {
     pub fn recording() -> Self {
         Tape {
             recording: true,
+            leads: true,
             stack: Vec::new(),
             free: Vec::new(),
             free_masks: Vec::new(),
@@ -60,6 +62,16 @@ impl<T: Scalar> Tape<T> {
     /// Sets the generator that layers with chance in them draw from during the next pass.
     pub fn seed(&mut self, draws: ChaCha8Rng) {
         self.draws = Some(draws);
+    }
+
+    /// Of a batch's chunks one leads and notes what is the same for all. A tape on its own leads.
+    pub(super) fn lead(&mut self, leads: bool) {
+        self.leads = leads;
+    }
+
+    /// Whether this chunk notes what is the same for all.
+    pub(super) fn leads(&self) -> bool {
+        self.leads
     }
 
     /// Whether the pass trains.
