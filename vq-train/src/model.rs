@@ -324,6 +324,26 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+/// A chain of its own, outside of any model, on maps of so many channels; parameters are named by their
+/// place in the list.
+///
+/// # Errors
+/// Layers whose shapes do not chain.
+pub fn chain(layers: &[LayerConfig], channels: usize) -> Result<(Chain, ParamTable), ConfigError> {
+    let mut table = ParamTable::default();
+    let mut builder = Builder {
+        table: &mut table,
+        path: "layers".into(),
+    };
+    let from = Shape {
+        channels,
+        num: 1,
+        den: 1,
+    };
+    let (chain, _) = builder.chain(layers, from, "layers")?;
+    Ok((chain, table))
+}
+
 /// Turns lists of layers into chains, naming parameters and errors by their place in the list.
 struct Builder<'t> {
     table: &'t mut ParamTable,
