@@ -1,7 +1,7 @@
 //! Every layer of the trainer against PyTorch: outputs, and the gradients of inputs and parameters.
 //!
-//! The fixture is written by `oracle/layers.py`, which computes in float64. It names the layers as
-//! configurations do, so that a new case is a line there and none here.
+//! The fixtures are written by `oracle/layers.py` and `oracle/layers_more.py`, which compute in float64.
+//! They name the layers as configurations do, so that a new case is a line there and none here.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 use vq_train::config::LayerConfig;
 use vq_train::model;
-use vq_train::nn::{Chain, ParamInfo, ParamTable, Role, Tape, Weights, Worker};
+use vq_train::nn::{Chain, Embedding, ParamInfo, ParamTable, Role, Tape, Weights, Worker};
 
 /// Of single precision against double, relative to the whole tensor.
 const TOLERANCE: f64 = 1e-5;
@@ -58,20 +58,60 @@ impl Tensors<'_> {
     }
 }
 
+fn oracle(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("oracle");
+    fs::read(folder.join(name)).unwrap()
+}
+
 #[test]
 fn layers_agree_with_pytorch() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("oracle/layers.safetensors");
-    let bytes = fs::read(path).unwrap();
+    assert!(check_all("layers.safetensors") >= 15);
+}
+
+#[test]
+fn pooling_masks_linear_layers_and_spectral_normalisation_agree_with_pytorch() {
+    assert_eq!(check_all("layers_more.safetensors"), 25);
+}
+
+/// Checks every case of a fixture and says how many there are.
+fn check_all(name: &str) -> usize {
+    let bytes = oracle(name);
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
     let described = &metadata.metadata().as_ref().unwrap()["cases"];
     let cases: Vec<Case> = serde_json::from_str(described).unwrap();
     let file = &SafeTensors::deserialize(&bytes).unwrap();
-    assert!(cases.len() >= 15);
     for (index, case) in cases.iter().enumerate() {
         let tensors = Tensors { file, index };
         check(case, &tensors, 1);
         check(case, &tensors, usize::MAX);
     }
+    cases.len()
+}
+
+#[derive(Deserialize)]
+struct Reading {
+    weight: Vec<f64>,
+    indices: Vec<usize>,
+    y: Vec<f64>,
+    dy: Vec<f64>,
+    grad: Vec<f64>,
+}
+
+#[test]
+fn an_embedding_agrees_with_pytorch() {
+    let case: Reading = serde_json::from_slice(&oracle("embedding.json")).unwrap();
+    let mut table = ParamTable::default();
+    let embedding = Embedding::new(5, 3, "e", &mut table);
+    let mut panels = Vec::new();
+    let p = Weights::new(&table, &[], &case.weight, &mut panels);
+    let mut y = vec![0.0; case.y.len()];
+    embedding.read(&p, case.indices.iter().copied(), &mut y);
+    assert_eq!(y, case.y);
+    let mut grads = vec![0.0; table.len()];
+    embedding.add_grad(case.indices.iter().copied(), &case.dy, &mut grads);
+    let error = |(a, b): (&f64, &f64)| (a - b).abs();
+    let largest = grads.iter().zip(&case.grad).map(error).fold(0.0, f64::max);
+    assert!(largest < 1e-14, "{largest}");
 }
 
 /// Runs a case on chunks of so many pictures, as a training step does, and compares everything.
@@ -81,7 +121,12 @@ fn check(case: &Case, tensors: &Tensors<'_>, pictures: usize) {
     let (chain, table) = model::chain(&case.layers, x.dim().3).unwrap();
     let params = tensors.params(&table);
     let mut panels = Vec::new();
-    let p = Weights::new(&table, &[&chain], &params, &mut panels);
+    let pack = if case.trains {
+        Weights::new
+    } else {
+        Weights::in_use
+    };
+    let p = pack(&table, &[&chain], &params, &mut panels);
     let mut workers = Vec::new();
     let maps = chunks(&x, pictures);
     workers.resize_with(maps.len(), || Worker {

@@ -117,7 +117,12 @@ def parameters(module):
 
 
 def ours(owner, tensor):
-    """A parameter in the trainer's layout: convolutions [k, k, in, out], transposed [in, k, k, out]."""
+    """A parameter in the trainer's layout: convolutions [k, k, in, out], transposed [in, k, k, out].
+
+    An owner of another kind has a `layout` that says it.
+    """
+    if hasattr(owner, "layout"):
+        return owner.layout(tensor)
     if isinstance(owner, nn.ConvTranspose2d) and tensor.dim() == 4:
         return tensor.permute(0, 2, 3, 1)
     if isinstance(owner, nn.Conv2d) and tensor.dim() == 4:
@@ -158,10 +163,11 @@ def run(case):
     return {name: t.detach().float().contiguous() for name, t in found.items()}
 
 
-def main():
+def write(cases, path):
+    """A fixture with all tensors of the cases."""
     torch.manual_seed(2016)
     header, blob, described = {}, b"", []
-    for i, case in enumerate(cases()):
+    for i, case in enumerate(cases):
         described.append({"layers": case.layers, "trains": case.trains})
         for name, tensor in run(case).items():
             data = tensor.numpy().astype("<f4").tobytes()
@@ -171,8 +177,8 @@ def main():
     metadata = {"cases": json.dumps(described), "source": f"torch {torch.__version__}"}
     text = json.dumps({"__metadata__": metadata, **header}).encode()
     text += b" " * (-len(text) % 8)
-    path = HERE / "layers.safetensors"
     path.write_bytes(struct.pack("<Q", len(text)) + text + blob)
 
 
-main()
+if __name__ == "__main__":
+    write(cases(), HERE / "layers.safetensors")
