@@ -402,6 +402,13 @@ impl Phases {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LayerConfig;
+    use crate::model;
+    use crate::nn::{Tape, Weights};
+    use ndarray::Array4;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::BTreeMap;
 
     #[test]
     fn taps_of_an_upsampled_map_fall_on_the_rows_they_copy() {
@@ -414,6 +421,35 @@ mod tests {
                     "phase {p}, tap {k}"
                 );
             }
+        }
+    }
+
+    /// One picture of positions that each have one channel at 1 makes a layer of one tap write its
+    /// weights out.
+    #[test]
+    fn folded_weights_are_those_that_the_trainer_uses() {
+        let configs = [
+            "[layers.linear]\nout = 6\nbias = false\nspectral = true",
+            "[layers.conv]\nout = 6\nkernel = 1\nbias = false\nspectral = true",
+            "[layers.conv]\nout = 6\nkernel = 1\nbias = false\nmask = \"b\"\ngroups = 2",
+        ];
+        for text in configs {
+            let mut parsed: BTreeMap<String, LayerConfig> = toml::from_str(text).unwrap();
+            let config = [parsed.remove("layers").unwrap()];
+            let (chain, table) = model::chain(&config, 4).unwrap();
+            let params: Vec<f32> = table.init(&mut ChaCha8Rng::seed_from_u64(2));
+            let mut panels = Vec::new();
+            let p = Weights::in_use(&table, &[&chain], &params, &mut panels);
+            let x = Array4::from_shape_fn((1, 1, 4, 4), |(_, _, x, c)| f32::from(x == c));
+            let used = chain.forward(&p, x, &mut Tape::off());
+            let graph = super::chain("encoder", &chain, &params).unwrap();
+            let [FloatOp::Conv(conv)] = &graph.ops[..] else {
+                panic!("{text}: {graph:?}");
+            };
+            for ((_, _, ci, co), &w) in used.indexed_iter() {
+                assert!((conv.weight[co * 4 + ci] - w).abs() < 1e-6, "{text}");
+            }
+            assert_ne!(used.as_slice().unwrap(), &params[..24], "{text}: as kept");
         }
     }
 }

@@ -269,7 +269,8 @@ impl Layer {
     /// The layer's kind, as it is named in configurations and messages.
     pub fn kind(&self) -> &'static str {
         match self {
-            Layer::Conv2d(_) => "conv",
+            Layer::Conv2d(_) | Layer::MaskedConv2d(_) => "conv",
+            Layer::SpectralNorm(l) => l.inner.kind(),
             Layer::ConvTranspose2d(_) => "transposed",
             Layer::Upsample(_) => "upsample",
             Layer::Relu(_) => "relu",
@@ -282,8 +283,6 @@ impl Layer {
             Layer::MaxUnpool(_) => "maxunpool",
             Layer::Linear(_) => "linear",
             Layer::Embedding(_) => "embedding",
-            Layer::MaskedConv2d(_) => "conv, masked",
-            Layer::SpectralNorm(_) => "spectral",
         }
     }
 }

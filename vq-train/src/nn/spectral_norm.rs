@@ -39,6 +39,13 @@ impl Normed {
         }
     }
 
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Normed::Conv2d(_) => "conv",
+            Normed::Linear(_) => "linear",
+        }
+    }
+
     fn cout(&self) -> usize {
         match self {
             Normed::Conv2d(l) => l.spec.cout,
