@@ -1,7 +1,7 @@
 //! AdamW (Loshchilov and Hutter 2019) on the flat parameter vector, its schedule and clipping.
 
 use crate::config::OptimizerConfig;
-use crate::nn::{ParamTable, Role};
+use crate::nn::{Loop, ParamTable, Role};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -55,13 +55,54 @@ impl Adam {
                 }
                 Role::State => continue,
             };
-            let p = params[r.clone()].par_iter_mut().with_min_len(1 << 14);
-            let moments = self.m[r.clone()].par_iter_mut().zip(&mut self.v[r.clone()]);
-            p.zip(moments).zip(&grads[r]).for_each(|((p, (m, v)), &g)| {
-                *m = b1 * *m + (1.0 - b1) * g;
-                *v = b2 * *v + (1.0 - b2) * g * g;
-                *p = *p * shrink - rate * *m / ((*v * correction).sqrt() + EPSILON);
+            let parts = params[r.clone()].par_chunks_mut(PART);
+            let moments = self.m[r.clone()]
+                .par_chunks_mut(PART)
+                .zip(self.v[r.clone()].par_chunks_mut(PART));
+            let parts = parts.zip(moments).zip(grads[r].par_chunks(PART));
+            parts.for_each(|((p, (m, v)), g)| {
+                let part = Part {
+                    p,
+                    m,
+                    v,
+                    g,
+                    betas: [b1, b2],
+                    rate,
+                    correction,
+                    shrink,
+                };
+                part.run_wide();
             });
+        }
+    }
+}
+
+/// Parameters that are updated by one thread in one go.
+const PART: usize = 1 << 14;
+
+/// Some parameters, their moments and gradients.
+struct Part<'a> {
+    p: &'a mut [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+    g: &'a [f32],
+    betas: [f32; 2],
+    rate: f32,
+    correction: f32,
+    shrink: f32,
+}
+
+impl Loop for Part<'_> {
+    type Float = f32;
+
+    #[inline(always)]
+    fn run(self) {
+        let [b1, b2] = self.betas;
+        let moments = self.m.iter_mut().zip(self.v.iter_mut());
+        for ((p, (m, v)), &g) in self.p.iter_mut().zip(moments).zip(self.g) {
+            *m = b1 * *m + (1.0 - b1) * g;
+            *v = b2 * *v + (1.0 - b2) * g * g;
+            *p = *p * self.shrink - self.rate * *m / ((*v * self.correction).sqrt() + EPSILON);
         }
     }
 }
@@ -86,12 +127,11 @@ pub fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> f64 {
 
 /// The gradients' Euclidean norm; when it is above `limit` (and that is not 0) they are scaled to it.
 pub fn clip(table: &ParamTable, grads: &mut [f32], limit: f64) -> f64 {
-    /// The sum's parts, which do not depend on the number of threads.
-    const PART: usize = 1 << 14;
     let learnt = || table.entries.iter().filter(|entry| entry.role.learns());
     let squares = |part: &[f32]| part.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
     let mut norm = 0.0;
     for entry in learnt() {
+        // Parts that do not depend on the number of threads.
         let parts: Vec<f64> = grads[entry.range.clone()]
             .par_chunks(PART)
             .map(squares)

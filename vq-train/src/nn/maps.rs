@@ -16,7 +16,8 @@
 use super::correlation::{Correlation, Segment};
 use super::outer::Outer;
 use super::panels::{Places, pack, panels_len};
-use super::winograd::{self, Forward, Gradient, Grid, View};
+use super::simd::Loop;
+use super::winograd::{self, Forward, Gradient, Grid, Packing, Unpacking, View};
 use super::{Scalar, Tape};
 
 /// Windows of `kernel x kernel` on a map of `h x w`, `stride` apart, `oh x ow` of them.
@@ -177,8 +178,16 @@ impl Windows {
                 let kx = stride * tx + phase % stride;
                 ky * steps.ky + kx * steps.kx + channel * steps.large
             };
-            let size = (stride * stride * large, small);
-            return winograd::pack(weight, taps, size, steps.small, at, panels);
+            let packing = Packing {
+                values: weight,
+                taps,
+                cin: stride * stride * large,
+                cout: small,
+                step: steps.small,
+                at,
+                packed: panels,
+            };
+            return packing.run_wide();
         }
         let place = |row: usize| {
             let (tap, channel) = (row / large, row % large);
@@ -277,7 +286,16 @@ impl Windows {
                     let kx = x.first_tap + stride * (taps - 1 - tx);
                     ky * steps.ky + kx * steps.kx + row * steps.small
                 };
-                winograd::pack(weight, taps, (small, large), steps.large, at, part);
+                let packing = Packing {
+                    values: weight,
+                    taps,
+                    cin: small,
+                    cout: large,
+                    step: steps.large,
+                    at,
+                    packed: part,
+                };
+                packing.run_wide();
                 continue;
             }
             let size = (y.taps * x.taps * small, large);
@@ -453,16 +471,27 @@ impl Windows {
             ky * steps.ky + kx * steps.kx
         };
         if steps.small == 1 {
-            let size = (stride * stride * large, small);
-            let at = |ty, tx, row| at(ty, tx, row / large) + row % large * steps.large;
-            return winograd::add_weights(sums, taps, size, at, grad);
+            let unpacking = Unpacking {
+                sums,
+                taps,
+                rows: stride * stride * large,
+                columns: small,
+                at: |ty, tx, row| at(ty, tx, row / large) + row % large * steps.large,
+                grad,
+            };
+            return unpacking.run_wide();
         }
         // [place][small][phase, large]: a row of it is each phase of each small channel.
-        let size = (small * stride * stride, large);
-        let at = |ty, tx, row| {
-            at(ty, tx, row % (stride * stride)) + row / (stride * stride) * steps.small
+        let phases = stride * stride;
+        let unpacking = Unpacking {
+            sums,
+            taps,
+            rows: small * phases,
+            columns: large,
+            at: |ty, tx, row| at(ty, tx, row % phases) + row / phases * steps.small,
+            grad,
         };
-        winograd::add_weights(sums, taps, size, at, grad);
+        unpacking.run_wide();
     }
 
     /// `steps.kx` must be the length of what lies behind one tap, so that a window's row is one piece.

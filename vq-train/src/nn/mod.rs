@@ -57,6 +57,8 @@ use params::Pack;
 use rayon::prelude::*;
 use simd::Simd;
 
+pub(crate) use simd::Loop;
+
 /// The float types that layers run on: f32 to train, f64 to check gradients.
 pub trait Scalar: NdFloat + Default + Simd {
     /// Rounds a literal to this type.

@@ -70,12 +70,16 @@ pub(super) fn panels_len(rows: usize, columns: usize) -> usize {
     rows * panels(columns).map(|(_, width)| width).sum::<usize>()
 }
 
+/// Width of the first panel of so many columns.
+pub(super) fn panel_width(columns: usize) -> usize {
+    if columns > HALF { PANEL } else { HALF }
+}
+
 /// First column and width of each panel.
 pub(super) fn panels(columns: usize) -> impl Iterator<Item = (usize, usize)> {
-    let width = move |first| if columns - first > HALF { PANEL } else { HALF };
     (0..columns)
         .step_by(PANEL)
-        .map(move |first| (first, width(first)))
+        .map(move |first| (first, panel_width(columns - first)))
 }
 
 /// Writes a matrix `[rows, columns]` as panels: row by row within each, missing columns as zeros.

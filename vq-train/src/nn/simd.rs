@@ -64,6 +64,42 @@ pub trait Task {
     );
 }
 
+/// A plain loop that the compiler turns into vector instructions, of whatever the CPU has.
+///
+/// Implementations of `run` are marked `#[inline(always)]`, and so is what they call: only what ends up inside
+/// is compiled for more than the least of instruction sets.
+pub(crate) trait Loop: Sized {
+    /// What it computes with.
+    type Float: Simd;
+
+    /// The loop.
+    fn run(self);
+
+    /// Runs it with the widest registers.
+    fn run_wide(self) {
+        Self::Float::run(Plain(self));
+    }
+}
+
+struct Plain<L>(L);
+
+impl<L: Loop> Task for Plain<L> {
+    type Float = L::Float;
+
+    #[inline(always)]
+    unsafe fn run<
+        V: Lanes<Float = L::Float>,
+        const M: usize,
+        const Q: usize,
+        const W: usize,
+        const H: usize,
+    >(
+        self,
+    ) {
+        self.0.run();
+    }
+}
+
 /// Float types, with what the CPU has for them.
 pub trait Simd: Copy + Sized {
     /// Runs a task with the widest registers.

@@ -25,8 +25,8 @@
 use super::correlation::{Correlation, Segment};
 use super::matrix::row_of;
 use super::outer::Outer;
-use super::panels::{PANEL, panels, panels_len};
-use super::simd::{Lanes, Simd, Task, load_some, store_some};
+use super::panels::{PANEL, panel_width, panels_len};
+use super::simd::{Lanes, Loop, Simd, Task, load_some, store_some};
 use super::{Scalar, Tape};
 
 /// Values of V and M of a block of tiles: they stay in a core's L2 cache.
@@ -66,7 +66,7 @@ pub(super) struct Forward<'a, T> {
     pub(super) grid: Grid,
     pub(super) input: View,
     pub(super) map: &'a [T],
-    /// As [`pack`] leaves it.
+    /// As [`Packing`] leaves them.
     pub(super) weights: &'a [T],
     pub(super) bias: &'a [T],
     pub(super) relu: bool,
@@ -146,110 +146,182 @@ pub(super) fn weights_len(taps: usize, cin: usize, cout: usize) -> usize {
     (taps + 1) * (taps + 1) * panels_len(cin, cout)
 }
 
-/// Writes U: for each place the panels of a matrix `[cin, cout]`. `at(ty, tx, row)` is where in `values` the
-/// weights of that tap and channel in begin, `step` the distance between channels out.
-pub(super) fn pack<T: Scalar>(
-    values: &[T],
-    taps: usize,
-    (cin, cout): (usize, usize),
-    step: usize,
-    at: impl Fn(usize, usize, usize) -> usize,
-    packed: &mut [T],
-) {
-    let plane = panels_len(cin, cout);
-    let places = taps + 1;
-    let mut begin = 0;
-    for (first, width) in panels(cout) {
-        let valid = width.min(cout - first);
-        for row in 0..cin {
-            let mut tile = [[T::zero(); PANEL]; SIDE * SIDE];
-            for (ty, tx) in (0..taps * taps).map(|i| (i / taps, i % taps)) {
-                let from = &values[at(ty, tx, row) + first * step..];
-                let to = &mut tile[ty * SIDE + tx][..valid];
-                if step == 1 {
-                    to.copy_from_slice(&from[..valid]);
-                } else {
-                    let picked = from.iter().step_by(step);
-                    to.iter_mut().zip(picked).for_each(|(to, &v)| *to = v);
+/// Writes U: for each place the panels of a matrix `[cin, cout]`.
+pub(super) struct Packing<'a, T, F> {
+    pub(super) values: &'a [T],
+    /// r.
+    pub(super) taps: usize,
+    pub(super) cin: usize,
+    pub(super) cout: usize,
+    /// Between channels out.
+    pub(super) step: usize,
+    /// Of (ty, tx, channel in): where in `values` the weights of that tap and channel in begin.
+    pub(super) at: F,
+    pub(super) packed: &'a mut [T],
+}
+
+/// Adds G' S G to the weights' gradient.
+pub(super) struct Unpacking<'a, T, F> {
+    /// S, `[place][rows][columns]`.
+    pub(super) sums: &'a [T],
+    /// r.
+    pub(super) taps: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// Of (ty, tx, row): where in `grad` that tap's and row's columns lie, one behind the other.
+    pub(super) at: F,
+    pub(super) grad: &'a mut [T],
+}
+
+impl<T: Scalar, F: Fn(usize, usize, usize) -> usize> Loop for Packing<'_, T, F> {
+    type Float = T;
+
+    #[inline(always)]
+    fn run(self) {
+        let Packing {
+            values,
+            taps,
+            cin,
+            cout,
+            step,
+            at,
+            packed,
+        } = self;
+        let (plane, places) = (panels_len(cin, cout), taps + 1);
+        let (mut begin, mut first) = (0, 0);
+        let mut tile = [[[T::zero(); PANEL]; SIDE]; SIDE];
+        while first < cout {
+            let width = panel_width(cout - first);
+            let valid = width.min(cout - first);
+            for row in 0..cin {
+                for ty in 0..taps {
+                    for tx in 0..taps {
+                        let from = &values[at(ty, tx, row) + first * step..];
+                        let to = &mut tile[ty][tx];
+                        if step == 1 {
+                            to[..valid].copy_from_slice(&from[..valid]);
+                        } else {
+                            for n in 0..valid {
+                                to[n] = from[n * step];
+                            }
+                        }
+                        to[valid..].fill(T::zero());
+                    }
+                }
+                expand_weights(&mut tile, taps);
+                for y in 0..places {
+                    for x in 0..places {
+                        let target = (y * places + x) * plane + begin + row * width;
+                        packed[target..target + width].copy_from_slice(&tile[y][x][..width]);
+                    }
                 }
             }
-            expand_weights(&mut tile, taps);
-            for (y, x) in (0..places * places).map(|i| (i / places, i % places)) {
-                let target = (y * places + x) * plane + begin + row * width;
-                packed[target..target + width].copy_from_slice(&tile[y * SIDE + x][..width]);
-            }
+            begin += cin * width;
+            first += PANEL;
         }
-        begin += cin * width;
     }
 }
 
-type Rows<T> = [[T; PANEL]; SIDE * SIDE];
+impl<T: Scalar, F: Fn(usize, usize, usize) -> usize> Loop for Unpacking<'_, T, F> {
+    type Float = T;
 
-/// g -> G g G', in place.
-fn expand_weights<T: Scalar>(tile: &mut Rows<T>, taps: usize) {
-    let half = T::of(0.5);
-    let mut line = |places: [usize; SIDE]| {
-        for n in 0..PANEL {
-            let g: [T; SIDE] = places.map(|p| tile[p][n]);
-            let out = if taps == 2 {
-                [g[0], g[0] + g[1], g[1], T::zero()]
-            } else {
-                let outer = g[0] + g[2];
-                [g[0], half * (outer + g[1]), half * (outer - g[1]), g[2]]
-            };
-            for (p, v) in places.into_iter().zip(out) {
-                tile[p][n] = v;
+    #[inline(always)]
+    fn run(self) {
+        let Unpacking {
+            sums,
+            taps,
+            rows,
+            columns,
+            at,
+            grad,
+        } = self;
+        let places = taps + 1;
+        let mut tile = [[[T::zero(); PANEL]; SIDE]; SIDE];
+        for row in 0..rows {
+            let mut first = 0;
+            while first < columns {
+                let valid = PANEL.min(columns - first);
+                for y in 0..places {
+                    for x in 0..places {
+                        let from = ((y * places + x) * rows + row) * columns + first;
+                        tile[y][x][..valid].copy_from_slice(&sums[from..from + valid]);
+                    }
+                }
+                contract_weights(&mut tile, taps);
+                for ty in 0..taps {
+                    for tx in 0..taps {
+                        let to = &mut grad[at(ty, tx, row) + first..][..valid];
+                        for (to, &v) in to.iter_mut().zip(&tile[ty][tx]) {
+                            *to += v;
+                        }
+                    }
+                }
+                first += PANEL;
             }
         }
+    }
+}
+
+/// A tile of weights, 32 channels at a time.
+type Tile<T> = [[[T; PANEL]; SIDE]; SIDE];
+
+/// g -> G g G', in place.
+#[inline(always)]
+fn expand_weights<T: Scalar>(tile: &mut Tile<T>, taps: usize) {
+    let half = T::of(0.5);
+    let expand = |g0: T, g1: T, g2: T| {
+        let outer = g0 + g2;
+        [half * (outer + g1), half * (outer - g1)]
     };
-    (0..taps).for_each(|x| line([0, 1, 2, 3].map(|y| y * SIDE + x)));
-    (0..=taps).for_each(|y| line([0, 1, 2, 3].map(|x| y * SIDE + x)));
+    for x in 0..taps {
+        for n in 0..PANEL {
+            let (g0, g1, g2) = (tile[0][x][n], tile[1][x][n], tile[2][x][n]);
+            if taps == 2 {
+                tile[1][x][n] = g0 + g1;
+                tile[2][x][n] = g1;
+            } else {
+                [tile[1][x][n], tile[2][x][n]] = expand(g0, g1, g2);
+                tile[3][x][n] = g2;
+            }
+        }
+    }
+    for line in &mut tile[..=taps] {
+        for n in 0..PANEL {
+            let (g0, g1, g2) = (line[0][n], line[1][n], line[2][n]);
+            if taps == 2 {
+                line[1][n] = g0 + g1;
+                line[2][n] = g1;
+            } else {
+                [line[1][n], line[2][n]] = expand(g0, g1, g2);
+                line[3][n] = g2;
+            }
+        }
+    }
 }
 
 /// S -> G' S G, in place.
-fn contract_weights<T: Scalar>(tile: &mut Rows<T>, taps: usize) {
+#[inline(always)]
+fn contract_weights<T: Scalar>(tile: &mut Tile<T>, taps: usize) {
     let half = T::of(0.5);
-    let mut line = |places: [usize; SIDE]| {
+    for x in 0..=taps {
         for n in 0..PANEL {
-            let s: [T; SIDE] = places.map(|p| tile[p][n]);
-            let out = if taps == 2 {
-                [s[0] + s[1], s[1] + s[2], T::zero(), T::zero()]
+            let (s0, s1, s2, s3) = (tile[0][x][n], tile[1][x][n], tile[2][x][n], tile[3][x][n]);
+            if taps == 2 {
+                (tile[0][x][n], tile[1][x][n]) = (s0 + s1, s1 + s2);
             } else {
-                let (sum, difference) = (half * (s[1] + s[2]), half * (s[1] - s[2]));
-                [s[0] + sum, difference, sum + s[3], T::zero()]
-            };
-            for (p, v) in places.into_iter().zip(out) {
-                tile[p][n] = v;
+                let (sum, difference) = (half * (s1 + s2), half * (s1 - s2));
+                (tile[0][x][n], tile[1][x][n], tile[2][x][n]) = (s0 + sum, difference, sum + s3);
             }
         }
-    };
-    (0..=taps).for_each(|x| line([0, 1, 2, 3].map(|y| y * SIDE + x)));
-    (0..taps).for_each(|y| line([0, 1, 2, 3].map(|x| y * SIDE + x)));
-}
-
-/// Adds G' S G to the weights' gradient. `S` is `[place][rows][columns]`; `at(ty, tx, row)` is where in `grad`
-/// that tap's and row's columns lie, one behind the other.
-pub(super) fn add_weights<T: Scalar>(
-    sums: &[T],
-    taps: usize,
-    (rows, columns): (usize, usize),
-    at: impl Fn(usize, usize, usize) -> usize,
-    grad: &mut [T],
-) {
-    let places = taps + 1;
-    for row in 0..rows {
-        for first in (0..columns).step_by(PANEL) {
-            let valid = PANEL.min(columns - first);
-            let mut tile = [[T::zero(); PANEL]; SIDE * SIDE];
-            for (y, x) in (0..places * places).map(|i| (i / places, i % places)) {
-                let from = ((y * places + x) * rows + row) * columns + first;
-                tile[y * SIDE + x][..valid].copy_from_slice(&sums[from..from + valid]);
-            }
-            contract_weights(&mut tile, taps);
-            for (ty, tx) in (0..taps * taps).map(|i| (i / taps, i % taps)) {
-                let to = &mut grad[at(ty, tx, row) + first..][..valid];
-                let from = &tile[ty * SIDE + tx];
-                to.iter_mut().zip(from).for_each(|(to, &v)| *to += v);
+    }
+    for line in &mut tile[..taps] {
+        for n in 0..PANEL {
+            let (s0, s1, s2, s3) = (line[0][n], line[1][n], line[2][n], line[3][n]);
+            if taps == 2 {
+                (line[0][n], line[1][n]) = (s0 + s1, s1 + s2);
+            } else {
+                let (sum, difference) = (half * (s1 + s2), half * (s1 - s2));
+                (line[0][n], line[1][n], line[2][n]) = (s0 + sum, difference, sum + s3);
             }
         }
     }
@@ -467,9 +539,9 @@ unsafe fn expand_input<V: Lanes>(
             // them at k planes.
             unsafe {
                 if grid.taps == 2 {
-                    transform::<V, 3>(&from, view.channels, to.as_mut_ptr(), plane, input::<V, 3>);
+                    transform::<V, Input, 3>(&from, view.channels, to.as_mut_ptr(), plane);
                 } else {
-                    transform::<V, 4>(&from, view.channels, to.as_mut_ptr(), plane, input::<V, 4>);
+                    transform::<V, Input, 4>(&from, view.channels, to.as_mut_ptr(), plane);
                 }
             }
         }
@@ -507,9 +579,9 @@ unsafe fn expand_output<V: Lanes>(
         // SAFETY: as in expand_input.
         unsafe {
             if grid.taps == 2 {
-                transform::<V, 3>(&from, width, to, n * width, gradient::<V, 3>);
+                transform::<V, OutputGradient, 3>(&from, width, to, n * width);
             } else {
-                transform::<V, 4>(&from, width, to, n * width, gradient::<V, 4>);
+                transform::<V, OutputGradient, 4>(&from, width, to, n * width);
             }
         }
     }
@@ -532,107 +604,151 @@ unsafe fn contract_output<V: Lanes>(
     assert!(m.len() >= grid.places() * n * width);
     for (t, tile) in tiles.enumerate() {
         let (image, i, j) = grid.position(tile);
-        for c in (0..width).step_by(V::LANES) {
+        let mut places = [[None; 2]; 2];
+        for (y, row) in places.iter_mut().enumerate() {
+            for (x, at) in row.iter_mut().enumerate() {
+                if i + y < grid.rows && j + x < grid.columns {
+                    *at = view.place(image, (i + y, 0), (j + x, 0));
+                }
+            }
+        }
+        let mut c = 0;
+        while c < width {
             let valid = V::LANES.min(width - c);
-            // SAFETY: M and the bias were checked, and each target has the view's channels.
+            // SAFETY: M and the bias were checked, and each place has the view's channels.
             unsafe {
                 let from = m.as_ptr().add(t * width + c);
-                let mut sums = if grid.taps == 2 {
+                let sums = if grid.taps == 2 {
                     output::<V, 3>(from, n * width, valid)
                 } else {
                     output::<V, 4>(from, n * width, valid)
                 };
-                if !bias.is_empty() {
-                    let [bias] = load_some::<V, 1>(bias.as_ptr().add(c), valid);
-                    sums = sums.map(|row| row.map(|sum| sum.add(bias)));
-                }
-                for (y, row) in sums.into_iter().enumerate() {
-                    for (x, sum) in row.into_iter().enumerate() {
-                        let inside = i + y < grid.rows && j + x < grid.columns;
-                        let place = view.place(image, (i + y, 0), (j + x, 0));
-                        if let Some(at) = place.filter(|_| inside) {
-                            let sum = if relu { sum.rectify() } else { sum };
-                            let to = out[at..at + width].as_mut_ptr().add(c);
-                            store_some::<V, 1>([sum], to, valid);
+                for (sums, places) in sums.into_iter().zip(places) {
+                    for (mut sum, place) in sums.into_iter().zip(places) {
+                        let Some(at) = place else { continue };
+                        if !bias.is_empty() {
+                            let bias = load_some::<V, 1>(bias.as_ptr().add(c), valid);
+                            sum = sum.add(bias[0]);
                         }
+                        if relu {
+                            sum = sum.rectify();
+                        }
+                        let to = out[at..at + width].as_mut_ptr().add(c);
+                        store_some::<V, 1>([sum], to, valid);
                     }
                 }
             }
+            c += V::LANES;
         }
     }
 }
 
-/// Rows, then columns of a tile of N x N places through `line`, a few channels at a time.
+/// What becomes of a line of N places of a tile.
+trait Line {
+    /// # Safety
+    /// The CPU has V's instruction set.
+    unsafe fn of<V: Lanes, const N: usize>(line: [V; N]) -> [V; N];
+}
+
+/// B' d.
+struct Input;
+
+impl Line for Input {
+    #[inline(always)]
+    unsafe fn of<V: Lanes, const N: usize>(d: [V; N]) -> [V; N] {
+        let mut out = d;
+        // SAFETY: as the caller promises.
+        unsafe {
+            if N == 3 {
+                out[0] = d[0].sub(d[1]);
+                out[2] = d[2].sub(d[1]);
+            } else {
+                out[0] = d[0].sub(d[2]);
+                out[1] = d[1].add(d[2]);
+                out[2] = d[2].sub(d[1]);
+                out[3] = d[1].sub(d[3]);
+            }
+        }
+        out
+    }
+}
+
+/// A dy, of which the first two are given.
+struct OutputGradient;
+
+impl Line for OutputGradient {
+    #[inline(always)]
+    unsafe fn of<V: Lanes, const N: usize>(dy: [V; N]) -> [V; N] {
+        let mut out = dy;
+        // SAFETY: as the caller promises.
+        unsafe {
+            out[1] = dy[0].add(dy[1]);
+            if N == 3 {
+                out[2] = dy[1];
+            } else {
+                out[2] = dy[0].sub(dy[1]);
+                out[3] = V::splat(V::Float::default()).sub(dy[1]);
+            }
+        }
+        out
+    }
+}
+
+/// Rows, then columns of a tile of N x N places, a few channels at a time.
+///
+/// No closures and no library functions here: they are not compiled for V's instruction set.
 ///
 /// # Safety
 /// The CPU has V's instruction set; `channels` floats can be read from each source, and written to `to` and
 /// behind it at every multiple of `plane` for N x N places.
 #[inline(always)]
-unsafe fn transform<V: Lanes, const N: usize>(
+unsafe fn transform<V: Lanes, L: Line, const N: usize>(
     from: &[[*const V::Float; SIDE]; SIDE],
     channels: usize,
     to: *mut V::Float,
     plane: usize,
-    line: impl Fn([V; N]) -> [V; N],
 ) {
-    for c in (0..channels).step_by(V::LANES) {
+    let mut c = 0;
+    while c < channels {
         let valid = V::LANES.min(channels - c);
         // SAFETY: as the caller promises.
         unsafe {
             let mut tile = [[V::splat(V::Float::default()); N]; N];
-            for (row, from) in tile.iter_mut().zip(from) {
-                for (value, from) in row.iter_mut().zip(from) {
-                    [*value] = load_some::<V, 1>(from.add(c), valid);
+            for y in 0..N {
+                for x in 0..N {
+                    tile[y][x] = load_some::<V, 1>(from[y][x].add(c), valid)[0];
                 }
+                tile[y] = L::of(tile[y]);
             }
-            let rows = tile.map(&line);
             for x in 0..N {
                 let mut column = [V::splat(V::Float::default()); N];
-                for (value, row) in column.iter_mut().zip(&rows) {
-                    *value = row[x];
+                for y in 0..N {
+                    column[y] = tile[y][x];
                 }
-                for (y, value) in line(column).into_iter().enumerate() {
-                    store_some::<V, 1>([value], to.add((y * N + x) * plane + c), valid);
+                column = L::of(column);
+                for y in 0..N {
+                    store_some::<V, 1>([column[y]], to.add((y * N + x) * plane + c), valid);
                 }
             }
         }
+        c += V::LANES;
     }
 }
 
-/// B' d.
+/// A' m.
+///
+/// # Safety
+/// The CPU has V's instruction set.
 #[inline(always)]
-fn input<V: Lanes, const N: usize>(d: [V; N]) -> [V; N] {
-    let mut out = d;
-    // SAFETY: whoever holds registers has their instruction set.
+unsafe fn contract<V: Lanes, const N: usize>(m: [V; N]) -> [V; 2] {
+    // SAFETY: as the caller promises.
     unsafe {
         if N == 3 {
-            out[0] = d[0].sub(d[1]);
-            out[2] = d[2].sub(d[1]);
+            [m[0].add(m[1]), m[1].add(m[2])]
         } else {
-            out[0] = d[0].sub(d[2]);
-            out[1] = d[1].add(d[2]);
-            out[2] = d[2].sub(d[1]);
-            out[3] = d[1].sub(d[3]);
+            [m[0].add(m[1]).add(m[2]), m[1].sub(m[2]).sub(m[3])]
         }
     }
-    out
-}
-
-/// A dy, of which the first two are given.
-#[inline(always)]
-fn gradient<V: Lanes, const N: usize>(dy: [V; N]) -> [V; N] {
-    let mut out = dy;
-    // SAFETY: whoever holds registers has their instruction set.
-    unsafe {
-        out[1] = dy[0].add(dy[1]);
-        if N == 3 {
-            out[2] = dy[1];
-        } else {
-            out[2] = dy[0].sub(dy[1]);
-            out[3] = V::splat(V::Float::default()).sub(dy[1]);
-        }
-    }
-    out
 }
 
 /// A' m A of one tile's channels.
@@ -647,23 +763,19 @@ unsafe fn output<V: Lanes, const N: usize>(
 ) -> [[V; 2]; 2] {
     // SAFETY: as the caller promises.
     unsafe {
-        let line = |m: [V; N]| {
-            if N == 3 {
-                [m[0].add(m[1]), m[1].add(m[2])]
-            } else {
-                [m[0].add(m[1]).add(m[2]), m[1].sub(m[2]).sub(m[3])]
-            }
-        };
-        let mut rows = [[V::splat(V::Float::default()); 2]; N];
-        for (y, row) in rows.iter_mut().enumerate() {
-            let mut m = [V::splat(V::Float::default()); N];
+        let zero = V::splat(V::Float::default());
+        let mut columns = [[zero; N]; 2];
+        for y in 0..N {
+            let mut m = [zero; N];
             for (x, value) in m.iter_mut().enumerate() {
-                [*value] = load_some::<V, 1>(from.add((y * N + x) * plane), valid);
+                *value = load_some::<V, 1>(from.add((y * N + x) * plane), valid)[0];
             }
-            *row = line(m);
+            let row = contract(m);
+            columns[0][y] = row[0];
+            columns[1][y] = row[1];
         }
-        let columns = [0, 1].map(|x| line(rows.map(|row| row[x])));
-        [0, 1].map(|y| columns.map(|column| column[y]))
+        let (left, right) = (contract(columns[0]), contract(columns[1]));
+        [[left[0], right[0]], [left[1], right[1]]]
     }
 }
 
@@ -717,7 +829,16 @@ mod tests {
             let (weight, bias) = (numbers(taps * taps * k * cout, 2), numbers(cout, 3));
             let at = |ty: usize, tx: usize, row: usize| ((ty * taps + tx) * k + row) * cout;
             let mut weights = vec![0.0; weights_len(taps, k, cout)];
-            pack(&weight, taps, (k, cout), 1, at, &mut weights);
+            let packing = Packing {
+                values: &weight,
+                taps,
+                cin: k,
+                cout,
+                step: 1,
+                at,
+                packed: &mut weights,
+            };
+            packing.run_wide();
             let mut plain = vec![0.0; output.len(images)];
             for (place, sum) in plain.iter_mut().enumerate() {
                 let (n, position) = (place % cout, place / cout);
