@@ -67,7 +67,7 @@ impl PoolSpec {
                     y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
                 }
             }
-            y.iter_mut().for_each(|y| *y = *y * share);
+            y.iter_mut().for_each(|y| *y *= share);
         });
     }
 

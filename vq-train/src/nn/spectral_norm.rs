@@ -301,7 +301,7 @@ fn unit<T: Scalar>(x: &mut [T]) {
         } else {
             T::of(EPSILON)
         };
-    x.iter_mut().for_each(|x| *x = *x * scale);
+    x.iter_mut().for_each(|x| *x *= scale);
 }
 
 /// Sum of products, in lanes that fit vector registers.
