@@ -103,6 +103,17 @@ pub enum LayerConfig {
     Shuffle(usize),
     /// `{ unshuffle = 2 }`: space to channels.
     Unshuffle(usize),
+    /// `{ averagepool = { kernel = 2, stride = 2 } }`: the mean of each window.
+    AveragePool(PoolConfig),
+    /// `{ averageunpool = { kernel = 2, stride = 2 } }`: the adjoint of that, which grows the map.
+    AverageUnpool(PoolConfig),
+    /// `{ maxpool = { kernel = 2, stride = 2 } }`: the largest of each window.
+    MaxPool(PoolConfig),
+    /// `{ maxunpool = { factor = 2, layers = [..] } }`: max pooling, the layers, and unpooling to where
+    /// the maxima were found; the layers keep channels and size.
+    MaxUnpool(MaxUnpoolConfig),
+    /// `{ linear = { out = 64, relu = true } }`: the same matrix at every position.
+    Linear(LinearConfig),
 }
 
 /// A convolution.
@@ -117,12 +128,53 @@ pub struct ConvConfig {
     /// The map shrinks by this factor.
     #[serde(default = "one")]
     pub stride: usize,
+    /// Rows and columns of zeros before (above, left) and after (below, right): `pad = [0, 1]`. Their
+    /// sum is `kernel - stride` to `kernel - 1`, so that the map shrinks by exactly `stride`. Without it
+    /// the sum is `kernel - stride`, the odd one after.
+    pub pad: Option<[usize; 2]>,
     /// ReLU on the output.
     #[serde(default)]
     pub relu: bool,
     /// Bias.
     #[serde(default = "yes")]
     pub bias: bool,
+    /// `mask = "a"`: outputs see only what comes before them in raster order.
+    pub mask: Option<MaskConfig>,
+    /// With a mask: so many groups of channels follow each other at one position.
+    #[serde(default = "one")]
+    pub groups: usize,
+    /// Weights divided by their largest singular value.
+    #[serde(default)]
+    pub spectral: bool,
+}
+
+/// What an output of a masked convolution sees, in raster order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MaskConfig {
+    /// PixelCNN's A: positions before its own; of its own, groups of channels before its own.
+    A,
+    /// PixelCNN's B: as A, and its own group.
+    B,
+    /// Rows above its own.
+    Rows,
+}
+
+/// A linear layer over the channels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearConfig {
+    /// Channels out.
+    pub out: usize,
+    /// ReLU on the output.
+    #[serde(default)]
+    pub relu: bool,
+    /// Bias.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// Weights divided by their largest singular value.
+    #[serde(default)]
+    pub spectral: bool,
 }
 
 /// A transposed convolution.
@@ -140,6 +192,31 @@ pub struct TransposedConfig {
     /// ReLU on the output.
     #[serde(default)]
     pub relu: bool,
+}
+
+/// Windows of a pooling layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolConfig {
+    /// Side of the window.
+    #[serde(default = "two")]
+    pub kernel: usize,
+    /// The map shrinks by this factor, in unpooling it grows by it.
+    #[serde(default = "two")]
+    pub stride: usize,
+    /// Padding before and after, which no mean and no maximum counts; without it as for convolutions.
+    pub pad: Option<[usize; 2]>,
+}
+
+/// Layers between a max pooling and its unpooling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaxUnpoolConfig {
+    /// Side of the windows, and step between them.
+    #[serde(default = "two")]
+    pub factor: usize,
+    /// What runs on the small map.
+    pub layers: Vec<LayerConfig>,
 }
 
 /// Residual blocks.

@@ -4,11 +4,16 @@
 //! gradients and codebook statistics are added up in the chunks' order: the result depends on the
 //! data alone, not on the number of threads.
 
-use crate::config::{Config, ConfigError, LayerConfig, LossKind, field_error};
+use crate::config::{
+    Config, ConfigError, ConvConfig, LayerConfig, LinearConfig, LossKind, MaskConfig,
+    MaxUnpoolConfig, PoolConfig, field_error,
+};
 use crate::loss;
 use crate::nn::{
-    Chain, Conv2d, ConvSpec, ConvTranspose2d, ConvTransposeSpec, Init, Layer, ParamTable,
-    PixelShuffle, PixelUnshuffle, Relu, Residual, Scalar, Tape, Upsample, Weights, Worker,
+    AveragePool, AverageUnpool, Chain, Conv2d, ConvSpec, ConvTranspose2d, ConvTransposeSpec, Init,
+    Layer, Linear, LinearSpec, MaskedConv2d, MaxPool, MaxUnpool, Normed, ParamTable, PixelShuffle,
+    PixelUnshuffle, PoolSpec, RasterMask, Relu, Residual, Scalar, Sight, SpectralNorm, Tape,
+    Upsample, Weights, Worker,
 };
 use crate::quantizer::{Ema, EmaSettings, Quantize, Quantized};
 use ndarray::{Array4, ArrayView4, Axis};
@@ -114,11 +119,8 @@ impl VqVae {
             let reason = format!("width and height must be multiples of {down}, one code's size");
             return Err(field_error("data.size", reason));
         }
-        if let Some(Layer::Conv2d(first)) = encoder
-            .layers
-            .iter_mut()
-            .find(|l| matches!(l, Layer::Conv2d(_) | Layer::Residual(_)))
-        {
+        // Before the first layer that learns, nobody needs a gradient.
+        if let Some(Layer::Conv2d(first)) = encoder.layers.iter_mut().find(|l| l.may_learn()) {
             first.input_grad = false;
         }
         let q = &config.quantizer;
@@ -159,7 +161,7 @@ impl VqVae {
 
     fn infer<T: Scalar>(&self, chain: &Chain, p: &[T], x: ArrayView4<'_, T>) -> Array4<T> {
         let mut panels = Vec::new();
-        let p = Weights::new(&self.table, &[chain], p, &mut panels);
+        let p = Weights::in_use(&self.table, &[chain], p, &mut panels);
         let chunks: Vec<_> = x.axis_chunks_iter(Axis(0), 1).collect();
         let run = |tape: &mut Tape<T>, chunk: ArrayView4<'_, T>| {
             chain.forward(&p, chunk.as_standard_layout().into_owned(), tape)
@@ -299,7 +301,7 @@ fn scattered<T: Scalar>(mut maps: Vec<Array4<T>>, values: &[T]) -> Vec<Array4<T>
 }
 
 /// A map's channels, and its size as a fraction of the picture's.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shape {
     channels: usize,
     num: usize,
@@ -320,6 +322,26 @@ impl Shape {
 
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// A chain of its own, outside of any model, on maps of so many channels; parameters are named by their
+/// place in the list.
+///
+/// # Errors
+/// Layers whose shapes do not chain.
+pub fn chain(layers: &[LayerConfig], channels: usize) -> Result<(Chain, ParamTable), ConfigError> {
+    let mut table = ParamTable::default();
+    let mut builder = Builder {
+        table: &mut table,
+        path: "layers".into(),
+    };
+    let from = Shape {
+        channels,
+        num: 1,
+        den: 1,
+    };
+    let (chain, _) = builder.chain(layers, from, "layers")?;
+    Ok((chain, table))
 }
 
 /// Turns lists of layers into chains, naming parameters and errors by their place in the list.
@@ -365,23 +387,11 @@ impl Builder<'_> {
         let from = *shape;
         match layer {
             LayerConfig::Conv(c) => {
-                self.convolution(c.out, c.kernel, c.stride, from)?;
-                let (before, after) = ConvSpec::same_padding(c.kernel, c.stride);
-                let spec = ConvSpec {
-                    cin: from.channels,
-                    cout: c.out,
-                    kernel: c.kernel,
-                    stride: c.stride,
-                    before,
-                    after,
-                    relu: c.relu,
-                    bias: c.bias,
-                };
-                layers.push(Layer::Conv2d(Conv2d::new(spec, name, init, self.table)));
+                layers.push(self.conv(c, from.channels, name, init)?);
                 *shape = from.scaled(c.out, 1, c.stride);
             }
             LayerConfig::Transposed(c) => {
-                self.convolution(c.out, c.kernel, c.stride, from)?;
+                self.convolution(c.out, c.kernel, c.stride, from.channels)?;
                 let spec = ConvTransposeSpec {
                     cin: from.channels,
                     cout: c.out,
@@ -427,6 +437,28 @@ impl Builder<'_> {
                 self.limit("channels x unshuffle x unshuffle", channels)?;
                 *shape = from.scaled(channels, 1, *factor);
             }
+            LayerConfig::AveragePool(c) => {
+                layers.push(Layer::AveragePool(AveragePool(self.pool(c)?)));
+                *shape = from.scaled(from.channels, 1, c.stride);
+            }
+            LayerConfig::AverageUnpool(c) => {
+                layers.push(Layer::AverageUnpool(AverageUnpool(self.pool(c)?)));
+                *shape = from.scaled(from.channels, c.stride, 1);
+            }
+            LayerConfig::MaxPool(c) => {
+                layers.push(Layer::MaxPool(MaxPool(self.pool(c)?)));
+                *shape = from.scaled(from.channels, 1, c.stride);
+            }
+            LayerConfig::MaxUnpool(c) => {
+                self.positive(&[("factor", c.factor)])?;
+                let small = from.scaled(from.channels, 1, c.factor);
+                self.limit("the picture's size over the pooled map's", small.den)?;
+                layers.push(self.max_unpool(c, small, name)?);
+            }
+            LayerConfig::Linear(c) => {
+                layers.push(self.linear(c, from.channels, name, init)?);
+                *shape = from.scaled(c.out, 1, 1);
+            }
         }
         self.limit("the map's size over the picture's", shape.num)?;
         self.limit("the picture's size over the map's", shape.den)?;
@@ -453,7 +485,7 @@ impl Builder<'_> {
         }
         let name = format!("{name}.{}", first.len());
         self.layer(last, &mut shape, &name, Some(Init::Zero), &mut layers)?;
-        if (shape.channels, shape.num, shape.den) != (from.channels, from.num, from.den) {
+        if shape != from {
             return Err(self.error("a residual branch must keep channels and size"));
         }
         Ok(Layer::Residual(Residual {
@@ -462,19 +494,168 @@ impl Builder<'_> {
         }))
     }
 
+    fn conv(
+        &mut self,
+        c: &ConvConfig,
+        cin: usize,
+        name: &str,
+        init: Option<Init>,
+    ) -> Result<Layer, ConfigError> {
+        self.convolution(c.out, c.kernel, c.stride, cin)?;
+        let (before, after) = self.padding(c.kernel, c.stride, c.pad)?;
+        let spec = ConvSpec {
+            cin,
+            cout: c.out,
+            kernel: c.kernel,
+            stride: c.stride,
+            before,
+            after,
+            relu: c.relu,
+            bias: c.bias,
+        };
+        if let Some(mask) = c.mask {
+            let open = self.mask(mask, c, &spec)?.open(&spec);
+            let built = MaskedConv2d::new(spec, open, name, init, self.table);
+            return Ok(Layer::MaskedConv2d(built));
+        }
+        if c.groups != 1 {
+            return Err(self.error("groups belong to a mask: add mask = \"a\" or \"b\""));
+        }
+        // Of weights that start at zero there is no direction to normalise: those draw theirs.
+        let init = init.filter(|_| !c.spectral);
+        let built = Conv2d::new(spec, name, init, self.table);
+        Ok(match c.spectral {
+            true => SpectralNorm::new(Normed::Conv2d(built), name, self.table).into(),
+            false => Layer::Conv2d(built),
+        })
+    }
+
+    fn mask(
+        &self,
+        mask: MaskConfig,
+        c: &ConvConfig,
+        spec: &ConvSpec,
+    ) -> Result<RasterMask, ConfigError> {
+        if spec.stride != 1 || c.spectral {
+            return Err(self.error("a masked conv has stride 1 and no spectral normalisation"));
+        }
+        let divide = |channels: usize| c.groups > 0 && channels.is_multiple_of(c.groups);
+        if !divide(spec.cin) || !divide(spec.cout) {
+            let reason = format!(
+                "{} channels in and {} out must divide by groups = {}",
+                spec.cin, spec.cout, c.groups
+            );
+            return Err(self.error(&reason));
+        }
+        let sight = match mask {
+            MaskConfig::A => Sight::Before,
+            MaskConfig::B => Sight::UpToItself,
+            MaskConfig::Rows => Sight::RowsAbove,
+        };
+        let groups = c.groups;
+        Ok(RasterMask { sight, groups })
+    }
+
+    fn linear(
+        &mut self,
+        c: &LinearConfig,
+        cin: usize,
+        name: &str,
+        init: Option<Init>,
+    ) -> Result<Layer, ConfigError> {
+        self.positive(&[("out", c.out)])?;
+        let spec = LinearSpec {
+            cin,
+            cout: c.out,
+            relu: c.relu,
+            bias: c.bias,
+        };
+        let init = init.filter(|_| !c.spectral);
+        let built = Linear::new(spec, name, init, self.table);
+        Ok(match c.spectral {
+            true => SpectralNorm::new(Normed::Linear(built), name, self.table).into(),
+            false => Layer::Linear(built),
+        })
+    }
+
+    fn max_unpool(
+        &mut self,
+        config: &MaxUnpoolConfig,
+        small: Shape,
+        name: &str,
+    ) -> Result<Layer, ConfigError> {
+        let (mut layers, mut shape) = (Vec::new(), small);
+        for (i, layer) in config.layers.iter().enumerate() {
+            self.layer(layer, &mut shape, &format!("{name}.{i}"), None, &mut layers)?;
+        }
+        if shape != small {
+            return Err(self.error("the layers of a maxunpool must keep channels and size"));
+        }
+        Ok(Layer::MaxUnpool(MaxUnpool {
+            factor: config.factor,
+            inner: Chain { layers },
+        }))
+    }
+
+    /// The windows of a pooling that divides a map by exactly its stride.
+    fn pool(&self, config: &PoolConfig) -> Result<PoolSpec, ConfigError> {
+        let PoolConfig {
+            kernel,
+            stride,
+            pad,
+        } = *config;
+        self.positive(&[("kernel", kernel), ("stride", stride)])?;
+        if kernel < stride {
+            return Err(self.error("kernel must be at least stride"));
+        }
+        let (before, after) = self.padding(kernel, stride, pad)?;
+        Ok(PoolSpec {
+            kernel,
+            stride,
+            before,
+            after,
+        })
+    }
+
+    /// Padding before and after: as given, if it makes a map shrink by exactly the stride, otherwise
+    /// the default.
+    fn padding(
+        &self,
+        kernel: usize,
+        stride: usize,
+        pad: Option<[usize; 2]>,
+    ) -> Result<(usize, usize), ConfigError> {
+        let Some([before, after]) = pad else {
+            return Ok(ConvSpec::same_padding(kernel, stride));
+        };
+        let exact = kernel - stride..kernel;
+        if !before
+            .checked_add(after)
+            .is_some_and(|sum| exact.contains(&sum))
+        {
+            let reason = format!(
+                "pad = [{before}, {after}] must add up to {} to {}",
+                exact.start,
+                kernel - 1
+            );
+            return Err(self.error(&reason));
+        }
+        Ok((before, after))
+    }
+
     /// Checks the sizes that a convolution and its transpose share.
     fn convolution(
         &self,
         out: usize,
         kernel: usize,
         stride: usize,
-        from: Shape,
+        cin: usize,
     ) -> Result<(), ConfigError> {
         self.positive(&[("out", out), ("kernel", kernel), ("stride", stride)])?;
         if kernel < stride {
             return Err(self.error("kernel must be at least stride"));
         }
-        let taps = kernel * kernel * from.channels;
+        let taps = kernel * kernel * cin;
         self.limit("kernel x kernel x channels in", taps)
     }
 
@@ -501,7 +682,7 @@ impl Builder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::normal;
+    use crate::nn::{Role, normal};
     use rand::SeedableRng;
 
     const CONFIG: &str = r#"
@@ -578,6 +759,66 @@ mod tests {
         }
     }
 
+    /// The layers that a configuration can name and [`CONFIG`] does not.
+    const MORE: &str = r#"
+        encoder = [
+          { conv = { out = 4, kernel = 3, stride = 2, pad = [0, 1], spectral = true } },
+          { maxunpool = { factor = 2, layers = [{ linear = { out = 4, relu = true } }] } },
+          { maxpool = {} },
+          { averageunpool = {} },
+          { averagepool = { kernel = 3, pad = [1, 1] } },
+          { linear = { out = 3, spectral = true } },
+        ]
+        decoder = [
+          { conv = { out = 6, mask = "b", groups = 3 } },
+          { upsample = 4 },
+          { conv = { out = 6, mask = "rows" } },
+          { conv = { out = 3, mask = "a" } },
+        ]"#;
+
+    fn more(pictures: usize) -> Case {
+        let (head, _) = CONFIG.split_once("encoder").unwrap();
+        let text = format!("{head}{MORE}");
+        let model = VqVae::build(&Config::parse(&text, "test").unwrap()).unwrap();
+        let mut rng = ChaCha8Rng::seed_from_u64(8);
+        let params: Vec<f64> = model.table.init(&mut rng);
+        let x = Array4::from_shape_simple_fn((pictures, 8, 8, 3), || 0.5 * normal(&mut rng));
+        Case { model, params, x }
+    }
+
+    /// Spectral normalisation's vectors as a step leaves them.
+    fn follow(case: &mut Case) {
+        let (_, grads) = case.step(&case.params, false);
+        for entry in &case.model.table.entries {
+            if let Role::Statistic { rate } = entry.role {
+                assert_eq!(rate, 1.0);
+                let range = entry.range.clone();
+                case.params[range.clone()].copy_from_slice(&grads[range]);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_of_all_other_layers_match_finite_differences() {
+        let mut case = more(3);
+        // Once they have settled, sigma has no slope along spectral normalisation's vectors.
+        (0..300).for_each(|_| follow(&mut case));
+        let run = |p: &[f64]| case.step(p, false);
+        assert_gradients(&case, &run(&case.params).1, |p| run(p).0.loss);
+    }
+
+    #[test]
+    fn of_many_chunks_one_notes_the_vectors_of_spectral_normalisation() {
+        let mut case = more(130);
+        follow(&mut case);
+        let vectors = case.model.table.entries.iter();
+        for entry in vectors.filter(|e| !e.role.learns() && e.name.starts_with("encoder")) {
+            let vector = &case.params[entry.range.clone()];
+            let length: f64 = vector.iter().map(|v| v * v).sum();
+            assert!((length - 1.0).abs() < 1e-12, "{}: {length}", entry.name);
+        }
+    }
+
     /// Straight-through estimation is the true gradient of a loss in which the choice of codes and the
     /// step from latent to code are held fixed.
     #[test]
@@ -633,5 +874,12 @@ mod tests {
         assert!(error.contains("data.size"), "{error}");
         let error = wrong("kernel = 4, stride = 2", "kernel = 1, stride = 2");
         assert!(error.contains("model.encoder[1]"), "{error}");
+        let error = wrong("kernel = 4,", "kernel = 4, pad = [0, 1],");
+        assert!(error.contains("2 to 3"), "{error}");
+        let error = wrong(
+            "{ conv = { out = 4, relu = true } }",
+            "{ conv = { out = 4, mask = \"a\", groups = 2 } }",
+        );
+        assert!(error.contains("groups"), "{error}");
     }
 }

@@ -7,7 +7,9 @@
 //! nothing else reads becomes part of it.
 
 use super::ExportError;
-use crate::nn::{Chain, Conv2d, ConvTranspose2d, Layer};
+use crate::nn::{Chain, ConvSpec, ConvTranspose2d, Layer, Linear, Normed};
+use std::borrow::Cow;
+use std::ops::Range;
 use vq_core::format::ActivationKind;
 
 /// A network of the core's operators with float weights. Values are numbered as in the container.
@@ -162,9 +164,13 @@ impl Fold<'_> {
             rest = behind;
             let input = self.last();
             match layer {
-                Layer::Conv2d(conv) => {
-                    let op = FloatOp::Conv(convolution(input, conv, self.params));
-                    self.graph.ops.push(op);
+                Layer::Conv2d(_)
+                | Layer::MaskedConv2d(_)
+                | Layer::Linear(_)
+                | Layer::SpectralNorm(_) => {
+                    let conv = PlainConv::of(layer, self.params);
+                    let op = conv.map(|conv| FloatOp::Conv(convolution(input, &conv)));
+                    self.graph.ops.extend(op);
                 }
                 Layer::ConvTranspose2d(conv) => {
                     let op = transposed(input, conv, self.params);
@@ -174,12 +180,17 @@ impl Fold<'_> {
                     self.graph.ops.push(FloatOp::UpConv(op));
                 }
                 Layer::Upsample(up) => {
-                    let (Some((Layer::Conv2d(conv), behind)), 2) = (rest.split_first(), up.factor)
-                    else {
+                    let conv =
+                        rest.split_first()
+                            .filter(|_| up.factor == 2)
+                            .and_then(|(next, behind)| {
+                                Some((PlainConv::of(next, self.params)?, behind))
+                            });
+                    let Some((conv, behind)) = conv else {
                         let reason = "upsampling deploys by factor 2 with a 3x3 conv behind it";
                         return Err(self.error(reason));
                     };
-                    let op = upsampled(input, conv, self.params);
+                    let op = upsampled(input, &conv);
                     let reason = "the conv behind an upsampling must be 3x3 with stride 1";
                     let op = op.ok_or_else(|| self.error(reason))?;
                     self.graph.ops.push(FloatOp::UpConv(op));
@@ -203,6 +214,15 @@ impl Fold<'_> {
                     let factor = l.factor as u8;
                     self.graph.ops.push(FloatOp::SpaceToDepth { input, factor });
                 }
+                Layer::AveragePool(_)
+                | Layer::AverageUnpool(_)
+                | Layer::MaxPool(_)
+                | Layer::MaxUnpool(_) => {
+                    return Err(self.error("pooling does not deploy: use a conv of stride 2"));
+                }
+                Layer::Embedding(_) => {
+                    return Err(self.error("an embedding does not deploy: the codebook is one"));
+                }
             }
         }
         Ok(())
@@ -221,7 +241,7 @@ impl Fold<'_> {
     }
 }
 
-fn bias_of(range: &std::ops::Range<usize>, params: &[f32], cout: usize) -> Vec<f32> {
+fn bias_of(range: &Range<usize>, params: &[f32], cout: usize) -> Vec<f32> {
     if range.is_empty() {
         vec![0.0; cout]
     } else {
@@ -229,9 +249,53 @@ fn bias_of(range: &std::ops::Range<usize>, params: &[f32], cout: usize) -> Vec<f
     }
 }
 
-fn convolution(input: u16, conv: &Conv2d, params: &[f32]) -> FloatConv {
-    let s = conv.spec;
-    let w = &params[conv.weight.clone()];
+/// What every kind of convolution is once training is over.
+struct PlainConv<'p> {
+    spec: ConvSpec,
+    /// `[kernel, kernel, cin, cout]`.
+    weight: Cow<'p, [f32]>,
+    bias: Vec<f32>,
+}
+
+impl<'p> PlainConv<'p> {
+    /// The layer as a convolution, if it is one.
+    fn of(layer: &Layer, params: &'p [f32]) -> Option<PlainConv<'p>> {
+        let kept = |range: &Range<usize>| Cow::from(&params[range.clone()]);
+        let (spec, bias, weight) = match layer {
+            Layer::Conv2d(l) => (l.spec, &l.bias, kept(&l.weight)),
+            Layer::Linear(l) => (pointwise(l), &l.bias, kept(&l.weight)),
+            Layer::MaskedConv2d(l) => (l.conv.spec, &l.conv.bias, l.effective(params).into()),
+            Layer::SpectralNorm(l) => {
+                let (spec, bias) = match &l.inner {
+                    Normed::Conv2d(l) => (l.spec, &l.bias),
+                    Normed::Linear(l) => (pointwise(l), &l.bias),
+                };
+                (spec, bias, l.effective(params).into())
+            }
+            _ => return None,
+        };
+        let bias = bias_of(bias, params, spec.cout);
+        Some(PlainConv { spec, weight, bias })
+    }
+}
+
+/// A linear layer as the 1x1 convolution that it is.
+fn pointwise(linear: &Linear) -> ConvSpec {
+    let s = linear.spec;
+    ConvSpec {
+        cin: s.cin,
+        cout: s.cout,
+        kernel: 1,
+        stride: 1,
+        before: 0,
+        after: 0,
+        relu: s.relu,
+        bias: s.bias,
+    }
+}
+
+fn convolution(input: u16, conv: &PlainConv<'_>) -> FloatConv {
+    let (s, w) = (conv.spec, &conv.weight);
     let taps = s.kernel * s.kernel * s.cin;
     let weight = (0..s.cout)
         .flat_map(|co| (0..taps).map(move |t| w[t * s.cout + co]))
@@ -245,7 +309,7 @@ fn convolution(input: u16, conv: &Conv2d, params: &[f32]) -> FloatConv {
         after: s.after as u8,
         relu: s.relu,
         weight,
-        bias: bias_of(&conv.bias, params, s.cout),
+        bias: conv.bias.clone(),
     }
 }
 
@@ -255,12 +319,11 @@ fn upsampled_tap(p: usize, k: usize) -> usize {
     (p + k).div_ceil(2) - p
 }
 
-fn upsampled(input: u16, conv: &Conv2d, params: &[f32]) -> Option<FloatUpConv> {
-    let s = conv.spec;
+fn upsampled(input: u16, conv: &PlainConv<'_>) -> Option<FloatUpConv> {
+    let (s, w) = (conv.spec, &conv.weight);
     if (s.kernel, s.stride, s.before, s.after) != (3, 1, 1, 1) {
         return None;
     }
-    let w = &params[conv.weight.clone()];
     let mut phases = Phases::new(s.cin, s.cout);
     for py in 0..2 {
         for px in 0..2 {
@@ -272,7 +335,7 @@ fn upsampled(input: u16, conv: &Conv2d, params: &[f32]) -> Option<FloatUpConv> {
             }
         }
     }
-    Some(phases.finish(input, s.relu, bias_of(&conv.bias, params, s.cout)))
+    Some(phases.finish(input, s.relu, conv.bias.clone()))
 }
 
 /// Output row o gets input row i through tap o - 2i + before. For o = 2y + p and i = y - 1 + p + j that
@@ -339,6 +402,13 @@ impl Phases {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LayerConfig;
+    use crate::model;
+    use crate::nn::{Tape, Weights};
+    use ndarray::Array4;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::BTreeMap;
 
     #[test]
     fn taps_of_an_upsampled_map_fall_on_the_rows_they_copy() {
@@ -351,6 +421,35 @@ mod tests {
                     "phase {p}, tap {k}"
                 );
             }
+        }
+    }
+
+    /// One picture of positions that each have one channel at 1 makes a layer of one tap write its
+    /// weights out.
+    #[test]
+    fn folded_weights_are_those_that_the_trainer_uses() {
+        let configs = [
+            "[layers.linear]\nout = 6\nbias = false\nspectral = true",
+            "[layers.conv]\nout = 6\nkernel = 1\nbias = false\nspectral = true",
+            "[layers.conv]\nout = 6\nkernel = 1\nbias = false\nmask = \"b\"\ngroups = 2",
+        ];
+        for text in configs {
+            let mut parsed: BTreeMap<String, LayerConfig> = toml::from_str(text).unwrap();
+            let config = [parsed.remove("layers").unwrap()];
+            let (chain, table) = model::chain(&config, 4).unwrap();
+            let params: Vec<f32> = table.init(&mut ChaCha8Rng::seed_from_u64(2));
+            let mut panels = Vec::new();
+            let p = Weights::in_use(&table, &[&chain], &params, &mut panels);
+            let x = Array4::from_shape_fn((1, 1, 4, 4), |(_, _, x, c)| f32::from(x == c));
+            let used = chain.forward(&p, x, &mut Tape::off());
+            let graph = super::chain("encoder", &chain, &params).unwrap();
+            let [FloatOp::Conv(conv)] = &graph.ops[..] else {
+                panic!("{text}: {graph:?}");
+            };
+            for ((_, _, ci, co), &w) in used.indexed_iter() {
+                assert!((conv.weight[co * 4 + ci] - w).abs() < 1e-6, "{text}");
+            }
+            assert_ne!(used.as_slice().unwrap(), &params[..24], "{text}: as kept");
         }
     }
 }

@@ -1,7 +1,65 @@
-//! Convolution: y[oy, ox, :] = b + sum over ky, kx of x[oy s + ky - pad, ox s + kx - pad, :] W[ky, kx].
+//! Convolution, and its backward pass derived in full.
 //!
-//! With X the windows of x as rows, Y = X W + b. From there the backward pass is dW = X' dY, db = the
-//! column sums of dY, and dX = dY W', added back to where each window was read.
+//! # Forward
+//! For one picture x `[h, w, cin]`, weights W `[k, k, cin, cout]`, bias b `[cout]`, stride s and p rows and
+//! columns of zeros above and to the left (`before`),
+//! ```text
+//! y[i, j, o] = b[o] + sum over u, v, c of x[i s + u - p, j s + v - p, c] W[u, v, c, o]
+//! ```
+//! with 0 <= u, v < k, where x counts as zero outside of the map. Zeros below and to the right (`after`)
+//! only decide how many rows i and columns j there are.
+//!
+//! # Backward, index by index
+//! Given is dy, the loss's derivative by each y. The loss depends on W, b and x through y alone, so the
+//! derivative by any of their values is the sum over all y[i, j, o] of dy[i, j, o] times the derivative of
+//! y[i, j, o] by that value.
+//!
+//! b[o] is a term of y[i, j, o] for all i and j, with factor 1:
+//! ```text
+//! db[o] = sum over i, j of dy[i, j, o]
+//! ```
+//! W[u, v, c, o] is in each y[i, j, o] once, times the value that its tap reads there; on the padding
+//! that is zero:
+//! ```text
+//! dW[u, v, c, o] = sum over i, j of x[i s + u - p, j s + v - p, c] dy[i, j, o]
+//! ```
+//! x[a, b, c] is in y[i, j, o] if a tap reads it there, i s + u - p = a and j s + v - p = b, and then times
+//! W at this tap. For given i and j there is one such tap at most, u = a + p - i s and v = b + p - j s:
+//! ```text
+//! dx[a, b, c] = sum over i, j, o of dy[i, j, o] W[a + p - i s, b + p - j s, c, o]
+//! ```
+//! over those i and j for which both indices are taps, 0 to k - 1. Values of the padding have such a
+//! derivative too, which nobody asks for.
+//!
+//! The stride lets only every s-th tap reach a given row: with a + p = m s + r and 0 <= r < s, these are
+//! u = r + t s for t = 0, 1, .., and they come from i = m - t. The same goes for columns, with b + p =
+//! m' s + r' and v = r' + t' s:
+//! ```text
+//! dx[a, b, c] = sum over t, t', o of dy[m - t, m' - t', o] W[r + t s, r' + t' s, c, o]
+//! ```
+//! where dy counts as zero outside of its grid. So all a, b of equal remainders r, r' are one correlation
+//! of stride 1, of dy with the taps of these remainders in reverse order; s s of them make up dx, each value
+//! of which is written once. With stride 1 there is one, of all taps, on dy with k - 1 - p zeros above.
+//!
+//! # Backward, as matrix products
+//! Row (i, j) of X `[oh ow, k k cin]` is the window that y[i, j] sees, in W's order. With W as
+//! `[k k cin, cout]` and 1 a column of ones, Y = X W + 1 b'. Small changes of X, W and b change Y by
+//! ```text
+//! DX W + X DW + 1 Db'        (D is a change)
+//! ```
+//! and the loss by the inner product of that with G, the gradient of Y. As <G, A B> = <A' G, B> =
+//! <G B', A>, this is <G W', DX> + <X' G, DW> + <1' G, Db'>: what stands before each change is its gradient,
+//! ```text
+//! of W: X' G        of b: column sums of G        of X: G W'
+//! ```
+//! X is read from x by picking: each of its values is one of x, or zero. Picking is linear, and its
+//! transpose adds every value of G W' to the place in x that it was picked from. That is dx as above, with
+//! the sum over o in the product and the sum over i, j in the adding up.
+//!
+//! # What runs
+//! Neither X nor G W' is ever in memory. Windows are read where they lie, dx is computed by remainders
+//! of rows and columns, and both may go through Winograd's transform: see [`maps`](super::maps). With a
+//! fused ReLU, dy is first set to zero where y is not positive. Over a batch, gradients of W and b add up.
 
 use super::maps::{Channels, Factors, WeightSteps, Windows};
 use super::params::Pack;
@@ -188,6 +246,13 @@ impl<T: Scalar> Pack<T> for Conv2d {
     }
 
     fn pack(&self, values: &[T], panels: &mut [T]) {
+        self.pack_weight(&values[self.weight.clone()], panels);
+    }
+}
+
+impl Conv2d {
+    /// Packs W, wherever it lies.
+    pub(super) fn pack_weight<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
         let ConvSpec {
             kernel,
             stride,
@@ -195,7 +260,6 @@ impl<T: Scalar> Pack<T> for Conv2d {
             ..
         } = self.spec;
         let (channels, steps) = (self.spec.channels(), self.spec.steps());
-        let weight = &values[self.weight.clone()];
         let (forward, backward) = panels.split_at_mut(self.forward.len());
         Windows::pack_gather((kernel, stride), channels, steps, weight, forward);
         if self.input_grad {

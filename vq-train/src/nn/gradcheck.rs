@@ -16,6 +16,12 @@ fn check(name: &str, table: &ParamTable, layer: &Layer, shape: (usize, usize, us
         *v += 0.1 * params::normal(&mut rng); // zero biases would hide a missing one
     }
     let x = Array4::from_shape_simple_fn(shape, || params::normal(&mut rng));
+    check_at(name, table, layer, p, x);
+}
+
+/// As [`check`], at given parameters and input.
+fn check_at(name: &str, table: &ParamTable, layer: &Layer, p: Vec<f64>, x: Array4<f64>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(p.len() as u64);
     let chain = Chain {
         layers: vec![layer.clone()],
     };
@@ -37,7 +43,8 @@ fn check(name: &str, table: &ParamTable, layer: &Layer, shape: (usize, usize, us
             .fold(0.0, |sum, &a, &b| sum + a * b)
     };
     let step = 1e-6;
-    for i in 0..p.len() {
+    let learnt = table.entries.iter().filter(|entry| entry.role.learns());
+    for i in learnt.flat_map(|entry| entry.range.clone()) {
         let (mut up, mut down) = (p.clone(), p.clone());
         up[i] += step;
         down[i] -= step;
@@ -186,6 +193,168 @@ fn layers_without_parameters() {
         &Layer::PixelUnshuffle(PixelUnshuffle { factor: 2 }),
         (2, 4, 6, 3),
     );
+}
+
+fn pool(kernel: usize, stride: usize, before: usize, after: usize) -> PoolSpec {
+    PoolSpec {
+        kernel,
+        stride,
+        before,
+        after,
+    }
+}
+
+#[test]
+fn pooling_and_unpooling_of_any_window() {
+    let none = ParamTable::default();
+    let specs = [
+        pool(2, 2, 0, 0),
+        pool(3, 2, 0, 1),
+        pool(3, 2, 0, 0),
+        pool(3, 1, 1, 1),
+    ];
+    for spec in specs {
+        for shape in [(2, 4, 6, 3), (1, 7, 5, 2)] {
+            check(
+                "average",
+                &none,
+                &Layer::AveragePool(AveragePool(spec)),
+                shape,
+            );
+            check("max", &none, &Layer::MaxPool(MaxPool(spec)), shape);
+        }
+    }
+    for spec in [pool(2, 2, 0, 0), pool(3, 2, 0, 1), pool(3, 1, 1, 1)] {
+        let layer = Layer::AverageUnpool(AverageUnpool(spec));
+        check("unpool", &none, &layer, (2, 2, 3, 3));
+    }
+}
+
+#[test]
+fn linear_layers() {
+    for (relu, bias) in [(false, true), (true, true), (false, false)] {
+        let mut table = ParamTable::default();
+        let spec = LinearSpec {
+            cin: 5,
+            cout: 7,
+            relu,
+            bias,
+        };
+        let layer = Layer::Linear(Linear::new(spec, "l", None, &mut table));
+        check("linear", &table, &layer, (2, 3, 2, 5));
+    }
+}
+
+#[test]
+fn embeddings_add_up_what_is_read_twice() {
+    let mut table = ParamTable::default();
+    let embedding = Embedding::new(4, 3, "e", &mut table);
+    let p: Vec<f64> = (0..12).map(f64::from).collect();
+    let chain = Chain {
+        layers: vec![Layer::Embedding(embedding)],
+    };
+    let mut panels = Vec::new();
+    let w = Weights::new(&table, &[&chain], &p, &mut panels);
+    let x = Array4::from_shape_vec((1, 1, 2, 2), vec![2.0, 0.0, 3.0, 2.0]).unwrap();
+    let mut tape = Tape::recording();
+    let y = chain.forward(&w, x, &mut tape);
+    assert_eq!(y.dim(), (1, 1, 2, 6));
+    let rows = [2.0, 0.0, 3.0, 2.0].map(|r| [3.0 * r, 3.0 * r + 1.0, 3.0 * r + 2.0]);
+    assert_eq!(y.as_slice().unwrap(), rows.as_flattened());
+    let dy = Array4::from_shape_fn((1, 1, 2, 6), |(_, _, x, c)| (6 * x + c) as f64);
+    let mut grads = vec![0.0; 12];
+    let dx = chain.backward(&w, &mut tape, dy, &mut grads);
+    assert!(dx.iter().all(|&v| v == 0.0));
+    let both = [9.0, 11.0, 13.0]; // 0 1 2 and 9 10 11
+    let expected = [[3.0, 4.0, 5.0], [0.0; 3], both, [6.0, 7.0, 8.0]];
+    assert_eq!(grads, expected.as_flattened());
+}
+
+#[test]
+#[should_panic(expected = "in an embedding of 4")]
+fn an_embedding_refuses_what_is_no_index() {
+    let mut table = ParamTable::default();
+    let embedding = Embedding::new(4, 3, "e", &mut table);
+    let p = vec![0.0; 12];
+    let mut panels = Vec::new();
+    let w = Weights::new(&table, &[], &p, &mut panels);
+    embedding.forward(&w, Array4::from_elem((1, 1, 1, 1), 1.5), &mut Tape::off());
+}
+
+#[test]
+fn masked_convolutions_of_any_sight() {
+    for sight in [Sight::RowsAbove, Sight::Before, Sight::UpToItself] {
+        let mut table = ParamTable::default();
+        let spec = ConvSpec {
+            cin: 4,
+            ..conv(3, 1, 1, 1, true)
+        };
+        let open = RasterMask { sight, groups: 2 }.open(&spec);
+        let layer = MaskedConv2d::new(spec, open, "m", None, &mut table);
+        check("masked", &table, &Layer::MaskedConv2d(layer), (2, 4, 3, 4));
+    }
+}
+
+/// What spectral normalisation's vectors settle to while the weights stand still: there, sigma has no
+/// slope along them, and holding them constant is exact.
+fn settled(table: &ParamTable, layer: &Layer, x: &Array4<f64>) -> Vec<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let mut p: Vec<f64> = table.init(&mut rng);
+    let chain = Chain {
+        layers: vec![layer.clone()],
+    };
+    for _ in 0..500 {
+        let mut panels = Vec::new();
+        let w = Weights::new(table, &[&chain], &p, &mut panels);
+        let mut tape = Tape::recording();
+        let mut grads = vec![0.0; p.len()];
+        let y = chain.forward(&w, x.clone(), &mut tape);
+        chain.backward(&w, &mut tape, y, &mut grads);
+        let statistics = table.entries.iter().filter(|entry| !entry.role.learns());
+        for entry in statistics {
+            p[entry.range.clone()].copy_from_slice(&grads[entry.range.clone()]);
+        }
+    }
+    p
+}
+
+#[test]
+fn spectral_normalisation_of_convolutions_and_linear_layers() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let x = Array4::from_shape_simple_fn((2, 4, 3, 3), || params::normal(&mut rng));
+    for convolution in [false, true] {
+        let mut table = ParamTable::default();
+        let inner = if convolution {
+            let spec = conv(3, 1, 1, 1, true);
+            Normed::Conv2d(Conv2d::new(spec, "s", None, &mut table))
+        } else {
+            let spec = LinearSpec {
+                cin: 3,
+                cout: 5,
+                relu: false,
+                bias: true,
+            };
+            Normed::Linear(Linear::new(spec, "s", None, &mut table))
+        };
+        let layer = Layer::SpectralNorm(SpectralNorm::new(inner, "s", &mut table));
+        let p = settled(&table, &layer, &x);
+        check_at("spectral", &table, &layer, p, x.clone());
+    }
+}
+
+#[test]
+fn max_unpooling_around_nested_layers() {
+    let mut table = ParamTable::default();
+    let spec = ConvSpec {
+        cin: 4,
+        ..conv(3, 1, 1, 1, true)
+    };
+    let layers = vec![Layer::Conv2d(Conv2d::new(spec, "a", None, &mut table))];
+    let layer = Layer::MaxUnpool(MaxUnpool {
+        factor: 2,
+        inner: Chain { layers },
+    });
+    check("max unpool", &table, &layer, (2, 4, 6, 4));
 }
 
 #[test]

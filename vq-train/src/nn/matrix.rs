@@ -39,6 +39,47 @@ impl<T: Scalar> Right<T> {
 
     /// out = a B + bias for `a` `[m, rows]` and `out` `[m, columns]`; the bias may be empty.
     pub(crate) fn multiply(&self, a: &[T], bias: &[T], out: &mut [T]) {
+        let factor = Factor::new(&self.panels, self.rows, self.columns);
+        factor.multiply(a, bias, false, out);
+    }
+}
+
+/// A right factor `[rows, columns]` that was packed into panels which someone else keeps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Factor<'p, T> {
+    panels: &'p [T],
+    rows: usize,
+    columns: usize,
+}
+
+impl<'p, T: Scalar> Factor<'p, T> {
+    /// Length of the panels.
+    pub(super) fn len(rows: usize, columns: usize) -> usize {
+        panels_len(rows, columns)
+    }
+
+    /// Packs `[rows, columns]`.
+    pub(super) fn pack(values: &[T], size: (usize, usize), panels: &mut [T]) {
+        pack(values, size, 1, |r| r * size.1, panels);
+    }
+
+    /// Packs the transpose, `[rows, columns]`, of `[columns, rows]`.
+    pub(super) fn pack_transposed(values: &[T], size: (usize, usize), panels: &mut [T]) {
+        pack(values, size, size.0, |r| r, panels);
+    }
+
+    /// What was packed.
+    pub(super) fn new(panels: &'p [T], rows: usize, columns: usize) -> Self {
+        Factor {
+            panels,
+            rows,
+            columns,
+        }
+    }
+
+    /// out = a B + bias, then ReLU if asked for, for `a` `[m, rows]` and `out` `[m, columns]`; the bias
+    /// may be empty.
+    pub(super) fn multiply(&self, a: &[T], bias: &[T], relu: bool, out: &mut [T]) {
         let m = a.len() / self.rows;
         if m == 0 {
             return;
@@ -50,10 +91,10 @@ impl<T: Scalar> Right<T> {
                 offset: 0,
                 len: self.rows,
             }],
-            panels: &self.panels,
+            panels: self.panels,
             columns: self.columns,
             bias,
-            relu: false,
+            relu,
             outputs: row_of(m, self.columns),
         };
         T::run((&product, out));

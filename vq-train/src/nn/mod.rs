@@ -10,19 +10,25 @@ mod conv2d;
 mod conv_transpose2d;
 #[allow(unsafe_code)] // raw reads of the maps, all checked before a product starts
 mod correlation;
+mod embedding;
 #[cfg(test)]
 mod gradcheck;
+mod linear;
 mod maps;
+mod masked_conv2d;
 mod matrix;
+mod max_pool;
 #[allow(unsafe_code)] // as correlation
 mod outer;
 mod panels;
 mod params;
+mod pool;
 mod relu;
 mod residual;
 mod shuffle;
 #[allow(unsafe_code)] // vector registers
 mod simd;
+mod spectral_norm;
 mod tape;
 mod upsample;
 #[allow(unsafe_code)] // as correlation
@@ -30,13 +36,19 @@ mod winograd;
 
 pub use conv_transpose2d::{ConvTranspose2d, ConvTransposeSpec};
 pub use conv2d::{Conv2d, ConvSpec};
+pub use embedding::Embedding;
+pub use linear::{Linear, LinearSpec};
+pub use masked_conv2d::{MaskedConv2d, RasterMask, Sight};
 pub(crate) use matrix::Right;
+pub use max_pool::{MaxPool, MaxUnpool, Winners};
 #[cfg(test)]
 pub(crate) use params::normal;
 pub use params::{Init, ParamInfo, ParamTable, Role, Weights};
+pub use pool::{AveragePool, AverageUnpool, PoolSpec};
 pub use relu::{Mask, Relu};
 pub use residual::Residual;
 pub use shuffle::{PixelShuffle, PixelUnshuffle};
+pub use spectral_norm::{Normed, SpectralNorm};
 pub use tape::{Cache, Tape, Worker};
 pub use upsample::Upsample;
 
@@ -90,6 +102,22 @@ pub enum Layer {
     PixelShuffle(PixelShuffle),
     /// Space to channels.
     PixelUnshuffle(PixelUnshuffle),
+    /// Means of windows.
+    AveragePool(AveragePool),
+    /// The adjoint of average pooling.
+    AverageUnpool(AverageUnpool),
+    /// The largest of windows.
+    MaxPool(MaxPool),
+    /// Layers between a max pooling and its unpooling.
+    MaxUnpool(MaxUnpool),
+    /// Linear over the last dimension.
+    Linear(Linear),
+    /// Whole numbers to vectors.
+    Embedding(Embedding),
+    /// Convolution that sees only what comes before.
+    MaskedConv2d(MaskedConv2d),
+    /// Convolution or linear layer, its weights divided by their largest singular value.
+    SpectralNorm(SpectralNorm),
 }
 
 impl Layer {
@@ -108,6 +136,14 @@ impl Layer {
             Layer::Residual(l) => l.forward(p, x, tape),
             Layer::PixelShuffle(l) => l.forward(x, tape),
             Layer::PixelUnshuffle(l) => l.forward(x, tape),
+            Layer::AveragePool(l) => l.forward(x, tape),
+            Layer::AverageUnpool(l) => l.forward(x, tape),
+            Layer::MaxPool(l) => l.forward(x, tape),
+            Layer::MaxUnpool(l) => l.forward(p, x, tape),
+            Layer::Linear(l) => l.forward(p, x, tape),
+            Layer::Embedding(l) => l.forward(p, x, tape),
+            Layer::MaskedConv2d(l) => l.forward(p, x, tape),
+            Layer::SpectralNorm(l) => l.forward(p, x, tape),
         }
     }
 
@@ -127,6 +163,14 @@ impl Layer {
             Layer::Residual(l) => l.backward(p, tape, dy, grads),
             Layer::PixelShuffle(l) => l.backward(tape, dy),
             Layer::PixelUnshuffle(l) => l.backward(tape, dy),
+            Layer::AveragePool(l) => l.backward(tape, dy),
+            Layer::AverageUnpool(l) => l.backward(tape, dy),
+            Layer::MaxPool(l) => l.backward(tape, dy),
+            Layer::MaxUnpool(l) => l.backward(p, tape, dy, grads),
+            Layer::Linear(l) => l.backward(p, tape, dy, grads),
+            Layer::Embedding(l) => l.backward(tape, dy, grads),
+            Layer::MaskedConv2d(l) => l.backward(p, tape, dy, grads),
+            Layer::SpectralNorm(l) => l.backward(p, tape, dy, grads),
         }
     }
 
@@ -135,11 +179,40 @@ impl Layer {
         match self {
             Layer::Conv2d(l) => found.push(l),
             Layer::ConvTranspose2d(l) => found.push(l),
+            Layer::Linear(l) => found.push(l),
+            Layer::MaskedConv2d(l) => found.push(l),
+            Layer::SpectralNorm(l) => found.push(l),
             Layer::Residual(l) => l.inner.layers.iter().for_each(|l| l.packed(found)),
+            Layer::MaxUnpool(l) => l.inner.layers.iter().for_each(|l| l.packed(found)),
             Layer::Upsample(_)
             | Layer::Relu(_)
             | Layer::PixelShuffle(_)
-            | Layer::PixelUnshuffle(_) => {}
+            | Layer::PixelUnshuffle(_)
+            | Layer::AveragePool(_)
+            | Layer::AverageUnpool(_)
+            | Layer::MaxPool(_)
+            | Layer::Embedding(_) => {}
+        }
+    }
+
+    /// Whether it has parameters, or layers inside of it that may have some.
+    pub(crate) fn may_learn(&self) -> bool {
+        match self {
+            Layer::Conv2d(_)
+            | Layer::ConvTranspose2d(_)
+            | Layer::Residual(_)
+            | Layer::MaxUnpool(_)
+            | Layer::Linear(_)
+            | Layer::Embedding(_)
+            | Layer::MaskedConv2d(_)
+            | Layer::SpectralNorm(_) => true,
+            Layer::Upsample(_)
+            | Layer::Relu(_)
+            | Layer::PixelShuffle(_)
+            | Layer::PixelUnshuffle(_)
+            | Layer::AveragePool(_)
+            | Layer::AverageUnpool(_)
+            | Layer::MaxPool(_) => false,
         }
     }
 
@@ -148,12 +221,20 @@ impl Layer {
     fn spans_batch(&self) -> bool {
         match self {
             Layer::Residual(l) => l.inner.layers.iter().any(Layer::spans_batch),
+            Layer::MaxUnpool(l) => l.inner.layers.iter().any(Layer::spans_batch),
             Layer::Conv2d(_)
             | Layer::ConvTranspose2d(_)
             | Layer::Upsample(_)
             | Layer::Relu(_)
             | Layer::PixelShuffle(_)
-            | Layer::PixelUnshuffle(_) => false,
+            | Layer::PixelUnshuffle(_)
+            | Layer::AveragePool(_)
+            | Layer::AverageUnpool(_)
+            | Layer::MaxPool(_)
+            | Layer::Linear(_)
+            | Layer::Embedding(_)
+            | Layer::MaskedConv2d(_)
+            | Layer::SpectralNorm(_) => false,
         }
     }
 
@@ -166,6 +247,7 @@ impl Layer {
     ) -> Vec<Array4<T>> {
         match self {
             Layer::Residual(l) => l.forward_all(p, maps, workers),
+            Layer::MaxUnpool(l) => l.forward_all(p, maps, workers),
             _ => on_each(maps, workers, |x, w| self.forward(p, x, &mut w.tape)),
         }
     }
@@ -179,6 +261,7 @@ impl Layer {
     ) -> Vec<Array4<T>> {
         match self {
             Layer::Residual(l) => l.backward_all(p, maps, workers),
+            Layer::MaxUnpool(l) => l.backward_all(p, maps, workers),
             _ => on_each(maps, workers, |dy, w| {
                 self.backward(p, &mut w.tape, dy, &mut w.grads)
             }),
@@ -188,13 +271,20 @@ impl Layer {
     /// The layer's kind, as it is named in configurations and messages.
     pub fn kind(&self) -> &'static str {
         match self {
-            Layer::Conv2d(_) => "conv",
+            Layer::Conv2d(_) | Layer::MaskedConv2d(_) => "conv",
+            Layer::SpectralNorm(l) => l.inner.kind(),
             Layer::ConvTranspose2d(_) => "transposed",
             Layer::Upsample(_) => "upsample",
             Layer::Relu(_) => "relu",
             Layer::Residual(_) => "residual",
             Layer::PixelShuffle(_) => "shuffle",
             Layer::PixelUnshuffle(_) => "unshuffle",
+            Layer::AveragePool(_) => "averagepool",
+            Layer::AverageUnpool(_) => "averageunpool",
+            Layer::MaxPool(_) => "maxpool",
+            Layer::MaxUnpool(_) => "maxunpool",
+            Layer::Linear(_) => "linear",
+            Layer::Embedding(_) => "embedding",
         }
     }
 }
@@ -258,6 +348,8 @@ impl Chain {
         mut maps: Vec<Array4<T>>,
         workers: &mut [Worker<T>],
     ) -> Vec<Array4<T>> {
+        let tapes = workers.iter_mut().map(|w| &mut w.tape).enumerate();
+        tapes.for_each(|(i, tape)| tape.lead(i == 0));
         let runs: Vec<_> = self.layers.chunk_by(Chain::together).collect();
         for layers in runs.into_iter().rev() {
             maps = match layers {

@@ -137,8 +137,12 @@ pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
 pub(super) trait Pack<T>: Sync {
     /// Its place among all panels.
     fn panels(&self) -> Range<usize>;
-    /// Writes what belongs there.
+    /// Writes what belongs there, for a training step.
     fn pack(&self, values: &[T], panels: &mut [T]);
+    /// As [`Pack::pack`], where nothing is trained.
+    fn pack_in_use(&self, values: &[T], panels: &mut [T]) {
+        self.pack(values, panels);
+    }
 }
 
 /// Parameters as layers use them: the flat vector, and the convolutions' weights packed for the matrix
@@ -151,12 +155,36 @@ pub struct Weights<'p, T> {
 }
 
 impl<'p, T: Scalar> Weights<'p, T> {
-    /// Packs the weights of `chains`, which are made from `table`, into `panels`.
+    /// Packs the weights of `chains`, which are made from `table`, into `panels`, for a training step.
     pub fn new(
         table: &ParamTable,
         chains: &[&Chain],
         values: &'p [T],
         panels: &'p mut Vec<T>,
+    ) -> Self {
+        Weights::packed(table, chains, values, panels, |layer, panels| {
+            layer.pack(values, panels);
+        })
+    }
+
+    /// As [`Weights::new`], where nothing is trained: iterations that go with training stand still.
+    pub fn in_use(
+        table: &ParamTable,
+        chains: &[&Chain],
+        values: &'p [T],
+        panels: &'p mut Vec<T>,
+    ) -> Self {
+        Weights::packed(table, chains, values, panels, |layer, panels| {
+            layer.pack_in_use(values, panels);
+        })
+    }
+
+    fn packed(
+        table: &ParamTable,
+        chains: &[&Chain],
+        values: &'p [T],
+        panels: &'p mut Vec<T>,
+        pack: impl Fn(&dyn Pack<T>, &mut [T]) + Sync,
     ) -> Self {
         panels.resize(table.panels, T::zero());
         let mut layers: Vec<&dyn Pack<T>> = Vec::new();
@@ -172,8 +200,8 @@ impl<'p, T: Scalar> Weights<'p, T> {
             jobs.push((layer, own));
             (rest, at) = (behind, end);
         }
-        let pack = |(layer, panels): (&dyn Pack<T>, &mut [T])| layer.pack(values, panels);
-        jobs.into_par_iter().for_each(pack);
+        jobs.into_par_iter()
+            .for_each(|(layer, panels)| pack(layer, panels));
         Weights { values, panels }
     }
 }

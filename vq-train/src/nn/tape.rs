@@ -1,5 +1,6 @@
 //! What one chunk of a batch runs with: the caches of its forward pass, and maps that are used again.
 
+use super::max_pool::Winners;
 use super::{Mask, Scalar};
 use ndarray::{Array4, ArrayView4, Ix4};
 use rand_chacha::ChaCha8Rng;
@@ -14,6 +15,10 @@ pub enum Cache<T> {
     Input(Array4<T>),
     /// Which outputs a ReLU let through.
     Mask(Mask),
+    /// Where a max pooling found its outputs.
+    Winners(Winners),
+    /// The shape of the layer's input.
+    Shape(Dim4),
 }
 
 /// A stack of caches: forward pushes in order, backward pops in reverse.
@@ -23,9 +28,11 @@ pub enum Cache<T> {
 #[derive(Debug)]
 pub struct Tape<T> {
     recording: bool,
+    leads: bool,
     stack: Vec<Cache<T>>,
     free: Vec<Vec<T>>,
     pub(super) free_masks: Vec<Mask>,
+    pub(super) free_places: Vec<Vec<u32>>,
     draws: Option<ChaCha8Rng>,
 }
 
@@ -35,9 +42,11 @@ impl<T: Scalar> Tape<T> {
     pub fn recording() -> Self {
         Tape {
             recording: true,
+            leads: true,
             stack: Vec::new(),
             free: Vec::new(),
             free_masks: Vec::new(),
+            free_places: Vec::new(),
             draws: None,
         }
     }
@@ -53,6 +62,16 @@ impl<T: Scalar> Tape<T> {
     /// Sets the generator that layers with chance in them draw from during the next pass.
     pub fn seed(&mut self, draws: ChaCha8Rng) {
         self.draws = Some(draws);
+    }
+
+    /// Of a batch's chunks one leads and notes what is the same for all. A tape on its own leads.
+    pub(super) fn lead(&mut self, leads: bool) {
+        self.leads = leads;
+    }
+
+    /// Whether this chunk notes what is the same for all.
+    pub(super) fn leads(&self) -> bool {
+        self.leads
     }
 
     /// Whether the pass trains.
@@ -121,6 +140,8 @@ impl<T: Scalar> Tape<T> {
         let cached = self.stack.iter().map(|cache| match cache {
             Cache::Input(x) => x.len() * size_of::<T>(),
             Cache::Mask(mask) => mask.len(),
+            Cache::Winners(winners) => winners.bytes(),
+            Cache::Shape(_) => 0,
         });
         let free = self.free.iter().map(|v| v.capacity() * size_of::<T>());
         cached.sum::<usize>() + free.sum::<usize>()
@@ -151,6 +172,13 @@ impl<T: Scalar> Tape<T> {
     pub(super) fn pop_input(&mut self) -> Array4<T> {
         match self.pop() {
             Cache::Input(x) => x,
+            _ => unreachable!("a layer pops what it pushed"),
+        }
+    }
+
+    pub(super) fn pop_shape(&mut self) -> Dim4 {
+        match self.pop() {
+            Cache::Shape(dim) => dim,
             _ => unreachable!("a layer pops what it pushed"),
         }
     }
