@@ -105,6 +105,9 @@ pub struct ConvConfig {
     /// The map shrinks by this factor.
     #[serde(default = "one")]
     pub stride: usize,
+    /// Zeros above and to the left, as PyTorch's `padding`; of `kernel - stride` in all, those below and
+    /// to the right are the rest. Without, half of them, rounded down.
+    pub pad: Option<usize>,
     /// ReLU on the output.
     #[serde(default)]
     pub relu: bool,
@@ -125,6 +128,9 @@ pub struct TransposedConfig {
     /// The map grows by this factor.
     #[serde(default = "two")]
     pub stride: usize,
+    /// Rows and columns of output cut away above and to the left, as PyTorch's `padding`; of
+    /// `kernel - stride` in all, those below and to the right are the rest. Without, half, rounded down.
+    pub pad: Option<usize>,
     /// ReLU on the output.
     #[serde(default)]
     pub relu: bool,

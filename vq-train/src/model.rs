@@ -366,7 +366,8 @@ impl Builder<'_> {
         match layer {
             LayerConfig::Conv(c) => {
                 self.convolution(c.out, c.kernel, c.stride, from)?;
-                let (before, after) = ConvSpec::same_padding(c.kernel, c.stride);
+                let before = self.padding(c.pad, c.kernel, c.stride)?;
+                let after = c.kernel - c.stride - before;
                 let spec = ConvSpec {
                     cin: from.channels,
                     cout: c.out,
@@ -382,11 +383,13 @@ impl Builder<'_> {
             }
             LayerConfig::Transposed(c) => {
                 self.convolution(c.out, c.kernel, c.stride, from)?;
+                self.padding(c.pad, c.kernel, c.stride)?;
                 let spec = ConvTransposeSpec {
                     cin: from.channels,
                     cout: c.out,
                     kernel: c.kernel,
                     stride: c.stride,
+                    pad: c.pad,
                     relu: c.relu,
                 };
                 let built = ConvTranspose2d::new(spec, name, self.table);
@@ -476,6 +479,21 @@ impl Builder<'_> {
         }
         let taps = kernel * kernel * from.channels;
         self.limit("kernel x kernel x channels in", taps)
+    }
+
+    /// The padding above and to the left.
+    fn padding(
+        &self,
+        pad: Option<usize>,
+        kernel: usize,
+        stride: usize,
+    ) -> Result<usize, ConfigError> {
+        let (half, _) = ConvSpec::same_padding(kernel, stride);
+        let before = pad.unwrap_or(half);
+        if before > kernel - stride {
+            return Err(self.error("pad must be at most kernel - stride"));
+        }
+        Ok(before)
     }
 
     fn positive(&self, fields: &[(&str, usize)]) -> Result<(), ConfigError> {
