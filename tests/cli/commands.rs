@@ -5,8 +5,8 @@ use crate::lab::PHOTOS;
 use serde_json::Value;
 use vq_train::picture::Picture;
 
-const COMMANDS: [&str; 9] = [
-    "demo", "train", "export", "info", "encode", "decode", "eval", "bench", "flash",
+const COMMANDS: [&str; 10] = [
+    "demo", "train", "import", "export", "info", "encode", "decode", "eval", "bench", "flash",
 ];
 
 fn keys(value: &Value) -> Vec<&str> {

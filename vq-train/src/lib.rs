@@ -15,6 +15,7 @@ pub mod loss;
 pub mod model;
 pub mod optim;
 pub mod checkpoint;
+pub mod interchange;
 pub mod train;
 
 // From a trained model to figures.

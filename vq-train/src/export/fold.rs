@@ -168,8 +168,7 @@ impl Fold<'_> {
                 }
                 Layer::ConvTranspose2d(conv) => {
                     let op = transposed(input, conv, self.params);
-                    let reason =
-                        "only transposed convolutions of stride 2, kernel 2 to 4 and pad 0 or 1 deploy";
+                    let reason = "only transposed convolutions of stride 2, kernel 2 to 4 and pad 0 or 1 deploy";
                     let op = op.ok_or_else(|| self.error(reason))?;
                     self.graph.ops.push(FloatOp::UpConv(op));
                 }
