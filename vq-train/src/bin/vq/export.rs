@@ -89,10 +89,9 @@ struct Report {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let trainer = Trainer::resume(Checkpoint::load(&args.run)?)?;
-    match (&args.out, &args.safetensors) {
-        (Some(out), _) => model(args, &trainer, out),
-        (None, Some(out)) => weights(&trainer, out),
-        (None, None) => unreachable!("one of the two is required"),
+    match &args.safetensors {
+        Some(out) => weights(&trainer, out),
+        None => model(args, &trainer),
     }
 }
 
@@ -103,7 +102,8 @@ fn weights(trainer: &Trainer, out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn model(args: &Args, trainer: &Trainer, out: &Path) -> Result<()> {
+fn model(args: &Args, trainer: &Trainer) -> Result<()> {
+    let out = args.out.as_deref().ok_or("name a model file with --out")?;
     let config = &trainer.config;
     let crops = match args.calibrate.as_deref().or(config.data.path.as_deref()) {
         Some(path) => to_pictures(&Dataset::load(config, Some(path), None)?.batch(0, CROPS)),
