@@ -4,6 +4,8 @@
 
 #[path = "cli/commands.rs"]
 mod commands;
+#[path = "cli/interchange.rs"]
+mod interchange;
 #[path = "cli/lab.rs"]
 mod lab;
 #[path = "cli/refusals.rs"]

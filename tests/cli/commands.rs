@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use vq_train::checkpoint::Checkpoint;
 use vq_train::picture::Picture;
 
-const COMMANDS: [&str; 9] = [
-    "demo", "train", "export", "info", "encode", "decode", "eval", "bench", "flash",
+const COMMANDS: [&str; 10] = [
+    "demo", "train", "import", "export", "info", "encode", "decode", "eval", "bench", "flash",
 ];
 
 fn keys(value: &Value) -> Vec<&str> {

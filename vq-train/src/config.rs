@@ -128,10 +128,11 @@ pub struct ConvConfig {
     /// The map shrinks by this factor.
     #[serde(default = "one")]
     pub stride: usize,
-    /// Rows and columns of zeros before (above, left) and after (below, right): `pad = [0, 1]`. Their
-    /// sum is `kernel - stride` to `kernel - 1`, so that the map shrinks by exactly `stride`. Without it
-    /// the sum is `kernel - stride`, the odd one after.
-    pub pad: Option<[usize; 2]>,
+    /// Rows and columns of zeros: `pad = 1` on every side as PyTorch's `padding`, `pad = [0, 1]` before
+    /// (above, left) and after (below, right). Both sides together are `kernel - stride` to `kernel - 1`,
+    /// so that the map shrinks by exactly `stride`. Without it they are `kernel - stride`, the odd one
+    /// after.
+    pub pad: Option<Pad>,
     /// ReLU on the output.
     #[serde(default)]
     pub relu: bool,
@@ -177,6 +178,26 @@ pub struct LinearConfig {
     pub spectral: bool,
 }
 
+/// Rows and columns of zeros around a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Pad {
+    /// As many on every side.
+    Even(usize),
+    /// Before (above, left) and after (below, right).
+    Sides([usize; 2]),
+}
+
+impl Pad {
+    /// Before and after.
+    pub fn sides(self) -> [usize; 2] {
+        match self {
+            Pad::Even(n) => [n, n],
+            Pad::Sides(sides) => sides,
+        }
+    }
+}
+
 /// A transposed convolution.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -189,6 +210,9 @@ pub struct TransposedConfig {
     /// The map grows by this factor.
     #[serde(default = "two")]
     pub stride: usize,
+    /// Rows and columns of output cut away above and to the left, as PyTorch's `padding`; of
+    /// `kernel - stride` in all, those below and to the right are the rest. Without, half, rounded down.
+    pub pad: Option<usize>,
     /// ReLU on the output.
     #[serde(default)]
     pub relu: bool,
@@ -205,7 +229,7 @@ pub struct PoolConfig {
     #[serde(default = "two")]
     pub stride: usize,
     /// Padding before and after, which no mean and no maximum counts; without it as for convolutions.
-    pub pad: Option<[usize; 2]>,
+    pub pad: Option<Pad>,
 }
 
 /// Layers between a max pooling and its unpooling.

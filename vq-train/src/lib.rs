@@ -17,6 +17,7 @@ pub mod optim;
 pub mod checkpoint;
 pub mod tensorboard;
 pub mod run;
+pub mod interchange;
 pub mod train;
 
 // From a trained model to figures.

@@ -6,7 +6,7 @@
 
 use crate::config::{
     Config, ConfigError, ConvConfig, LayerConfig, LinearConfig, LossKind, MaskConfig,
-    MaxUnpoolConfig, PoolConfig, field_error,
+    MaxUnpoolConfig, Pad, PoolConfig, TransposedConfig, field_error,
 };
 use crate::loss;
 use crate::nn::{
@@ -392,11 +392,13 @@ impl Builder<'_> {
             }
             LayerConfig::Transposed(c) => {
                 self.convolution(c.out, c.kernel, c.stride, from.channels)?;
+                self.cut(c)?;
                 let spec = ConvTransposeSpec {
                     cin: from.channels,
                     cout: c.out,
                     kernel: c.kernel,
                     stride: c.stride,
+                    pad: c.pad,
                     relu: c.relu,
                 };
                 let built = ConvTranspose2d::new(spec, name, self.table);
@@ -623,9 +625,9 @@ impl Builder<'_> {
         &self,
         kernel: usize,
         stride: usize,
-        pad: Option<[usize; 2]>,
+        pad: Option<Pad>,
     ) -> Result<(usize, usize), ConfigError> {
-        let Some([before, after]) = pad else {
+        let Some([before, after]) = pad.map(Pad::sides) else {
             return Ok(ConvSpec::same_padding(kernel, stride));
         };
         let exact = kernel - stride..kernel;
@@ -657,6 +659,14 @@ impl Builder<'_> {
         }
         let taps = kernel * kernel * cin;
         self.limit("kernel x kernel x channels in", taps)
+    }
+
+    /// Checks what a transposed convolution cuts away above and to the left.
+    fn cut(&self, c: &TransposedConfig) -> Result<(), ConfigError> {
+        if c.pad.is_some_and(|pad| pad > c.kernel - c.stride) {
+            return Err(self.error("pad must be at most kernel - stride"));
+        }
+        Ok(())
     }
 
     fn positive(&self, fields: &[(&str, usize)]) -> Result<(), ConfigError> {

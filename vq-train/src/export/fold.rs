@@ -174,8 +174,7 @@ impl Fold<'_> {
                 }
                 Layer::ConvTranspose2d(conv) => {
                     let op = transposed(input, conv, self.params);
-                    let reason =
-                        "only transposed convolutions of stride 2 and kernel 2 to 4 deploy";
+                    let reason = "only transposed convolutions of stride 2, kernel 2 to 4 and pad 0 or 1 deploy";
                     let op = op.ok_or_else(|| self.error(reason))?;
                     self.graph.ops.push(FloatOp::UpConv(op));
                 }
@@ -342,10 +341,14 @@ fn upsampled(input: u16, conv: &PlainConv<'_>) -> Option<FloatUpConv> {
 /// is tap 2 - p - 2j + before, where the kernel has one.
 fn transposed(input: u16, conv: &ConvTranspose2d, params: &[f32]) -> Option<FloatUpConv> {
     let s = conv.spec;
-    if s.stride != 2 || !(2..=4).contains(&s.kernel) {
+    if s.stride != 2 {
         return None;
     }
-    let before = (s.kernel - 2) / 2;
+    // Two rows of the input reach an output row only while at most one row is cut away on each side.
+    let before = s.before();
+    if before > 1 || s.kernel - 2 - before > 1 {
+        return None;
+    }
     let tap = |p: usize, j: usize| {
         (2 + before)
             .checked_sub(p + 2 * j)

@@ -17,11 +17,13 @@ pub struct ConvTransposeSpec {
     pub cin: usize,
     /// Channels out.
     pub cout: usize,
-    /// Side of the square kernel, at least the stride. Of the `kernel - stride` rows and columns of
-    /// output that are cut away, the odd one is below and to the right.
+    /// Side of the square kernel, at least the stride.
     pub kernel: usize,
     /// The map grows by exactly this factor.
     pub stride: usize,
+    /// Of the `kernel - stride` rows and columns of output that are cut away, those above and to the left,
+    /// as PyTorch's `padding` counts them; without, half of them, the odd one being below and to the right.
+    pub pad: Option<usize>,
     /// ReLU on the output, fused.
     pub relu: bool,
 }
@@ -42,8 +44,9 @@ pub struct ConvTranspose2d {
 }
 
 impl ConvTransposeSpec {
-    fn before(&self) -> usize {
-        (self.kernel - self.stride) / 2
+    /// Rows and columns that are cut away above and to the left.
+    pub(crate) fn before(&self) -> usize {
+        self.pad.unwrap_or((self.kernel - self.stride) / 2)
     }
 
     fn channels(&self) -> Channels {
@@ -72,6 +75,7 @@ impl ConvTranspose2d {
             kernel,
             stride,
             relu,
+            ..
         } = spec;
         let fan_in = (cin * kernel * kernel) as f64 / (stride * stride) as f64;
         let shape = [cin, kernel, kernel, cout];

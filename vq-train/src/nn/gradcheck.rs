@@ -90,6 +90,7 @@ fn conv2d_of_any_kernel_stride_and_padding() {
         conv(1, 1, 0, 0, true),
         conv(4, 2, 1, 1, true),
         conv(3, 2, 0, 1, false),
+        conv(3, 2, 1, 0, true),
         conv(5, 1, 2, 2, false),
         conv(2, 2, 0, 0, false),
         conv(3, 2, 2, 2, true),
@@ -109,12 +110,15 @@ fn conv2d_of_any_kernel_stride_and_padding() {
 
 #[test]
 fn transposed_convolution_of_any_kernel_and_stride() {
-    for (kernel, stride, relu) in [
-        (4, 2, true),
-        (3, 2, false),
-        (2, 2, true),
-        (3, 1, false),
-        (5, 3, true),
+    for (kernel, stride, pad, relu) in [
+        (4, 2, None, true),
+        (3, 2, None, false),
+        (3, 2, Some(1), true),
+        (2, 2, None, true),
+        (3, 1, None, false),
+        (5, 3, None, true),
+        (6, 3, Some(3), false),
+        (4, 2, Some(0), false),
     ] {
         let mut table = ParamTable::default();
         let spec = ConvTransposeSpec {
@@ -122,11 +126,12 @@ fn transposed_convolution_of_any_kernel_and_stride() {
             cout: 2,
             kernel,
             stride,
+            pad,
             relu,
         };
         let layer = Layer::ConvTranspose2d(ConvTranspose2d::new(spec, "t", &mut table));
         check(
-            &format!("transposed {kernel} {stride}"),
+            &format!("transposed {kernel} {stride} {pad:?}"),
             &table,
             &layer,
             (2, 3, 4, 3),
@@ -163,6 +168,7 @@ fn convolutions_in_winograds_form() {
             cout,
             kernel,
             stride,
+            pad: None,
             relu: true,
         };
         let layer = Layer::ConvTranspose2d(ConvTranspose2d::new(spec, "t", &mut table));
@@ -399,6 +405,7 @@ fn transposed_convolution_is_the_adjoint_of_convolution() {
         cout: 3,
         kernel: 4,
         stride: 2,
+        pad: None,
         relu: false,
     };
     let adjoint = ConvTranspose2d::new(spec, "t", &mut adjoint_table);

@@ -1,14 +1,15 @@
-//! `vq export`: from a checkpoint to a model file.
+//! `vq export`: from a checkpoint to a model file, or to weights for other frameworks.
 
 use crate::shared::{Result, print_json, write};
 use clap::ValueEnum;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use vq_core::format::Dtype;
 use vq_train::checkpoint::Checkpoint;
 use vq_train::codec::Codec;
 use vq_train::data::{DataError, Dataset, Source, to_pictures};
 use vq_train::export::{self, LayerError, Options, layer_errors};
+use vq_train::interchange;
 use vq_train::metrics::psnr;
 use vq_train::picture::Picture;
 use vq_train::train::Trainer;
@@ -29,8 +30,20 @@ pub(crate) struct Args {
     /// A run's folder, or a checkpoint.
     run: PathBuf,
     /// The model file to write.
-    #[arg(short, long, value_name = "M.vqm")]
-    out: PathBuf,
+    #[arg(
+        short,
+        long,
+        value_name = "M.vqm",
+        required_unless_present = "safetensors"
+    )]
+    out: Option<PathBuf>,
+    /// Write the weights as they were trained, with PyTorch's names and layouts, and no model file
+    #[arg(
+        long,
+        value_name = "W.safetensors",
+        conflicts_with_all = ["out", "dtype", "calibrate", "without_encoder", "layers", "json"]
+    )]
+    safetensors: Option<PathBuf>,
     /// Element type of weights and activations
     #[arg(long, value_enum, default_value = "i8")]
     dtype: Type,
@@ -77,14 +90,29 @@ struct Report {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let trainer = Trainer::resume(Checkpoint::load(&args.run)?)?;
+    match &args.safetensors {
+        Some(out) => weights(&trainer, out),
+        None => model(args, &trainer),
+    }
+}
+
+fn weights(trainer: &Trainer, out: &Path) -> Result<()> {
+    let file = interchange::to_safetensors(&trainer.model, &trainer.params);
+    write(out, &file)?;
+    eprintln!("{}: {} bytes", out.display(), file.len());
+    Ok(())
+}
+
+fn model(args: &Args, trainer: &Trainer) -> Result<()> {
+    let out = args.out.as_deref().ok_or("name a model file with --out")?;
     let config = &trainer.config;
     let crops = match Dataset::load(config, &args.calibrate, None) {
         Err(DataError::NoPath) => Vec::new(),
         data => to_pictures(&data?.batch(0, CROPS)),
     };
-    let export = |dtype, encoder| export::export(&trainer, Options { dtype, encoder }, &crops);
+    let export = |dtype, encoder| export::export(trainer, Options { dtype, encoder }, &crops);
     let mut report = Report {
-        model: args.out.display().to_string(),
+        model: out.display().to_string(),
         bytes: 0,
         psnr: Default::default(),
         layers: Vec::new(),
@@ -113,8 +141,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let file = export(args.dtype.into(), !args.without_encoder)?;
     report.bytes = file.len();
-    write(&args.out, &file)?;
-    eprintln!("{}: {} bytes", args.out.display(), file.len());
+    write(out, &file)?;
+    eprintln!("{}: {} bytes", out.display(), file.len());
     if args.json {
         print_json(&report)
     } else {

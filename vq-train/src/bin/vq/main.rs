@@ -9,6 +9,7 @@ mod encode;
 mod eval;
 mod export;
 mod flash;
+mod import;
 mod info;
 mod shared;
 mod train;
@@ -29,6 +30,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Train(train::Args),
+    Import(import::Args),
     Export(export::Args),
     Info(info::Args),
     Encode(encode::Args),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Info(args) => info::run(&args),
         Command::Encode(args) => encode::run(&args),
