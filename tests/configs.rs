@@ -80,6 +80,7 @@ fn trained(path: &Path) -> Trainer {
     let quantizer = model.quantizer::<f32>();
     quantizer.place(&mut params, &values, &mut generator(1, Purpose::Codes, 0));
     let checkpoint = Checkpoint {
+        averaged: None,
         step: config.quantizer.start + 1,
         scale: data.variance(),
         adam: Adam::new(params.len()),
