@@ -10,6 +10,7 @@ mod conv2d;
 mod conv_transpose2d;
 #[allow(unsafe_code)] // raw reads of the maps, all checked before a product starts
 mod correlation;
+mod exponential;
 #[cfg(test)]
 mod gradcheck;
 mod maps;
@@ -30,7 +31,7 @@ mod winograd;
 
 pub use conv_transpose2d::{ConvTranspose2d, ConvTransposeSpec};
 pub use conv2d::{Conv2d, ConvSpec};
-pub(crate) use matrix::Right;
+pub(crate) use matrix::{Right, add_transposed_product};
 #[cfg(test)]
 pub(crate) use params::normal;
 pub use params::{Init, ParamInfo, ParamTable, Role, Weights};
@@ -51,6 +52,8 @@ pub trait Scalar: NdFloat + Default + Simd {
     fn of(x: f64) -> Self;
     /// Widens to f64, for statistics.
     fn wide(self) -> f64;
+    /// e^x in a form that loops vectorise: f32 to within 1e-6 of itself, f64 exactly.
+    fn fast_exp(self) -> Self;
 }
 
 impl Scalar for f32 {
@@ -60,6 +63,10 @@ impl Scalar for f32 {
     fn wide(self) -> f64 {
         f64::from(self)
     }
+    #[inline(always)]
+    fn fast_exp(self) -> Self {
+        exponential::exp(self)
+    }
 }
 
 impl Scalar for f64 {
@@ -68,6 +75,9 @@ impl Scalar for f64 {
     }
     fn wide(self) -> f64 {
         self
+    }
+    fn fast_exp(self) -> Self {
+        self.exp()
     }
 }
 
