@@ -1,5 +1,9 @@
 //! Training configurations: TOML files, checked on load with errors that name the field.
 
+mod quantizer;
+
+pub use quantizer::{EntropyConfig, GumbelConfig, QuantizerConfig, QuantizerKind};
+
 use crate::data::Source;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -17,7 +21,7 @@ pub struct Config {
     pub data: DataConfig,
     /// The layers.
     pub model: ModelConfig,
-    /// The codebook.
+    /// From latents to codes.
     pub quantizer: QuantizerConfig,
     /// What is minimised.
     #[serde(default)]
@@ -257,29 +261,7 @@ pub struct ResidualConfig {
     pub relu: bool,
 }
 
-/// The codebook.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct QuantizerConfig {
-    /// K.
-    pub codes: usize,
-    /// D.
-    pub dim: usize,
-    /// The share of the past in the moving averages.
-    #[serde(default = "default_decay")]
-    pub decay: f64,
-    /// Weight of the commitment term.
-    #[serde(default = "default_commitment")]
-    pub commitment: f64,
-    /// A code chosen less often than this share of the mean is restarted; 0 never restarts.
-    #[serde(default = "default_restart")]
-    pub restart: f64,
-    /// Steps trained without quantisation before k-means places the codes.
-    #[serde(default)]
-    pub start: u64,
-}
-
-/// What is minimised besides the commitment term.
+/// What is minimised besides the quantiser's own terms.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct LossConfig {
@@ -391,15 +373,6 @@ fn default_holdout() -> f64 {
 }
 fn default_whole() -> f64 {
     0.5
-}
-fn default_decay() -> f64 {
-    0.99
-}
-fn default_commitment() -> f64 {
-    0.25
-}
-fn default_restart() -> f64 {
-    0.05
 }
 fn default_validate() -> u64 {
     1000
@@ -527,32 +500,7 @@ impl Config {
             "model.channels",
             "must be 1 or 3",
         )?;
-        let q = &self.quantizer;
-        require(
-            (2..=65535).contains(&q.codes),
-            "quantizer.codes",
-            "must be 2 to 65535",
-        )?;
-        require(
-            (1..=1024).contains(&q.dim),
-            "quantizer.dim",
-            "must be 1 to 1024",
-        )?;
-        require(
-            share(q.decay),
-            "quantizer.decay",
-            "must be at least 0 and below 1",
-        )?;
-        require(
-            share(q.restart),
-            "quantizer.restart",
-            "must be at least 0 and below 1",
-        )?;
-        require(
-            q.commitment >= 0.0 && q.commitment.is_finite(),
-            "quantizer.commitment",
-            "must be at least 0 and finite",
-        )?;
+        self.quantizer.check()?;
         let o = &self.optimizer;
         require(
             o.lr > 0.0 && o.lr.is_finite(),

@@ -15,7 +15,7 @@ use crate::nn::{
     PixelUnshuffle, PoolSpec, RasterMask, Relu, Residual, Scalar, Sight, SpectralNorm, Tape,
     Upsample, Weights, Worker,
 };
-use crate::quantizer::{Ema, EmaSettings, Quantize, Quantized};
+use crate::quantizer::{Quantize, Quantized, Quantizer};
 use ndarray::{Array4, ArrayView4, Axis};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -41,7 +41,7 @@ pub struct VqVae {
     /// Names, shapes and places of the parameters.
     pub table: ParamTable,
     /// From latents to codes.
-    quantizer: Ema,
+    quantizer: Quantizer,
     /// D, channels of the latent.
     pub dim: usize,
     /// Pixels per code, each way.
@@ -123,15 +123,11 @@ impl VqVae {
         if let Some(Layer::Conv2d(first)) = encoder.layers.iter_mut().find(|l| l.may_learn()) {
             first.input_grad = false;
         }
-        let q = &config.quantizer;
-        let settings = EmaSettings {
-            codes: q.codes,
-            dim,
-            decay: q.decay,
-            restart: q.restart,
-            commitment: q.commitment,
-        };
-        let quantizer = Ema::new(settings, &mut table);
+        let quantizer = Quantizer::new(&config.quantizer, &mut table);
+        if table.len() > MAX_PARAMS {
+            let reason = format!("more than {MAX_PARAMS} parameters with this codebook");
+            return Err(field_error("quantizer.codes", reason));
+        }
         let loss = config.loss.kind;
         Ok(VqVae {
             encoder,
@@ -146,7 +142,7 @@ impl VqVae {
 
     /// From latents to codes.
     pub fn quantizer<T: Scalar>(&self) -> &dyn Quantize<T> {
-        &self.quantizer
+        self.quantizer.of()
     }
 
     /// Latents of a batch, `[n, h / down, w / down, dim]`.
@@ -739,7 +735,12 @@ mod tests {
         params.iter_mut().for_each(|p| *p += 0.1 * normal(&mut rng));
         let x = Array4::from_shape_simple_fn((5, 8, 8, 3), || 0.5 * normal(&mut rng));
         let codes: Vec<f64> = (0..18).map(|_| normal(&mut rng)).collect();
-        model.quantizer.set(&mut params, &codes);
+        let entries = &model.table.entries;
+        let codebook = entries
+            .iter()
+            .find(|e| e.name == "quantizer.codebook")
+            .unwrap();
+        params[codebook.range.clone()].copy_from_slice(&codes);
         Case { model, params, x }
     }
 

@@ -4,6 +4,7 @@ use crate::config::{OptimizerConfig, Schedule};
 use crate::nn::{Loop, ParamTable, Role};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Added to the root of the second moment.
 const EPSILON: f32 = 1e-8;
@@ -27,6 +28,12 @@ impl Adam {
     /// Whether the moments are those of `len` parameters.
     pub fn fits(&self, len: usize) -> bool {
         self.m.len() == len && self.v.len() == len
+    }
+
+    /// Forgets the past of parameters that were set anew.
+    pub fn forget(&mut self, range: Range<usize>) {
+        self.m[range.clone()].fill(0.0);
+        self.v[range].fill(0.0);
     }
 
     /// One update of all parameters. `step` counts from 0, over `steps` in all.
@@ -244,6 +251,20 @@ mod tests {
         let config = OptimizerConfig::default();
         Adam::new(2).update(&config, &table, (0, 10), &[3.0, 5.0], &mut p);
         assert_eq!(p, [1.5, 7.0]);
+    }
+
+    #[test]
+    fn what_was_set_anew_has_no_momentum() {
+        let mut table = ParamTable::default();
+        table.add("codes".into(), &[3], Init::Zero, Role::Bias);
+        let config = OptimizerConfig::default();
+        let (mut adam, mut p) = (Adam::new(3), [0.0; 3]);
+        adam.update(&config, &table, (0, 10), &[1.0; 3], &mut p);
+        adam.forget(1..2);
+        let before = p;
+        adam.update(&config, &table, (1, 10), &[0.0; 3], &mut p);
+        assert!(p[0] < before[0] && p[2] < before[2], "{p:?}");
+        assert_eq!(p[1], before[1]);
     }
 
     #[test]

@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-/// Vectors per code by which the codes are placed.
-const VECTORS_PER_CODE: usize = 40;
+/// The codes are placed by at most this many batches.
+const PLACED_BY: u64 = 1024;
 /// Batches that are prepared ahead of the step that needs them.
 const PREFETCH: usize = 2;
 /// Pictures on the sheet of a validation.
@@ -82,8 +82,17 @@ pub struct StepReport {
     pub lr: f64,
 }
 
+/// How much one stage's codes are used.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StageUse {
+    /// exp of the entropy of the stage's codes.
+    pub perplexity: f64,
+    /// The share of them that occur.
+    pub usage: f64,
+}
+
 /// Figures over a whole validation set.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Validation {
     /// Steps done.
     pub step: u64,
@@ -97,6 +106,9 @@ pub struct Validation {
     pub perplexity: f64,
     /// The share of codes that occur in the set.
     pub usage: f64,
+    /// Stage by stage, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageUse>,
 }
 
 /// What a validation's figures stand for.
@@ -241,7 +253,9 @@ impl Trainer {
         if let Some(quantized) = &out.quantized {
             let mut draws = generator(seed, Purpose::Codes, self.step);
             let quantizer = self.model.quantizer();
-            restarted = quantizer.update(&mut self.params, &out.z, quantized, &mut draws);
+            let moved = quantizer.update(&mut self.params, &out.z, quantized, &mut draws);
+            moved.rows.into_iter().for_each(|row| self.adam.forget(row));
+            restarted = moved.codes;
             used = perplexity(&histogram(&quantized.codes, &quantizer.stages()));
         }
         if let Some(averaged) = &mut self.averaged {
@@ -263,10 +277,10 @@ impl Trainer {
     /// Places the codes by the latents of this step's batch and the following ones.
     fn place_codes(&mut self, data: &Dataset) {
         let quantizer = self.model.quantizer::<f32>();
-        let codes = quantizer.stages().into_iter().max().unwrap_or(0);
+        let wanted = quantizer.wanted() * self.model.dim;
         let mut z = Vec::new();
         let mut ahead = 0;
-        while z.len() < VECTORS_PER_CODE * codes * self.model.dim && ahead < 1024 {
+        while z.len() < wanted && ahead < PLACED_BY {
             let x = data.batch(self.step + ahead, self.config.train.batch);
             z.extend(self.model.encode(&self.params, x.view()));
             ahead += 1;
@@ -334,6 +348,7 @@ impl Trainer {
             nmse: squares / n / self.scale,
             perplexity: perplexity(&counts),
             usage: usage(&counts),
+            stages: stage_uses(&counts, &stages),
         };
         (figures, Seen { shown, counts })
     }
@@ -364,6 +379,23 @@ impl Trainer {
         }
         "the loss or a gradient".into()
     }
+}
+
+/// Each stage's share of a histogram of all; none where there is but one.
+fn stage_uses(counts: &[u64], stages: &[usize]) -> Vec<StageUse> {
+    if stages.len() < 2 {
+        return Vec::new();
+    }
+    let mut rest = counts;
+    let uses = stages.iter().map(|&codes| {
+        let (own, behind) = rest.split_at(codes);
+        rest = behind;
+        StageUse {
+            perplexity: perplexity(own),
+            usage: usage(own),
+        }
+    });
+    uses.collect()
 }
 
 /// PSNR in dB of a mean squared error in the network's units, where 255 steps span 255/128.

@@ -1,24 +1,23 @@
-//! The codebook that learns by exponential moving averages (van den Oord 2017, appendix A.1).
+//! Codes that learn by exponential moving averages (van den Oord 2017, appendix A.1).
 //!
 //! Each code follows the mean of the vectors that chose it:
 //! N <- g N + (1 - g) n, m <- g m + (1 - g) sum z, code = m / N~ with Laplace smoothing
-//! N~ = (N + e) / (sum N + K e) * sum N. The gradient passes straight through the choice; the
-//! commitment term pulls vectors to their codes. A code that hardly any vector chooses is restarted
-//! at a vector of the batch, together with its N and m.
+//! N~ = (N + e) / (sum N + K e) * sum N. A code that hardly any vector chooses is restarted at a
+//! vector of the batch, together with its N and m.
 
-use super::{Quantize, Quantized, Table, kmeans, nearest};
+use super::learn::{Learn, follow, restart, total};
+use super::{KMEANS_ITERATIONS, KMEANS_VECTORS, Members, Moved, kmeans};
 use crate::nn::{Init, ParamTable, Role, Scalar};
-use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Laplace smoothing of the counts.
 const SMOOTHING: f64 = 1e-5;
-const KMEANS_ITERATIONS: usize = 12;
 
-/// How the codebook learns.
+/// How codes follow the vectors that choose them, in moving averages or by restarts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EmaSettings {
+pub struct Following {
     /// K.
     pub codes: usize,
     /// D.
@@ -27,15 +26,13 @@ pub struct EmaSettings {
     pub decay: f64,
     /// A code chosen less often than this share of the mean is restarted; 0 never restarts.
     pub restart: f64,
-    /// Weight of the commitment term.
-    pub commitment: f64,
 }
 
-/// The quantiser, and where its codebook and running statistics lie.
+/// Where codes and their running statistics lie.
 #[derive(Debug, Clone)]
 pub struct Ema {
-    /// How it learns.
-    pub settings: EmaSettings,
+    /// How they learn.
+    pub settings: Following,
     /// The codes, `[K, D]`.
     pub codebook: Range<usize>,
     /// N: running counts, `[K]`.
@@ -45,11 +42,11 @@ pub struct Ema {
 }
 
 impl Ema {
-    /// Enters `quantizer.codebook`, `quantizer.counts` and `quantizer.sums`.
-    pub fn new(settings: EmaSettings, table: &mut ParamTable) -> Ema {
-        let EmaSettings { codes, dim, .. } = settings;
-        let mut add = |name: &str, shape: &[usize]| {
-            table.add(format!("quantizer.{name}"), shape, Init::Zero, Role::State)
+    /// Enters `NAME.codebook`, `NAME.counts` and `NAME.sums`.
+    pub fn new(settings: Following, name: &str, table: &mut ParamTable) -> Ema {
+        let Following { codes, dim, .. } = settings;
+        let mut add = |part: &str, shape: &[usize]| {
+            table.add(format!("{name}.{part}"), shape, Init::Zero, Role::State)
         };
         Ema {
             settings,
@@ -66,26 +63,9 @@ impl Ema {
         p[self.counts.clone()].fill(T::one());
     }
 
-    fn restart<T: Scalar>(&self, p: &mut [T], z: &[T], draws: &mut impl Rng) -> usize {
-        let EmaSettings { codes, dim, .. } = self.settings;
-        let mean = total(&p[self.counts.clone()]) / T::of(codes as f64);
-        let least = mean * T::of(self.settings.restart);
-        let counts = &p[self.counts.clone()];
-        let dead: Vec<usize> = (0..codes).filter(|&k| counts[k] < least).collect();
-        for &k in &dead {
-            let at = draws.random_range(0..z.len() / dim) * dim;
-            p[self.counts.start + k] = mean;
-            let sum = &mut p[self.sums.clone()][k * dim..(k + 1) * dim];
-            for (m, &v) in sum.iter_mut().zip(&z[at..at + dim]) {
-                *m = v * mean;
-            }
-        }
-        dead.len()
-    }
-
     /// code = m / N~.
     fn place_codes<T: Scalar>(&self, p: &mut [T]) {
-        let EmaSettings { codes, dim, .. } = self.settings;
+        let Following { codes, dim, .. } = self.settings;
         let total = total(&p[self.counts.clone()]);
         let e = T::of(SMOOTHING);
         let scale = total / (total + T::of(codes as f64) * e);
@@ -98,109 +78,85 @@ impl Ema {
     }
 }
 
-fn total<T: Scalar>(counts: &[T]) -> T {
-    counts.iter().fold(T::zero(), |a, &b| a + b)
-}
-
-impl<T: Scalar> Quantize<T> for Ema {
-    fn stages(&self) -> Vec<usize> {
-        vec![self.settings.codes]
+impl<T: Scalar> Learn<T> for Ema {
+    fn codes<'p>(&self, p: &'p [T]) -> Cow<'p, [T]> {
+        p[self.codebook.clone()].into()
     }
 
-    fn forward(&self, p: &[T], z: &[T], _draws: Option<&mut ChaCha8Rng>) -> Quantized<T> {
-        let EmaSettings {
-            dim, commitment, ..
-        } = self.settings;
-        let codebook = &p[self.codebook.clone()];
-        let codes = nearest(codebook, dim, z);
-        let value = |&c: &u16| &codebook[usize::from(c) * dim..][..dim];
-        let values: Vec<T> = codes.iter().flat_map(value).copied().collect();
-        let mean = mean_square(z, &values);
-        Quantized {
-            codes,
-            values,
-            loss: commitment * mean,
-            commitment: mean,
-        }
+    fn by_gradient(&self) -> bool {
+        false
     }
 
-    fn backward(&self, _p: &[T], z: &[T], out: &Quantized<T>, dz: &mut [T], _grads: &mut [T]) {
-        let factor = T::of(2.0 * self.settings.commitment / z.len() as f64);
-        for ((dz, &z), &q) in dz.iter_mut().zip(z).zip(&out.values) {
-            *dz += (z - q) * factor;
-        }
+    fn pull(&self, _p: &[T], _dcodes: &[T], _grads: &mut [T]) {}
+
+    fn wanted(&self) -> usize {
+        KMEANS_VECTORS * self.settings.codes
     }
 
     fn place(&self, p: &mut [T], z: &[T], draws: &mut ChaCha8Rng) {
-        let EmaSettings { codes, dim, .. } = self.settings;
+        let Following { codes, dim, .. } = self.settings;
         self.set(p, &kmeans(z, dim, codes, KMEANS_ITERATIONS, draws));
     }
 
-    fn update(&self, p: &mut [T], z: &[T], out: &Quantized<T>, draws: &mut ChaCha8Rng) -> usize {
-        let EmaSettings {
-            codes, dim, decay, ..
+    fn update(&self, p: &mut [T], z: &[T], codes: &[u16], draws: &mut ChaCha8Rng) -> Moved {
+        let Following {
+            codes: k,
+            dim,
+            decay,
+            restart: share,
         } = self.settings;
+        let members = Members::new(codes, k);
+        follow(&mut p[self.counts.clone()], decay, members.counts());
         let (g, h) = (T::of(decay), T::of(1.0 - decay));
-        let mut counts = vec![0u32; codes];
-        let mut sums = vec![T::zero(); codes * dim];
-        for (&k, v) in out.codes.iter().zip(z.chunks_exact(dim)) {
-            let k = usize::from(k);
-            counts[k] += 1;
-            let sum = sums[k * dim..(k + 1) * dim].iter_mut();
-            sum.zip(v).for_each(|(s, &x)| *s += x);
-        }
-        for (n, &b) in p[self.counts.clone()].iter_mut().zip(&counts) {
-            *n = g * *n + h * T::of(f64::from(b));
-        }
+        let mut sums = vec![T::zero(); k * dim];
+        members.add_sums(z, dim, &mut sums);
         for (m, &s) in p[self.sums.clone()].iter_mut().zip(&sums) {
             *m = g * *m + h * s;
         }
-        let restarted = self.restart(p, z, draws);
+        let counts = p[self.counts.clone()].to_vec();
+        let moved = restart(&counts, share, z, dim, draws, |k, mean, vector| {
+            p[self.counts.start + k] = mean;
+            let sum = &mut p[self.sums.start + k * dim..][..dim];
+            sum.iter_mut().zip(vector).for_each(|(m, &v)| *m = v * mean);
+        });
         self.place_codes(p);
-        restarted
+        Moved {
+            codes: moved,
+            rows: Vec::new(),
+        }
     }
-
-    fn tables(&self, p: &[T]) -> Vec<Table> {
-        let values = p[self.codebook.clone()].iter().map(|v| v.wide() as f32);
-        vec![Table {
-            codes: self.settings.codes,
-            values: values.collect(),
-        }]
-    }
-}
-
-/// Mean of (z - q)^2.
-fn mean_square<T: Scalar>(z: &[T], q: &[T]) -> f64 {
-    let squares = z.iter().zip(q).map(|(&z, &q)| ((z - q) * (z - q)).wide());
-    squares.sum::<f64>() / z.len() as f64
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::nearest;
     use super::*;
     use rand::SeedableRng;
 
     fn case(codebook: &[f64], decay: f64, restart: f64) -> (Ema, Vec<f64>) {
         let mut table = ParamTable::default();
-        let settings = EmaSettings {
+        let settings = Following {
             codes: codebook.len(),
             dim: 1,
             decay,
             restart,
-            commitment: 0.25,
         };
-        let ema = Ema::new(settings, &mut table);
+        let ema = Ema::new(settings, "quantizer", &mut table);
         let mut p = vec![0.0; table.len()];
         ema.set(&mut p, codebook);
         (ema, p)
     }
 
+    fn step(ema: &Ema, p: &mut [f64], z: &[f64]) -> usize {
+        let codes = nearest(&p[ema.codebook.clone()], 1, z);
+        let mut draws = ChaCha8Rng::seed_from_u64(0);
+        ema.update(p, z, &codes, &mut draws).codes
+    }
+
     #[test]
     fn moving_average_follows_the_formula() {
         let (ema, mut p) = case(&[1.0, -1.0], 0.9, 0.0);
-        let z = [2.0, 4.0, -3.0];
-        let out = ema.forward(&p, &z, None);
-        ema.update(&mut p, &z, &out, &mut ChaCha8Rng::seed_from_u64(0));
+        step(&ema, &mut p, &[2.0, 4.0, -3.0]);
         let (n0, n1): (f64, f64) = (0.9 + 0.1 * 2.0, 0.9 + 0.1);
         let scale = (n0 + n1) / (n0 + n1 + 2e-5);
         let codebook = &p[ema.codebook.clone()];
@@ -211,10 +167,8 @@ mod tests {
     #[test]
     fn dead_code_restarts_at_a_vector_of_the_batch_with_its_statistics() {
         let (ema, mut p) = case(&[0.0, 100.0], 0.5, 0.1);
-        let z = [1.0, 1.0, 1.0, 1.0];
         for _ in 0..8 {
-            let out = ema.forward(&p, &z, None);
-            if ema.update(&mut p, &z, &out, &mut ChaCha8Rng::seed_from_u64(0)) > 0 {
+            if step(&ema, &mut p, &[1.0; 4]) > 0 {
                 let (code, count, sum) = (
                     p[ema.codebook.start + 1],
                     p[ema.counts.start + 1],

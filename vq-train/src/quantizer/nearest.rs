@@ -33,7 +33,7 @@ pub fn nearest<T: Scalar>(codes: &[T], dim: usize, z: &[T]) -> Vec<u16> {
 }
 
 /// The first of the largest numbers; 0 where all are NaN.
-fn largest<T: Scalar>(scores: &[T]) -> usize {
+pub(super) fn largest<T: Scalar>(scores: &[T]) -> usize {
     const LANES: usize = 16;
     let mut lanes = [T::neg_infinity(); LANES];
     let (rows, rest) = scores.as_chunks::<LANES>();

@@ -193,7 +193,7 @@ impl Observer for Watcher {
         if v.images == 0 {
             return;
         }
-        let text = format!(
+        let mut text = format!(
             "step {}: validation {:.2} dB, NMSE {:.4}, perplexity {:.0}, {:.1} % of the codes used",
             v.step,
             v.psnr,
@@ -201,6 +201,11 @@ impl Observer for Watcher {
             v.perplexity,
             100.0 * v.usage
         );
+        for (i, stage) in v.stages.iter().enumerate() {
+            let used = 100.0 * stage.usage;
+            let perplexity = stage.perplexity;
+            text += &format!("\n  stage {i}: perplexity {perplexity:.0}, {used:.1} % used");
+        }
         self.bar.suspend(|| eprintln!("{text}"));
     }
 }

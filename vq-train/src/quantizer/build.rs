@@ -1,0 +1,92 @@
+//! From a configuration to a quantiser, and its parameters' names.
+//!
+//! A lone codebook's parameters are `quantizer.codebook` and so on; those of stage s and group g have s
+//! and g in their names, `quantizer.s.g.codebook`, each only where there are several.
+
+use super::{
+    Codebook, Ema, Following, Fsq, Gradient, Grouped, Gumbel, GumbelSettings, Learning, Quantizer,
+    Residual, SimVq, Terms,
+};
+use crate::config::{QuantizerConfig, QuantizerKind};
+use crate::nn::ParamTable;
+
+impl Quantizer {
+    /// What a checked configuration asks for, with its parameters entered into `table`.
+    pub fn new(config: &QuantizerConfig, table: &mut ParamTable) -> Quantizer {
+        let name = "quantizer";
+        match config.kind {
+            QuantizerKind::Fsq => Quantizer::Fsq(Fsq {
+                levels: config.levels.clone(),
+            }),
+            QuantizerKind::Gumbel => {
+                let gumbel = config.gumbel.unwrap_or_default();
+                let settings = GumbelSettings {
+                    codes: config.codes,
+                    dim: config.dim,
+                    temperature: gumbel.temperature,
+                    steps: gumbel.steps,
+                    kl: gumbel.kl,
+                };
+                Quantizer::Gumbel(Gumbel::new(settings, name, table))
+            }
+            QuantizerKind::Ema | QuantizerKind::Gradient | QuantizerKind::SimVq => {
+                residual(config, name, table)
+            }
+        }
+    }
+}
+
+fn residual(config: &QuantizerConfig, name: &str, table: &mut ParamTable) -> Quantizer {
+    if config.stages == 1 {
+        return grouped(config, name, table);
+    }
+    let width = config.dim / config.groups;
+    let stages = 0..config.stages;
+    Quantizer::Residual(Residual {
+        stages: stages
+            .map(|s| grouped(config, &format!("{name}.{s}"), table))
+            .collect(),
+        dropout: config.stage_dropout,
+        rotation: config.rotation.then_some(width),
+    })
+}
+
+fn grouped(config: &QuantizerConfig, name: &str, table: &mut ParamTable) -> Quantizer {
+    if config.groups == 1 {
+        return Quantizer::Codebook(codebook(config, name, table));
+    }
+    let groups = 0..config.groups;
+    Quantizer::Grouped(Grouped {
+        groups: groups
+            .map(|g| codebook(config, &format!("{name}.{g}"), table))
+            .collect(),
+    })
+}
+
+fn codebook(config: &QuantizerConfig, name: &str, table: &mut ParamTable) -> Codebook {
+    let following = Following {
+        codes: config.codes,
+        dim: config.dim / config.groups,
+        decay: config.decay,
+        restart: config.restart,
+    };
+    let learning = match config.kind {
+        QuantizerKind::Gradient => Learning::Gradient(Gradient::new(following, name, table)),
+        QuantizerKind::SimVq => {
+            Learning::SimVq(SimVq::new(following.codes, following.dim, name, table))
+        }
+        _ => Learning::Ema(Ema::new(following, name, table)),
+    };
+    Codebook {
+        codes: following.codes,
+        dim: following.dim,
+        learning,
+        terms: Terms {
+            commitment: config.commitment,
+            share: 1.0 / config.groups as f64,
+            cosine: config.cosine,
+            rotation: config.rotation,
+            entropy: config.entropy.map(|e| e.into()),
+        },
+    }
+}
