@@ -110,7 +110,7 @@ mod tests {
             let codes = nearest(&p[gradient.codebook.clone()], 1, &z);
             let moved = gradient.update(&mut p, &z, &codes, &mut draws);
             if moved.codes > 0 {
-                assert_eq!(moved.rows, [4..5]);
+                assert_eq!(moved.rows, vec![4..5]);
                 assert!(z.contains(&p[4]), "{}", p[4]);
                 assert_eq!(p[3], 0.0, "the living code stays");
                 let counts = &p[gradient.counts.clone()];
