@@ -88,6 +88,40 @@ def residual_case(relu):
     return Case([{"residual": {"layers": branch, "relu": relu}}], module, (2, 5, 4, 6))
 
 
+def norm(channels, groups=32):
+    return nn.GroupNorm(min(groups, channels), channels, eps=1e-6)
+
+
+class Attention(nn.Module):
+    """Heads over all positions of a map, with a skip."""
+
+    def __init__(self, channels, heads):
+        super().__init__()
+        self.norm, self.heads = norm(channels), heads
+        self.q, self.k, self.v, self.out = (conv(channels, channels, 1) for _ in range(4))
+
+    def forward(self, x):
+        n, c, height, width = x.shape
+        h = self.norm(x)
+        q, k, v = (layer(h).view(n, self.heads, -1, height * width) for layer in (self.q, self.k, self.v))
+        scores = torch.einsum("nhdp,nhdq->nhpq", q, k) / (c // self.heads) ** 0.5
+        y = torch.einsum("nhpq,nhdq->nhdp", scores.softmax(-1), v)
+        return x + self.out(y.reshape(x.shape))
+
+
+def resblock_case(c_in, c_out):
+    branch = [norm(c_in), nn.SiLU(), conv(c_in, c_out), norm(c_out), nn.SiLU(), conv(c_out, c_out)]
+    shortcut = conv(c_in, c_out, 1) if c_in != c_out else None
+    module = Residual(*branch, shortcut=shortcut)
+    return Case([{"resblock": {"out": c_out}}], module, (2, c_in, 5, 4))
+
+
+def group_norm_case(channels, groups, shape, silu):
+    layers = [norm(channels, groups)] + [nn.SiLU()] * silu
+    config = {"groups": groups, "silu": silu}
+    return Case([{"groupnorm": config}], nn.Sequential(*layers), (2, channels, *shape))
+
+
 def cases():
     """Shapes are NCHW."""
     yield conv_case(20, 3, 1, (2, 5, 6, 4))
@@ -105,6 +139,21 @@ def cases():
     yield Case(["relu"], nn.ReLU(), (2, 3, 5, 4))
     yield residual_case(relu=False)
     yield residual_case(relu=True)
+    yield group_norm_case(32, 32, (7, 9), silu=True)
+    yield group_norm_case(20, 5, (3, 4), silu=False)
+    yield group_norm_case(6, 1, (11, 5), silu=True)
+    yield Case([{"batchnorm": {}}], nn.BatchNorm2d(5), (4, 5, 3, 4))
+    yield Case([{"batchnorm": {}}], nn.BatchNorm2d(33), (3, 33, 4, 2))
+    yield Case([{"batchnorm": {}}], nn.BatchNorm2d(6), (2, 6, 3, 4), trains=False)
+    yield Case(["silu"], nn.SiLU(), (2, 3, 5, 7))
+    yield Case(["tanh"], nn.Tanh(), (2, 3, 5, 7))
+    yield Case(["sigmoid"], nn.Sigmoid(), (2, 3, 5, 7))
+    yield Case([{"leaky": 0.2}], nn.LeakyReLU(0.2), (2, 3, 5, 7))
+    yield Case([{"dropout": 0.3}], nn.Dropout(0.3), (1, 3, 4, 2), trains=False)
+    yield Case([{"attention": {}}], Attention(8, 1), (2, 8, 4, 5))
+    yield Case([{"attention": {"heads": 4}}], Attention(32, 4), (2, 32, 3, 3))
+    yield resblock_case(8, 8)
+    yield resblock_case(64, 4)
 
 
 def parameters(module):

@@ -118,6 +118,26 @@ pub enum LayerConfig {
     MaxUnpool(MaxUnpoolConfig),
     /// `{ linear = { out = 64, relu = true } }`: the same matrix at every position.
     Linear(LinearConfig),
+    /// `{ groupnorm = { groups = 32, silu = true } }`: group normalisation.
+    GroupNorm(GroupNormConfig),
+    /// `{ batchnorm = {} }`: batch normalisation.
+    BatchNorm(BatchNormConfig),
+    /// `"silu"`: x sigmoid(x), also called swish; behind a groupnorm its `silu = true` is faster.
+    Silu,
+    /// `{ leaky = 0.2 }`: ReLU that keeps this share of what is below 0.
+    Leaky(f64),
+    /// `"tanh"`
+    Tanh,
+    /// `"sigmoid"`
+    Sigmoid,
+    /// `{ dropout = 0.1 }`: drops this share of the values in training.
+    Dropout(f64),
+    /// `{ attention = { heads = 1 } }`: groupnorm and self-attention over all positions, around which the
+    /// input is added.
+    Attention(AttentionConfig),
+    /// `{ resblock = { out = 64, dropout = 0.0 } }`: VQ-GAN's residual block, short for a residual of
+    /// groupnorm with SiLU, conv 3x3, groupnorm with SiLU, dropout, conv 3x3, with shortcut.
+    ResBlock(ResBlockConfig),
 }
 
 /// A convolution.
@@ -259,6 +279,107 @@ pub struct ResidualConfig {
     /// ReLU after the sum.
     #[serde(default)]
     pub relu: bool,
+    /// Whether the branch may change the number of channels: a 1x1 convolution then takes the input
+    /// around it.
+    #[serde(default)]
+    pub shortcut: bool,
+}
+
+/// Group normalisation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GroupNormConfig {
+    /// Groups of channels; 32 without it, or as many as there are channels.
+    pub groups: Option<usize>,
+    /// Added to the variance.
+    pub eps: f64,
+    /// SiLU on the output.
+    pub silu: bool,
+}
+
+impl Default for GroupNormConfig {
+    fn default() -> Self {
+        GroupNormConfig {
+            groups: None,
+            eps: 1e-6,
+            silu: false,
+        }
+    }
+}
+
+/// Batch normalisation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchNormConfig {
+    /// Share of a batch in the running averages.
+    pub momentum: f64,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl Default for BatchNormConfig {
+    fn default() -> Self {
+        BatchNormConfig {
+            momentum: 0.1,
+            eps: 1e-5,
+        }
+    }
+}
+
+/// Self-attention.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionConfig {
+    /// Heads, each with its own share of the channels.
+    #[serde(default = "one")]
+    pub heads: usize,
+}
+
+/// VQ-GAN's residual block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResBlockConfig {
+    /// Channels out.
+    pub out: usize,
+    /// The share of values that are dropped in front of the second convolution.
+    #[serde(default)]
+    pub dropout: f64,
+}
+
+impl ResBlockConfig {
+    /// The residual that it is short for.
+    pub fn spelled_out(&self) -> ResidualConfig {
+        let norm = || {
+            LayerConfig::GroupNorm(GroupNormConfig {
+                silu: true,
+                ..GroupNormConfig::default()
+            })
+        };
+        let conv = || {
+            LayerConfig::Conv(ConvConfig {
+                out: self.out,
+                kernel: 3,
+                stride: 1,
+                pad: None,
+                relu: false,
+                bias: true,
+                mask: None,
+                groups: 1,
+                spectral: false,
+            })
+        };
+        let mut layers = vec![norm(), conv(), norm()];
+        if self.dropout != 0.0 {
+            layers.push(LayerConfig::Dropout(self.dropout));
+        }
+        layers.push(conv());
+        ResidualConfig {
+            layers,
+            repeat: 1,
+            relu: false,
+            shortcut: true,
+        }
+    }
 }
 
 /// What is minimised besides the quantiser's own terms.

@@ -5,13 +5,14 @@
 //! data alone, not on the number of threads.
 
 use crate::config::{
-    Config, ConfigError, ConvConfig, LayerConfig, LinearConfig, LossKind, MaskConfig,
-    MaxUnpoolConfig, Pad, PoolConfig, TransposedConfig, field_error,
+    Config, ConfigError, ConvConfig, GroupNormConfig, LayerConfig, LinearConfig, LossKind,
+    MaskConfig, MaxUnpoolConfig, Pad, PoolConfig, ResidualConfig, TransposedConfig, field_error,
 };
 use crate::loss;
 use crate::nn::{
-    AveragePool, AverageUnpool, Chain, Conv2d, ConvSpec, ConvTranspose2d, ConvTransposeSpec, Init,
-    Layer, Linear, LinearSpec, MaskedConv2d, MaxPool, MaxUnpool, Normed, ParamTable, PixelShuffle,
+    Activation, Attention, AveragePool, AverageUnpool, BatchNorm, BatchNormSpec, Chain, Conv2d,
+    ConvSpec, ConvTranspose2d, ConvTransposeSpec, Dropout, GroupNorm, GroupNormSpec, Init, Layer,
+    Linear, LinearSpec, MaskedConv2d, MaxPool, MaxUnpool, Normed, ParamTable, PixelShuffle,
     PixelUnshuffle, PoolSpec, RasterMask, Relu, Residual, Scalar, Sight, SpectralNorm, Tape,
     Upsample, Weights, Worker,
 };
@@ -415,8 +416,46 @@ impl Builder<'_> {
                     } else {
                         name.to_string()
                     };
-                    layers.push(self.residual(&r.layers, from, r.relu, &name)?);
+                    layers.push(self.residual(r, shape, &name)?);
                 }
+            }
+            LayerConfig::ResBlock(r) => {
+                layers.push(self.residual(&r.spelled_out(), shape, name)?);
+            }
+            LayerConfig::GroupNorm(g) => {
+                let spec = self.group_norm(g, from.channels)?;
+                layers.push(Layer::GroupNorm(GroupNorm::new(spec, name, self.table)));
+            }
+            LayerConfig::BatchNorm(b) => {
+                self.share("momentum", b.momentum)?;
+                self.eps(b.eps)?;
+                let spec = BatchNormSpec {
+                    channels: from.channels,
+                    momentum: b.momentum,
+                    eps: b.eps,
+                };
+                layers.push(Layer::BatchNorm(BatchNorm::new(spec, name, self.table)));
+            }
+            LayerConfig::Silu => layers.push(Layer::Activation(Activation::Silu)),
+            LayerConfig::Tanh => layers.push(Layer::Activation(Activation::Tanh)),
+            LayerConfig::Sigmoid => layers.push(Layer::Activation(Activation::Sigmoid)),
+            &LayerConfig::Leaky(slope) => {
+                self.share("leaky", slope)?;
+                layers.push(Layer::Activation(Activation::LeakyRelu { slope }));
+            }
+            &LayerConfig::Dropout(rate) => {
+                self.share("dropout", rate)?;
+                layers.push(Layer::Dropout(Dropout { rate }));
+            }
+            LayerConfig::Attention(a) => {
+                let norm = self.group_norm(&GroupNormConfig::default(), from.channels)?;
+                self.positive(&[("heads", a.heads)])?;
+                if !from.channels.is_multiple_of(a.heads) {
+                    let reason = format!("{} channels do not divide by heads", from.channels);
+                    return Err(self.error(&reason));
+                }
+                let block = Attention::new(norm, a.heads, name, self.table);
+                layers.push(Layer::Attention(block));
             }
             LayerConfig::Shuffle(factor) => {
                 self.positive(&[("shuffle", *factor)])?;
@@ -466,29 +505,37 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The branch's last convolution starts at zero, so that each block starts as the identity.
+    /// The branch's last convolution starts at zero, so that each block starts as its way around.
     fn residual(
         &mut self,
-        list: &[LayerConfig],
-        from: Shape,
-        relu: bool,
+        block: &ResidualConfig,
+        shape: &mut Shape,
         name: &str,
     ) -> Result<Layer, ConfigError> {
-        let Some((last, first)) = list.split_last() else {
+        let Some((last, first)) = block.layers.split_last() else {
             return Err(self.error("residual.layers needs at least one layer"));
         };
-        let (mut layers, mut shape) = (Vec::new(), from);
+        let (mut layers, from) = (Vec::new(), *shape);
         for (i, layer) in first.iter().enumerate() {
-            self.layer(layer, &mut shape, &format!("{name}.{i}"), None, &mut layers)?;
+            self.layer(layer, shape, &format!("{name}.{i}"), None, &mut layers)?;
         }
-        let name = format!("{name}.{}", first.len());
-        self.layer(last, &mut shape, &name, Some(Init::Zero), &mut layers)?;
-        if shape != from {
-            return Err(self.error("a residual branch must keep channels and size"));
+        let last_name = format!("{name}.{}", first.len());
+        self.layer(last, shape, &last_name, Some(Init::Zero), &mut layers)?;
+        if (shape.num, shape.den) != (from.num, from.den) {
+            return Err(self.error("a residual branch must keep the map's size"));
         }
+        if shape.channels != from.channels && !block.shortcut {
+            let reason = "a residual branch that changes the channels needs shortcut = true";
+            return Err(self.error(reason));
+        }
+        let shortcut = (shape.channels != from.channels).then(|| {
+            let spec = ConvSpec::pointwise(from.channels, shape.channels);
+            Conv2d::new(spec, &format!("{name}.shortcut"), None, self.table)
+        });
         Ok(Layer::Residual(Residual {
             inner: Chain { layers },
-            relu,
+            shortcut,
+            relu: block.relu,
         }))
     }
 
@@ -639,6 +686,41 @@ impl Builder<'_> {
             return Err(self.error(&reason));
         }
         Ok((before, after))
+    }
+
+    fn group_norm(
+        &self,
+        config: &GroupNormConfig,
+        channels: usize,
+    ) -> Result<GroupNormSpec, ConfigError> {
+        let usual = GroupNormSpec::usual_groups(channels);
+        let groups = config.groups.unwrap_or(usual);
+        self.positive(&[("groups", groups)])?;
+        self.eps(config.eps)?;
+        if !channels.is_multiple_of(groups) {
+            let reason = format!("{channels} channels do not divide into {groups} groups");
+            return Err(self.error(&reason));
+        }
+        Ok(GroupNormSpec {
+            channels,
+            groups,
+            eps: config.eps,
+            silu: config.silu,
+        })
+    }
+
+    fn share(&self, name: &str, value: f64) -> Result<(), ConfigError> {
+        if (0.0..1.0).contains(&value) {
+            return Ok(());
+        }
+        Err(self.error(&format!("{name} must be at least 0 and below 1")))
+    }
+
+    fn eps(&self, value: f64) -> Result<(), ConfigError> {
+        if value > 0.0 && value.is_finite() {
+            return Ok(());
+        }
+        Err(self.error("eps must be positive"))
     }
 
     /// Checks the sizes that a convolution and its transpose share.

@@ -4,10 +4,11 @@
 //! each phase of the output: upsampled rows 2y - 1, 2y and 2y + 1 are input rows y - 1, y and y, so taps
 //! that meet the same input add up. A transposed convolution of stride 2 is the same four phases by
 //! sorting its taps. Both are exact, borders included. A ReLU behind a convolution or a sum that
-//! nothing else reads becomes part of it.
+//! nothing else reads becomes part of it, and so does a batch normalisation behind a convolution: in use
+//! it is a scale and a shift of each channel.
 
 use super::ExportError;
-use crate::nn::{Chain, ConvSpec, ConvTranspose2d, Layer, Linear, Normed};
+use crate::nn::{BatchNorm, Chain, ConvSpec, ConvTranspose2d, Layer, Linear, Normed};
 use std::borrow::Cow;
 use std::ops::Range;
 use vq_core::format::ActivationKind;
@@ -197,6 +198,11 @@ impl Fold<'_> {
                 }
                 Layer::Relu(_) => self.relu(first),
                 Layer::Residual(block) => {
+                    if block.shortcut.is_some() {
+                        return Err(
+                            self.error("residual blocks that change channels do not deploy")
+                        );
+                    }
                     self.layers(&block.inner.layers, false)?;
                     let (branch, relu) = (self.last(), block.relu);
                     self.graph.ops.push(FloatOp::Add {
@@ -204,6 +210,17 @@ impl Fold<'_> {
                         skip: input,
                         relu,
                     });
+                }
+                Layer::BatchNorm(norm) => self.batch_norm(norm, first)?,
+                // Nothing in use.
+                Layer::Dropout(_) => {}
+                Layer::GroupNorm(_) | Layer::Attention(_) => {
+                    let reason = "group normalisation and attention do not deploy: use batchnorm \
+                                  behind a conv, and residual blocks";
+                    return Err(self.error(reason));
+                }
+                Layer::Activation(_) => {
+                    return Err(self.error("silu, leaky, tanh and sigmoid do not deploy: use relu"));
                 }
                 Layer::PixelShuffle(l) => {
                     let factor = l.factor as u8;
@@ -223,6 +240,27 @@ impl Fold<'_> {
                     return Err(self.error("an embedding does not deploy: the codebook is one"));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A batch normalisation becomes part of the convolution before it.
+    fn batch_norm(&mut self, norm: &BatchNorm, first: usize) -> Result<(), ExportError> {
+        let own = self.graph.ops.len() > first;
+        let (weight, bias) = match self.graph.ops.last_mut().filter(|_| own) {
+            Some(FloatOp::Conv(c)) if !c.relu => (&mut c.weight, &mut c.bias),
+            Some(FloatOp::UpConv(c)) if !c.relu => (&mut c.weight, &mut c.bias),
+            _ => {
+                let reason = "batchnorm deploys right behind a convolution without ReLU";
+                return Err(self.error(reason));
+            }
+        };
+        let scales = norm.in_use(self.params);
+        let taps = weight.len() / bias.len();
+        let channels = weight.chunks_exact_mut(taps).zip(bias);
+        for ((weight, bias), &[scale, shift]) in channels.zip(scales.iter().cycle()) {
+            weight.iter_mut().for_each(|w| *w *= scale);
+            *bias = *bias * scale + shift;
         }
         Ok(())
     }

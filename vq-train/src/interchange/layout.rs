@@ -69,6 +69,13 @@ fn enter(layers: &[Layer], orders: &mut BTreeMap<usize, &'static [usize]>) {
             },
             Layer::Residual(l) => {
                 enter(&l.inner.layers, orders);
+                let shortcut = l.shortcut.iter();
+                orders.extend(shortcut.map(|conv| (conv.weight.start, CONV)));
+                continue;
+            }
+            Layer::Attention(l) => {
+                let convs = l.projections.iter().chain([&l.out]);
+                orders.extend(convs.map(|conv| (conv.weight.start, CONV)));
                 continue;
             }
             Layer::MaxUnpool(l) => {
@@ -82,7 +89,11 @@ fn enter(layers: &[Layer], orders: &mut BTreeMap<usize, &'static [usize]>) {
             | Layer::AveragePool(_)
             | Layer::AverageUnpool(_)
             | Layer::MaxPool(_)
-            | Layer::Embedding(_) => continue,
+            | Layer::Embedding(_)
+            | Layer::GroupNorm(_)
+            | Layer::BatchNorm(_)
+            | Layer::Activation(_)
+            | Layer::Dropout(_) => continue,
         };
         orders.insert(weight.start, order);
     }

@@ -96,6 +96,20 @@ impl ConvSpec {
         (total / 2, total - total / 2)
     }
 
+    /// A 1x1 convolution with a bias.
+    pub fn pointwise(cin: usize, cout: usize) -> ConvSpec {
+        ConvSpec {
+            cin,
+            cout,
+            kernel: 1,
+            stride: 1,
+            before: 0,
+            after: 0,
+            relu: false,
+            bias: true,
+        }
+    }
+
     fn channels(&self) -> Channels {
         Channels {
             large: self.cin,

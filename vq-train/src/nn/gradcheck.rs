@@ -4,7 +4,7 @@
 //! runner serves every layer; a new one adds a line.
 
 use super::*;
-use ndarray::{Array4, Zip};
+use ndarray::{Array4, Zip, s};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -25,19 +25,25 @@ fn check_at(name: &str, table: &ParamTable, layer: &Layer, p: Vec<f64>, x: Array
     let chain = Chain {
         layers: vec![layer.clone()],
     };
-    let mut tape = Tape::recording();
+    // Every pass draws the same.
+    let tape = || {
+        let mut tape = Tape::recording();
+        tape.seed(ChaCha8Rng::seed_from_u64(3));
+        tape
+    };
     let mut panels = Vec::new();
     let w = Weights::new(table, &[&chain], &p, &mut panels);
-    let y = layer.forward(&w, x.clone(), &mut tape);
+    let mut recorded = tape();
+    let y = layer.forward(&w, x.clone(), &mut recorded);
     let probe = Array4::from_shape_simple_fn(y.dim(), || params::normal(&mut rng));
     let mut grads = vec![0.0; p.len()];
-    let dx = layer.backward(&w, &mut tape, probe.clone(), &mut grads);
+    let dx = layer.backward(&w, &mut recorded, probe.clone(), &mut grads);
     assert_eq!(dx.dim(), x.dim(), "{name}: dx has the shape of x");
 
     let loss = |p: &[f64], x: &Array4<f64>| {
         let mut panels = Vec::new();
         let w = Weights::new(table, &[&chain], p, &mut panels);
-        let y = layer.forward(&w, x.clone(), &mut Tape::recording());
+        let y = layer.forward(&w, x.clone(), &mut tape());
         Zip::from(&y)
             .and(&probe)
             .fold(0.0, |sum, &a, &b| sum + a * b)
@@ -382,9 +388,131 @@ fn residual_block_with_nested_layers() {
         ];
         let layer = Layer::Residual(Residual {
             inner: Chain { layers },
+            shortcut: None,
             relu,
         });
         check("residual", &table, &layer, (2, 4, 3, 4));
+    }
+}
+
+#[test]
+fn residual_block_that_changes_channels() {
+    let mut table = ParamTable::default();
+    let inner = Conv2d::new(conv(3, 1, 1, 1, false), "a", None, &mut table);
+    let shortcut = Conv2d::new(ConvSpec::pointwise(3, 4), "b", None, &mut table);
+    let layer = Layer::Residual(Residual {
+        inner: Chain {
+            layers: vec![Layer::Conv2d(inner)],
+        },
+        shortcut: Some(shortcut),
+        relu: true,
+    });
+    check("residual with shortcut", &table, &layer, (2, 3, 4, 3));
+}
+
+fn norm(channels: usize, groups: usize, silu: bool) -> GroupNormSpec {
+    GroupNormSpec {
+        channels,
+        groups,
+        eps: 1e-6,
+        silu,
+    }
+}
+
+#[test]
+fn group_normalisation_of_any_number_of_groups() {
+    for (channels, groups, silu) in [(6, 3, false), (6, 2, true), (4, 4, true), (5, 1, true)] {
+        let mut table = ParamTable::default();
+        let spec = norm(channels, groups, silu);
+        let layer = Layer::GroupNorm(GroupNorm::new(spec, "n", &mut table));
+        check("groupnorm", &table, &layer, (2, 4, 3, channels));
+    }
+}
+
+fn batch_norm(channels: usize, table: &mut ParamTable) -> BatchNorm {
+    let spec = BatchNormSpec {
+        channels,
+        momentum: 0.1,
+        eps: 1e-5,
+    };
+    BatchNorm::new(spec, "n", table)
+}
+
+#[test]
+fn batch_normalisation_by_the_batch() {
+    let mut table = ParamTable::default();
+    let layer = Layer::BatchNorm(batch_norm(3, &mut table));
+    check("batchnorm", &table, &layer, (3, 4, 3, 3));
+}
+
+/// The same batch in one chunk, and in several of different sizes.
+#[test]
+fn chunks_of_a_batch_share_their_statistics() {
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let mut table = ParamTable::default();
+    let layers = vec![Layer::BatchNorm(batch_norm(3, &mut table))];
+    let inner = Chain { layers };
+    let chain = Chain {
+        layers: vec![Layer::Residual(Residual {
+            inner,
+            shortcut: None,
+            relu: true,
+        })],
+    };
+    let p: Vec<f64> = (0..table.len()).map(|_| params::normal(&mut rng)).collect();
+    let mut panels = Vec::new();
+    let w = Weights::new(&table, &[&chain], &p, &mut panels);
+    let x = Array4::from_shape_simple_fn((5, 2, 3, 3), || params::normal(&mut rng));
+    let dy = Array4::from_shape_simple_fn(x.dim(), || params::normal(&mut rng));
+    let run = |cuts: &[usize]| {
+        let part = |map: &Array4<f64>| -> Vec<Array4<f64>> {
+            let ends = cuts.windows(2);
+            ends.map(|e| map.slice(s![e[0]..e[1], .., .., ..]).to_owned())
+                .collect()
+        };
+        let mut workers = Vec::new();
+        workers.resize_with(cuts.len() - 1, || Worker {
+            tape: Tape::recording(),
+            grads: vec![0.0; table.len()],
+        });
+        let y = chain.forward_all(&w, part(&x), &mut workers);
+        let dx = chain.backward_all(&w, part(&dy), &mut workers);
+        let sum = |i: usize| workers.iter().map(|w| w.grads[i]).sum::<f64>();
+        let maps = y.iter().chain(&dx).flatten().copied();
+        let grads = (0..table.len()).map(sum);
+        maps.chain(grads).collect::<Vec<f64>>()
+    };
+    let (whole, parts) = (run(&[0, 5]), run(&[0, 2, 3, 5]));
+    assert_eq!(whole.len(), 2 * x.len() + table.len());
+    // Maps lie picture by picture, however they are cut.
+    for (i, (a, b)) in whole.iter().zip(&parts).enumerate() {
+        assert!((a - b).abs() < 1e-12, "{i}: {a} {b}");
+    }
+}
+
+#[test]
+fn activations() {
+    let none = ParamTable::default();
+    for curve in [
+        Activation::Silu,
+        Activation::LeakyRelu { slope: 0.2 },
+        Activation::Tanh,
+        Activation::Sigmoid,
+    ] {
+        let layer = Layer::Activation(curve);
+        check(curve.kind(), &none, &layer, (2, 3, 4, 3));
+    }
+    let layer = Layer::Dropout(Dropout { rate: 0.4 });
+    check("dropout", &none, &layer, (2, 3, 4, 3));
+}
+
+#[test]
+fn attention_of_one_head_and_of_several() {
+    for heads in [1, 3] {
+        let mut table = ParamTable::default();
+        let block = Attention::new(norm(6, 2, false), heads, "a", &mut table);
+        let layer = Layer::Attention(block);
+        check("attention", &table, &layer, (2, 3, 4, 6));
     }
 }
 

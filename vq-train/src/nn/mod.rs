@@ -6,14 +6,19 @@
 //! the parameters, and returns the gradient of the input. One chunk of a batch runs on one thread;
 //! the model runs the chunks in parallel. Maps are NHWC.
 
+mod activation;
+mod attention;
+mod batch_norm;
 mod conv2d;
 mod conv_transpose2d;
 #[allow(unsafe_code)] // raw reads of the maps, all checked before a product starts
 mod correlation;
+mod dropout;
 mod embedding;
 mod exponential;
 #[cfg(test)]
 mod gradcheck;
+mod group_norm;
 mod linear;
 mod maps;
 mod masked_conv2d;
@@ -22,6 +27,7 @@ mod max_pool;
 #[allow(unsafe_code)] // as correlation
 mod outer;
 mod panels;
+mod normalize;
 mod params;
 mod pool;
 mod relu;
@@ -29,15 +35,21 @@ mod residual;
 mod shuffle;
 #[allow(unsafe_code)] // vector registers
 mod simd;
+mod softmax;
 mod spectral_norm;
 mod tape;
 mod upsample;
 #[allow(unsafe_code)] // as correlation
 mod winograd;
 
+pub use activation::Activation;
+pub use attention::Attention;
+pub use batch_norm::{BatchNorm, BatchNormSpec, Statistics};
 pub use conv_transpose2d::{ConvTranspose2d, ConvTransposeSpec};
 pub use conv2d::{Conv2d, ConvSpec};
+pub use dropout::Dropout;
 pub use embedding::Embedding;
+pub use group_norm::{GroupNorm, GroupNormSpec};
 pub use linear::{Linear, LinearSpec};
 pub use masked_conv2d::{MaskedConv2d, RasterMask, Sight};
 pub(crate) use matrix::{Right, add_transposed_product};
@@ -66,8 +78,10 @@ pub trait Scalar: NdFloat + Default + Simd {
     fn of(x: f64) -> Self;
     /// Widens to f64, for statistics.
     fn wide(self) -> f64;
-    /// e^x in a form that loops vectorise: f32 to within 1e-6 of itself, f64 exactly.
+    /// e^x, as fast as loops need it: f32 to 1e-7 of itself.
     fn fast_exp(self) -> Self;
+    /// tanh, likewise to 4e-7.
+    fn fast_tanh(self) -> Self;
 }
 
 impl Scalar for f32 {
@@ -78,8 +92,12 @@ impl Scalar for f32 {
         f64::from(self)
     }
     #[inline(always)]
-    fn fast_exp(self) -> Self {
+    fn fast_exp(self) -> f32 {
         exponential::exp(self)
+    }
+    #[inline(always)]
+    fn fast_tanh(self) -> f32 {
+        exponential::tanh(self)
     }
 }
 
@@ -90,8 +108,11 @@ impl Scalar for f64 {
     fn wide(self) -> f64 {
         self
     }
-    fn fast_exp(self) -> Self {
+    fn fast_exp(self) -> f64 {
         self.exp()
+    }
+    fn fast_tanh(self) -> f64 {
+        self.tanh()
     }
 }
 
@@ -128,6 +149,16 @@ pub enum Layer {
     MaskedConv2d(MaskedConv2d),
     /// Convolution or linear layer, its weights divided by their largest singular value.
     SpectralNorm(SpectralNorm),
+    /// Group normalisation, with SiLU if asked for.
+    GroupNorm(GroupNorm),
+    /// Batch normalisation.
+    BatchNorm(BatchNorm),
+    /// A curve, number by number.
+    Activation(Activation),
+    /// Drops values in training.
+    Dropout(Dropout),
+    /// Self-attention with its normalisation and skip.
+    Attention(Attention),
 }
 
 impl Layer {
@@ -154,6 +185,11 @@ impl Layer {
             Layer::Embedding(l) => l.forward(p, x, tape),
             Layer::MaskedConv2d(l) => l.forward(p, x, tape),
             Layer::SpectralNorm(l) => l.forward(p, x, tape),
+            Layer::GroupNorm(l) => l.forward(p, x, tape),
+            Layer::BatchNorm(l) => l.forward(p, x, tape),
+            Layer::Activation(l) => l.forward(x, tape),
+            Layer::Dropout(l) => l.forward(x, tape),
+            Layer::Attention(l) => l.forward(p, x, tape),
         }
     }
 
@@ -181,6 +217,11 @@ impl Layer {
             Layer::Embedding(l) => l.backward(tape, dy, grads),
             Layer::MaskedConv2d(l) => l.backward(p, tape, dy, grads),
             Layer::SpectralNorm(l) => l.backward(p, tape, dy, grads),
+            Layer::GroupNorm(l) => l.backward(p, tape, dy, grads),
+            Layer::BatchNorm(l) => l.backward(p, tape, dy, grads),
+            Layer::Activation(l) => l.backward(tape, dy),
+            Layer::Dropout(l) => l.backward(tape, dy),
+            Layer::Attention(l) => l.backward(p, tape, dy, grads),
         }
     }
 
@@ -192,8 +233,15 @@ impl Layer {
             Layer::Linear(l) => found.push(l),
             Layer::MaskedConv2d(l) => found.push(l),
             Layer::SpectralNorm(l) => found.push(l),
-            Layer::Residual(l) => l.inner.layers.iter().for_each(|l| l.packed(found)),
             Layer::MaxUnpool(l) => l.inner.layers.iter().for_each(|l| l.packed(found)),
+            Layer::Residual(l) => {
+                l.inner.layers.iter().for_each(|l| l.packed(found));
+                found.extend(l.shortcut.iter().map(|conv| conv as &dyn Pack<T>));
+            }
+            Layer::Attention(l) => {
+                let convs = l.projections.iter().chain([&l.out]);
+                found.extend(convs.map(|conv| conv as &dyn Pack<T>));
+            }
             Layer::Upsample(_)
             | Layer::Relu(_)
             | Layer::PixelShuffle(_)
@@ -201,7 +249,11 @@ impl Layer {
             | Layer::AveragePool(_)
             | Layer::AverageUnpool(_)
             | Layer::MaxPool(_)
-            | Layer::Embedding(_) => {}
+            | Layer::Embedding(_)
+            | Layer::GroupNorm(_)
+            | Layer::BatchNorm(_)
+            | Layer::Activation(_)
+            | Layer::Dropout(_) => {}
         }
     }
 
@@ -215,14 +267,19 @@ impl Layer {
             | Layer::Linear(_)
             | Layer::Embedding(_)
             | Layer::MaskedConv2d(_)
-            | Layer::SpectralNorm(_) => true,
+            | Layer::SpectralNorm(_)
+            | Layer::GroupNorm(_)
+            | Layer::BatchNorm(_)
+            | Layer::Attention(_) => true,
             Layer::Upsample(_)
             | Layer::Relu(_)
             | Layer::PixelShuffle(_)
             | Layer::PixelUnshuffle(_)
             | Layer::AveragePool(_)
             | Layer::AverageUnpool(_)
-            | Layer::MaxPool(_) => false,
+            | Layer::MaxPool(_)
+            | Layer::Activation(_)
+            | Layer::Dropout(_) => false,
         }
     }
 
@@ -232,6 +289,7 @@ impl Layer {
         match self {
             Layer::Residual(l) => l.inner.layers.iter().any(Layer::spans_batch),
             Layer::MaxUnpool(l) => l.inner.layers.iter().any(Layer::spans_batch),
+            Layer::BatchNorm(_) => true,
             Layer::Conv2d(_)
             | Layer::ConvTranspose2d(_)
             | Layer::Upsample(_)
@@ -244,7 +302,11 @@ impl Layer {
             | Layer::Linear(_)
             | Layer::Embedding(_)
             | Layer::MaskedConv2d(_)
-            | Layer::SpectralNorm(_) => false,
+            | Layer::SpectralNorm(_)
+            | Layer::GroupNorm(_)
+            | Layer::Activation(_)
+            | Layer::Dropout(_)
+            | Layer::Attention(_) => false,
         }
     }
 
@@ -258,6 +320,7 @@ impl Layer {
         match self {
             Layer::Residual(l) => l.forward_all(p, maps, workers),
             Layer::MaxUnpool(l) => l.forward_all(p, maps, workers),
+            Layer::BatchNorm(l) => l.forward_all(p, maps, workers),
             _ => on_each(maps, workers, |x, w| self.forward(p, x, &mut w.tape)),
         }
     }
@@ -272,6 +335,7 @@ impl Layer {
         match self {
             Layer::Residual(l) => l.backward_all(p, maps, workers),
             Layer::MaxUnpool(l) => l.backward_all(p, maps, workers),
+            Layer::BatchNorm(l) => l.backward_all(p, maps, workers),
             _ => on_each(maps, workers, |dy, w| {
                 self.backward(p, &mut w.tape, dy, &mut w.grads)
             }),
@@ -295,6 +359,11 @@ impl Layer {
             Layer::MaxUnpool(_) => "maxunpool",
             Layer::Linear(_) => "linear",
             Layer::Embedding(_) => "embedding",
+            Layer::GroupNorm(_) => "groupnorm",
+            Layer::BatchNorm(_) => "batchnorm",
+            Layer::Activation(l) => l.kind(),
+            Layer::Dropout(_) => "dropout",
+            Layer::Attention(_) => "attention",
         }
     }
 }
@@ -380,10 +449,10 @@ impl Chain {
 }
 
 /// Runs a task on every chunk of a batch in parallel.
-pub(crate) fn on_each<T: Scalar, R: Send>(
-    maps: Vec<Array4<T>>,
+pub(crate) fn on_each<T: Scalar, M: Send, R: Send>(
+    maps: Vec<M>,
     workers: &mut [Worker<T>],
-    task: impl Fn(Array4<T>, &mut Worker<T>) -> R + Sync,
+    task: impl Fn(M, &mut Worker<T>) -> R + Sync,
 ) -> Vec<R> {
     maps.into_par_iter()
         .zip(workers)

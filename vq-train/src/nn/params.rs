@@ -14,6 +14,8 @@ use std::ops::Range;
 pub enum Init {
     /// All zeros.
     Zero,
+    /// All ones.
+    One,
     /// Normal with this standard deviation.
     Normal(f64),
 }
@@ -116,9 +118,12 @@ impl ParamTable {
     pub fn init<T: Scalar>(&self, rng: &mut impl Rng) -> Vec<T> {
         let mut p = vec![T::zero(); self.len()];
         for e in &self.entries {
-            if let Init::Normal(std) = e.init {
-                for v in &mut p[e.range.clone()] {
-                    *v = T::of(std * normal(rng));
+            let values = &mut p[e.range.clone()];
+            match e.init {
+                Init::Zero => {}
+                Init::One => values.fill(T::one()),
+                Init::Normal(std) => {
+                    values.fill_with(|| T::of(std * normal(rng)));
                 }
             }
         }

@@ -3,9 +3,9 @@
 use super::{Cache, Scalar, Tape};
 use ndarray::Array4;
 
-/// Whether a ReLU's output is positive, for each value of a map.
+/// Whether a value got through, for each value of a map: a ReLU's output is positive, or a dropout kept it.
 #[derive(Debug, Clone, Default)]
-pub struct Mask(Vec<bool>);
+pub struct Mask(pub(super) Vec<bool>);
 
 impl Mask {
     /// Bytes that it takes.

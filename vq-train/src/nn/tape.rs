@@ -1,9 +1,10 @@
 //! What one chunk of a batch runs with: the caches of its forward pass, and maps that are used again.
 
 use super::max_pool::Winners;
-use super::{Mask, Scalar};
+use super::{Mask, Scalar, Statistics};
 use ndarray::{Array4, ArrayView4, Ix4};
 use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
 
 /// `[n, h, w, c]`.
 pub(super) type Dim4 = <Ix4 as ndarray::Dimension>::Pattern;
@@ -13,12 +14,16 @@ pub(super) type Dim4 = <Ix4 as ndarray::Dimension>::Pattern;
 pub enum Cache<T> {
     /// The layer's input, `[n, h, w, c]`.
     Input(Array4<T>),
-    /// Which outputs a ReLU let through.
+    /// Which values a ReLU or a dropout let through.
     Mask(Mask),
     /// Where a max pooling found its outputs.
     Winners(Winners),
     /// The shape of the layer's input.
     Shape(Dim4),
+    /// What a layer has measured.
+    Values(Vec<T>),
+    /// Of a whole batch.
+    Statistics(Arc<Statistics>),
 }
 
 /// A stack of caches: forward pushes in order, backward pops in reverse.
@@ -142,6 +147,8 @@ impl<T: Scalar> Tape<T> {
             Cache::Mask(mask) => mask.len(),
             Cache::Winners(winners) => winners.bytes(),
             Cache::Shape(_) => 0,
+            Cache::Values(values) => values.capacity() * size_of::<T>(),
+            Cache::Statistics(statistics) => statistics.len(),
         });
         let free = self.free.iter().map(|v| v.capacity() * size_of::<T>());
         cached.sum::<usize>() + free.sum::<usize>()
@@ -163,6 +170,15 @@ impl<T: Scalar> Tape<T> {
         }
     }
 
+    /// Keeps what a layer has measured; a tape that does not record takes it back.
+    pub(super) fn push_values(&mut self, values: Vec<T>) {
+        if self.recording {
+            self.stack.push(Cache::Values(values));
+        } else {
+            self.recycle_buffer(values);
+        }
+    }
+
     pub(super) fn pop(&mut self) -> Cache<T> {
         self.stack
             .pop()
@@ -179,6 +195,20 @@ impl<T: Scalar> Tape<T> {
     pub(super) fn pop_shape(&mut self) -> Dim4 {
         match self.pop() {
             Cache::Shape(dim) => dim,
+            _ => unreachable!("a layer pops what it pushed"),
+        }
+    }
+
+    pub(super) fn pop_values(&mut self) -> Vec<T> {
+        match self.pop() {
+            Cache::Values(values) => values,
+            _ => unreachable!("a layer pops what it pushed"),
+        }
+    }
+
+    pub(super) fn pop_statistics(&mut self) -> Arc<Statistics> {
+        match self.pop() {
+            Cache::Statistics(statistics) => statistics,
             _ => unreachable!("a layer pops what it pushed"),
         }
     }

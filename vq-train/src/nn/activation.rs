@@ -1,0 +1,124 @@
+//! Curves, number by number: SiLU, leaky ReLU, tanh and sigmoid.
+//!
+//! ReLU is a layer of its own, because convolutions fuse it; SiLU behind group normalisation is fused
+//! there.
+
+use super::exponential::{sigmoid, silu_slope};
+use super::{Loop, Scalar, Tape};
+use ndarray::Array4;
+
+/// y = f(x) for one of these f.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// x / (1 + e^-x), also called swish.
+    Silu,
+    /// x, and `slope` times x below 0.
+    LeakyRelu {
+        /// Any.
+        slope: f64,
+    },
+    /// tanh(x).
+    Tanh,
+    /// 1 / (1 + e^-x).
+    Sigmoid,
+}
+
+impl Activation {
+    /// Any shape.
+    pub fn forward<T: Scalar>(&self, mut x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+        let mut y = tape.map(x.dim());
+        Forward {
+            curve: *self,
+            x: x.as_slice().expect("maps are contiguous"),
+            y: y.as_slice_mut().expect("maps are contiguous"),
+        }
+        .run_wide();
+        if tape.trains() && self.keeps_output() {
+            x.assign(&y);
+        }
+        tape.push_input(x);
+        y
+    }
+
+    /// In place, any shape.
+    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, mut dy: Array4<T>) -> Array4<T> {
+        let kept = tape.pop_input();
+        Backward {
+            curve: *self,
+            kept: kept.as_slice().expect("maps are contiguous"),
+            dy: dy.as_slice_mut().expect("maps are contiguous"),
+        }
+        .run_wide();
+        tape.recycle(kept);
+        dy
+    }
+
+    /// Whether the slope is the simpler function of y than of x.
+    fn keeps_output(&self) -> bool {
+        matches!(self, Activation::Tanh | Activation::Sigmoid)
+    }
+
+    /// As it is named in configurations and messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Activation::Silu => "silu",
+            Activation::LeakyRelu { .. } => "leaky",
+            Activation::Tanh => "tanh",
+            Activation::Sigmoid => "sigmoid",
+        }
+    }
+}
+
+/// x, and `slope` times x where `size` is not above 0.
+#[inline(always)]
+fn bend<T: Scalar>(x: T, size: T, slope: f64) -> T {
+    if size > T::zero() {
+        x
+    } else {
+        x * T::of(slope)
+    }
+}
+
+/// y = f(x).
+struct Forward<'a, T> {
+    curve: Activation,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Scalar> Loop for Forward<'_, T> {
+    type Float = T;
+
+    #[inline(always)]
+    fn run(self) {
+        let both = self.y.iter_mut().zip(self.x);
+        match self.curve {
+            Activation::Silu => both.for_each(|(y, &x)| *y = x * sigmoid(x)),
+            Activation::LeakyRelu { slope } => both.for_each(|(y, &x)| *y = bend(x, x, slope)),
+            Activation::Tanh => both.for_each(|(y, &x)| *y = x.fast_tanh()),
+            Activation::Sigmoid => both.for_each(|(y, &x)| *y = sigmoid(x)),
+        }
+    }
+}
+
+/// dy times f', which is a function of what was kept.
+struct Backward<'a, T> {
+    curve: Activation,
+    kept: &'a [T],
+    dy: &'a mut [T],
+}
+
+impl<T: Scalar> Loop for Backward<'_, T> {
+    type Float = T;
+
+    #[inline(always)]
+    fn run(self) {
+        let both = self.dy.iter_mut().zip(self.kept);
+        match self.curve {
+            Activation::Silu => both.for_each(|(dy, &x)| *dy *= silu_slope(x)),
+            Activation::LeakyRelu { slope } => both.for_each(|(dy, &x)| *dy = bend(*dy, x, slope)),
+            Activation::Tanh => both.for_each(|(dy, &y)| *dy *= T::one() - y * y),
+            Activation::Sigmoid => both.for_each(|(dy, &y)| *dy *= y * (T::one() - y)),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Dropout (Srivastava et al. 2014): in training each value is dropped with the same chance, and the
+//! others grow so that the expectation stays; in use nothing happens.
+
+use super::{Cache, Scalar, Tape};
+use ndarray::Array4;
+use rand::RngExt;
+
+/// Drops values of a map.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// The chance of a value to be dropped, below 1.
+    pub rate: f64,
+}
+
+impl Dropout {
+    /// In place, any shape. A tape without a generator drops nothing.
+    pub fn forward<T: Scalar>(&self, mut x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+        if !tape.trains() {
+            return x;
+        }
+        let mut mask = tape.free_masks.pop().unwrap_or_default();
+        // An empty mask says that all were kept.
+        mask.0.clear();
+        if let Some(draws) = tape.draws() {
+            let least = (self.rate * f64::from(u32::MAX)) as u32;
+            mask.0
+                .resize_with(x.len(), || draws.random::<u32>() >= least);
+            self.drop(&mask.0, &mut x);
+        }
+        tape.push(|| Cache::Mask(mask));
+        x
+    }
+
+    /// In place, any shape.
+    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, mut dy: Array4<T>) -> Array4<T> {
+        let mask = tape.pop_mask();
+        if !mask.is_empty() {
+            self.drop(&mask.0, &mut dy);
+        }
+        tape.free_masks.push(mask);
+        dy
+    }
+
+    /// v / (1 - rate), or 0.
+    fn drop<T: Scalar>(&self, kept: &[bool], map: &mut Array4<T>) {
+        let factor = T::of(1.0 / (1.0 - self.rate));
+        let values = map.as_slice_mut().expect("maps are contiguous");
+        for (v, &kept) in values.iter_mut().zip(kept) {
+            *v = if kept { *v * factor } else { T::zero() };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn the_given_share_is_dropped_and_the_mean_stays() {
+        let layer = Dropout { rate: 0.3 };
+        let ones = || Array4::from_elem((4, 50, 50, 10), 1.0f64);
+        let mut tape = Tape::recording();
+        tape.seed(ChaCha8Rng::seed_from_u64(1));
+        let y = layer.forward(ones(), &mut tape);
+        let dropped = y.iter().filter(|&&v| v == 0.0).count() as f64 / y.len() as f64;
+        assert!((dropped - 0.3).abs() < 0.01, "{dropped}");
+        assert!((y.mean().unwrap() - 1.0).abs() < 0.01);
+        assert_eq!(layer.backward(&mut tape, ones()), y);
+        let again = layer.forward(ones(), &mut tape);
+        assert_ne!(again, y, "every pass draws anew");
+    }
+
+    #[test]
+    fn nothing_is_dropped_in_use_or_without_a_generator() {
+        let x = Array4::from_shape_fn((1, 3, 4, 5), |(_, y, x, c)| (y * 20 + x * 5 + c) as f64);
+        let layer = Dropout { rate: 0.5 };
+        let mut in_use = Tape::off();
+        in_use.seed(ChaCha8Rng::seed_from_u64(1));
+        assert_eq!(layer.forward(x.clone(), &mut in_use), x);
+        let mut tape = Tape::recording();
+        assert_eq!(layer.forward(x.clone(), &mut tape), x);
+        assert_eq!(layer.backward(&mut tape, x.clone()), x);
+    }
+}
