@@ -102,7 +102,7 @@ impl Gumbel {
     }
 
     /// Chooses by logits and noise. `soft` `[P, K]` comes with the noise and is left with y.
-    fn sample<T: Scalar>(&self, p: &[T], z: &[T], mut soft: Vec<T>) -> Quantized<T> {
+    pub fn sample<T: Scalar>(&self, p: &[T], z: &[T], mut soft: Vec<T>) -> Quantized<T> {
         let GumbelSettings {
             codes: k, dim, kl, ..
         } = self.settings;
