@@ -455,7 +455,7 @@ impl Builder<'_> {
                     return Err(self.error(&reason));
                 }
                 let block = Attention::new(norm, a.heads, name, self.table);
-                layers.push(Layer::Attention(block));
+                layers.push(Layer::Attention(Box::new(block)));
             }
             LayerConfig::Shuffle(factor) => {
                 self.positive(&[("shuffle", *factor)])?;

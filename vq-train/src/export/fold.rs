@@ -8,7 +8,9 @@
 //! it is a scale and a shift of each channel.
 
 use super::ExportError;
-use crate::nn::{BatchNorm, Chain, ConvSpec, ConvTranspose2d, Layer, Linear, Normed};
+use crate::nn::{
+    Activation, BatchNorm, Chain, Conv2d, ConvSpec, ConvTranspose2d, Layer, Linear, Normed,
+};
 use std::borrow::Cow;
 use std::ops::Range;
 use vq_core::format::ActivationKind;
@@ -198,16 +200,19 @@ impl Fold<'_> {
                 }
                 Layer::Relu(_) => self.relu(first),
                 Layer::Residual(block) => {
-                    if block.shortcut.is_some() {
-                        return Err(
-                            self.error("residual blocks that change channels do not deploy")
-                        );
-                    }
                     self.layers(&block.inner.layers, false)?;
                     let (branch, relu) = (self.last(), block.relu);
+                    let mut skip = input;
+                    if let Some(shortcut) = &block.shortcut {
+                        let conv = PlainConv::of_conv2d(shortcut, self.params);
+                        self.graph
+                            .ops
+                            .push(FloatOp::Conv(convolution(input, &conv)));
+                        skip = self.last();
+                    }
                     self.graph.ops.push(FloatOp::Add {
                         input: branch,
-                        skip: input,
+                        skip,
                         relu,
                     });
                 }
@@ -219,8 +224,16 @@ impl Fold<'_> {
                                   behind a conv, and residual blocks";
                     return Err(self.error(reason));
                 }
-                Layer::Activation(_) => {
-                    return Err(self.error("silu, leaky, tanh and sigmoid do not deploy: use relu"));
+                Layer::Activation(curve) => {
+                    let kind = match *curve {
+                        Activation::Tanh => ActivationKind::Tanh,
+                        Activation::Sigmoid => ActivationKind::Sigmoid,
+                        Activation::Silu => ActivationKind::Silu,
+                        Activation::LeakyRelu { slope } => ActivationKind::LeakyRelu {
+                            slope: slope as f32,
+                        },
+                    };
+                    self.graph.ops.push(FloatOp::Activation { input, kind });
                 }
                 Layer::PixelShuffle(l) => {
                     let factor = l.factor as u8;
@@ -297,10 +310,9 @@ struct PlainConv<'p> {
 impl<'p> PlainConv<'p> {
     /// The layer as a convolution, if it is one.
     fn of(layer: &Layer, params: &'p [f32]) -> Option<PlainConv<'p>> {
-        let kept = |range: &Range<usize>| Cow::from(&params[range.clone()]);
         let (spec, bias, weight) = match layer {
-            Layer::Conv2d(l) => (l.spec, &l.bias, kept(&l.weight)),
-            Layer::Linear(l) => (pointwise(l), &l.bias, kept(&l.weight)),
+            Layer::Conv2d(l) => return Some(PlainConv::of_conv2d(l, params)),
+            Layer::Linear(l) => (pointwise(l), &l.bias, params[l.weight.clone()].into()),
             Layer::MaskedConv2d(l) => (l.conv.spec, &l.conv.bias, l.effective(params).into()),
             Layer::SpectralNorm(l) => {
                 let (spec, bias) = match &l.inner {
@@ -313,6 +325,14 @@ impl<'p> PlainConv<'p> {
         };
         let bias = bias_of(bias, params, spec.cout);
         Some(PlainConv { spec, weight, bias })
+    }
+
+    fn of_conv2d(l: &Conv2d, params: &'p [f32]) -> PlainConv<'p> {
+        PlainConv {
+            spec: l.spec,
+            weight: params[l.weight.clone()].into(),
+            bias: bias_of(&l.bias, params, l.spec.cout),
+        }
     }
 }
 

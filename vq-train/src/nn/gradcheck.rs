@@ -511,7 +511,7 @@ fn attention_of_one_head_and_of_several() {
     for heads in [1, 3] {
         let mut table = ParamTable::default();
         let block = Attention::new(norm(6, 2, false), heads, "a", &mut table);
-        let layer = Layer::Attention(block);
+        let layer = Layer::Attention(Box::new(block));
         check("attention", &table, &layer, (2, 3, 4, 6));
     }
 }

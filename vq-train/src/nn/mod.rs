@@ -158,7 +158,7 @@ pub enum Layer {
     /// Drops values in training.
     Dropout(Dropout),
     /// Self-attention with its normalisation and skip.
-    Attention(Attention),
+    Attention(Box<Attention>),
 }
 
 impl Layer {
