@@ -67,8 +67,11 @@ def main():
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", help="one workload's name")
     args = parser.parse_args()
+    load = os.getloadavg()[0]
     binary = build()
-    print(f"{cpu()}; {datetime.date.today()}; {args.rounds} rounds of {args.seconds:g} s\n")
+    if load > 0.5:
+        print(f"the machine is busy (load {load:.1f}): the table will mislead", file=sys.stderr)
+    print(f"{cpu()}; {datetime.date.today()}; {args.rounds} rounds of {args.seconds:g} s; load {load:.1f}\n")
     print("| workload | batch | threads | PyTorch images/s | layout | vq images/s | vq / PyTorch |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for workload, batch in WORKLOADS:
