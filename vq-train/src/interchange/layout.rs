@@ -38,12 +38,12 @@ impl Layouts {
     }
 
     /// Our values in PyTorch's order.
-    pub(super) fn to_torch(&self, entry: &ParamInfo, values: &[f32]) -> Vec<f32> {
+    pub(super) fn outward(&self, entry: &ParamInfo, values: &[f32]) -> Vec<f32> {
         permuted(values, &entry.shape, &self.order(entry))
     }
 
     /// PyTorch's values in our order.
-    pub(super) fn from_torch(&self, entry: &ParamInfo, values: &[f32]) -> Vec<f32> {
+    pub(super) fn inward(&self, entry: &ParamInfo, values: &[f32]) -> Vec<f32> {
         let order = self.order(entry);
         let mut back = vec![0; order.len()];
         order

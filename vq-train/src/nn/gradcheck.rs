@@ -154,17 +154,26 @@ fn convolutions_in_winograds_form() {
             check(&format!("winograd {i}"), &table, &layer, shape);
         }
     }
-    for (kernel, stride) in [(4, 2), (3, 1), (6, 3)] {
+    for (kernel, stride, pad) in [
+        (4, 2, None),
+        (3, 1, None),
+        (6, 3, None),
+        (4, 2, Some(0)),
+        (4, 2, Some(2)),
+        (3, 2, Some(1)),
+        (6, 3, Some(0)),
+    ] {
         let mut table = ParamTable::default();
         let spec = ConvTransposeSpec {
             cin: 8,
             cout: 9,
             kernel,
             stride,
+            pad,
             relu: true,
         };
         let layer = Layer::ConvTranspose2d(ConvTranspose2d::new(spec, "t", &mut table));
-        let name = format!("winograd transposed {kernel} {stride}");
+        let name = format!("winograd transposed {kernel} {stride} {pad:?}");
         check(&name, &table, &layer, (2, 3, 2, 8));
     }
 }
