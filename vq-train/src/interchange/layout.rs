@@ -40,12 +40,12 @@ impl Layouts {
     }
 
     /// Our values in PyTorch's order.
-    pub(super) fn theirs_of(&self, entry: &ParamInfo, values: &[f32]) -> Vec<f32> {
+    pub(super) fn outward(&self, entry: &ParamInfo, values: &[f32]) -> Vec<f32> {
         permuted(values, &entry.shape, &self.order(entry))
     }
 
     /// PyTorch's values in our order.
-    pub(super) fn ours_of(&self, entry: &ParamInfo, values: &[f32]) -> Vec<f32> {
+    pub(super) fn inward(&self, entry: &ParamInfo, values: &[f32]) -> Vec<f32> {
         let order = self.order(entry);
         let mut back = vec![0; order.len()];
         order

@@ -110,7 +110,7 @@ pub fn to_safetensors(model: &VqVae, params: &[f32]) -> Vec<u8> {
         .entries
         .iter()
         .map(|e| {
-            let values = layouts.theirs_of(e, &params[e.range.clone()]);
+            let values = layouts.outward(e, &params[e.range.clone()]);
             let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             (e.name.as_str(), layouts.shape(e), bytes)
         })
@@ -156,7 +156,7 @@ pub fn import(
             Source::Tensor(name) => {
                 let values = values(&name, &file.tensor(&name)?)?;
                 taken.push((entry.name.clone(), name));
-                params[place].copy_from_slice(&layouts.ours_of(entry, &values));
+                params[place].copy_from_slice(&layouts.inward(entry, &values));
                 continue;
             }
             Source::Transposed(name) => {

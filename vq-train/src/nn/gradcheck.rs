@@ -167,18 +167,26 @@ fn convolutions_in_winograds_form() {
             check(&format!("winograd {i}"), &table, &layer, shape);
         }
     }
-    for (kernel, stride, cout) in [(4, 2, 17), (4, 2, 3), (3, 1, 17), (6, 3, 16)] {
+    for (kernel, stride, pad, cout) in [
+        (4, 2, None, 17),
+        (4, 2, None, 3),
+        (3, 1, None, 17),
+        (6, 3, None, 16),
+        (4, 2, Some(0), 16),
+        (4, 2, Some(2), 3),
+        (6, 3, Some(0), 16),
+    ] {
         let mut table = ParamTable::default();
         let spec = ConvTransposeSpec {
             cin: 16,
             cout,
             kernel,
             stride,
-            pad: None,
+            pad,
             relu: true,
         };
         let layer = Layer::ConvTranspose2d(ConvTranspose2d::new(spec, "t", &mut table));
-        let name = format!("winograd transposed {kernel} {stride} {cout}");
+        let name = format!("winograd transposed {kernel} {stride} {pad:?} {cout}");
         check(&name, &table, &layer, (2, 1, 2, 16));
     }
 }
