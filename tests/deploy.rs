@@ -5,7 +5,7 @@ use vq_core::format::Dtype;
 use vq_train::codec::Codec;
 use vq_train::config::Config;
 use vq_train::data::Dataset;
-use vq_train::export::{Options, export};
+use vq_train::export::{ExportError, Options, export};
 use vq_train::metrics::psnr;
 use vq_train::picture::{Picture, Size};
 use vq_train::train::Trainer;
@@ -35,7 +35,9 @@ decoder = [
   { batchnorm = {} },
   "sigmoid",
   { upsample = 2 },
-  { conv = { out = 12, relu = true } },
+  { conv = { out = 12 } },
+  { batchnorm = {} },
+  "relu",
   { conv = { out = 3 } },
 ]
 "#;
@@ -84,4 +86,36 @@ fn the_exported_model_computes_what_the_trainer_does() {
         let wanted = if dtype == Dtype::I8 { 0.6 } else { 0.97 };
         assert!(share >= wanted, "{dtype:?}: {share} of the codes");
     }
+}
+
+#[test]
+fn what_the_core_does_not_run_is_refused_by_name() {
+    let refused = |layer: &str, reason: &str| {
+        let text = CONFIG.replacen(r#""silu""#, layer, 1);
+        let config = Config::parse(&text, "test").unwrap();
+        let data = Dataset::from_pictures(&config, vec![photo(1.0)], Vec::new());
+        let mut trainer = Trainer::new(config, &data).unwrap();
+        trainer.train_step(&data.batch(0, 4), &data).unwrap();
+        let options = Options {
+            dtype: Dtype::F32,
+            encoder: true,
+        };
+        let error = export(&trainer, options, &[]).unwrap_err();
+        assert!(matches!(
+            error,
+            ExportError::Layer {
+                side: "encoder",
+                index: 2,
+                ..
+            }
+        ));
+        assert!(error.to_string().contains(reason), "{error}");
+    };
+    refused("{ groupnorm = { silu = true } }", "batchnorm");
+    refused("{ attention = { heads = 2 } }", "attention");
+    refused("{ resblock = { out = 12 } }", "group normalisation");
+    refused(
+        "{ residual = { layers = [{ batchnorm = {} }, { conv = { out = 12 } }] } }",
+        "right behind a convolution",
+    );
 }
