@@ -8,7 +8,7 @@ use crate::model::{VqVae, Workspace};
 use crate::nn::{Tape, Weights};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
-use crate::quantizer::{Table, histogram, perplexity, usage};
+use crate::quantizer::{Bridge, Table, histogram, perplexity, usage};
 use crate::run::Run;
 use crate::tensorboard::EventError;
 use ndarray::Array4;
@@ -254,7 +254,12 @@ impl Trainer {
             let mut draws = generator(seed, Purpose::Codes, self.step);
             let quantizer = self.model.quantizer();
             let moved = quantizer.update(&mut self.params, &out.z, quantized, &mut draws);
-            moved.rows.into_iter().for_each(|row| self.adam.forget(row));
+            for row in moved.rows {
+                if let Some(averaged) = &mut self.averaged {
+                    averaged[row.clone()].copy_from_slice(&self.params[row.clone()]);
+                }
+                self.adam.forget(row);
+            }
             restarted = moved.codes;
             used = perplexity(&histogram(&quantized.codes, &quantizer.stages()));
         }
@@ -302,6 +307,11 @@ impl Trainer {
     pub fn tables(&self) -> Option<Vec<Table>> {
         let quantizer = self.model.quantizer();
         self.quantizes().then(|| quantizer.tables(self.deployed()))
+    }
+
+    /// What has to be computed around the tables.
+    pub(crate) fn bridge(&self) -> Bridge {
+        self.model.quantizer().bridge(self.deployed())
     }
 
     /// Reconstructions of pictures of the training size, and their codes, stage by stage.

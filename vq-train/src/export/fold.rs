@@ -119,15 +119,16 @@ pub struct FloatUpConv {
     pub bias: Vec<f32>,
 }
 
-/// A chain of layers as a graph.
+/// A chain of layers behind the operators of a graph, which may be none.
 pub(super) fn chain(
     side: &'static str,
+    graph: FloatGraph,
     chain: &Chain,
     params: &[f32],
 ) -> Result<FloatGraph, ExportError> {
     let mut fold = Fold {
         params,
-        graph: FloatGraph::default(),
+        graph,
         side,
         index: 0,
     };
@@ -503,7 +504,7 @@ mod tests {
             let p = Weights::in_use(&table, &[&chain], &params, &mut panels);
             let x = Array4::from_shape_fn((1, 1, 4, 4), |(_, _, x, c)| f32::from(x == c));
             let used = chain.forward(&p, x, &mut Tape::off());
-            let graph = super::chain("encoder", &chain, &params).unwrap();
+            let graph = super::chain("encoder", FloatGraph::default(), &chain, &params).unwrap();
             let [FloatOp::Conv(conv)] = &graph.ops[..] else {
                 panic!("{text}: {graph:?}");
             };

@@ -6,6 +6,7 @@
 //! ```
 
 mod activation;
+mod bridge;
 mod calibrate;
 mod fold;
 mod lower;
@@ -46,6 +47,12 @@ pub enum ExportError {
     /// int8 needs pictures to find the ranges of activations.
     #[error("i8 needs pictures to calibrate on: name a folder with --calibrate DIR")]
     NoPictures,
+    /// The quantiser's tables are numbers that cancel each other.
+    #[error(
+        "a quantiser of kind gumbel deploys in f16 and f32 only: its scores do not survive eight bits; \
+         choose --dtype f16, or train with another quantizer.kind"
+    )]
+    Precise,
     /// The format has no room for these codebooks.
     #[error(
         "a model file holds 1 to {MAX_STAGES} codebooks of 1 to 65535 codes each: change the \
@@ -77,8 +84,25 @@ pub fn export(
 ) -> Result<Vec<u8>, ExportError> {
     let start = trainer.config.quantizer.start;
     let stages = trainer.tables().ok_or(ExportError::NoCodebook { start })?;
-    let decoder = fold::chain("decoder", &trainer.model.decoder, trainer.deployed())?;
-    let encoder = fold::chain("encoder", &trainer.model.encoder, trainer.deployed())?;
+    let bridge = trainer.bridge();
+    if bridge.precise && options.dtype == Dtype::I8 {
+        return Err(ExportError::Precise);
+    }
+    let decoder = bridge::graph(&bridge.decoder);
+    let decoder = fold::chain(
+        "decoder",
+        decoder,
+        &trainer.model.decoder,
+        trainer.deployed(),
+    )?;
+    let encoder = FloatGraph::default();
+    let mut encoder = fold::chain(
+        "encoder",
+        encoder,
+        &trainer.model.encoder,
+        trainer.deployed(),
+    )?;
+    bridge::append(&mut encoder, &bridge.encoder);
     let write = |dtype, encoder: Option<&FloatGraph>, ranges: Option<&[Ranges; 2]>| {
         write::container(trainer, &stages, dtype, &decoder, encoder, ranges)
     };

@@ -23,7 +23,10 @@ pub(super) fn container(
     encoder: Option<&FloatGraph>,
     ranges: Option<&[Ranges; 2]>,
 ) -> Result<Vec<u8>, ExportError> {
-    let latent = latent_quant(stages, trainer.model.dim, dtype);
+    // Not the trainer's where the quantiser searches in more dimensions than it decodes.
+    let first = stages.first().filter(|stage| stage.codes > 0);
+    let dim = first.map_or(1, |stage| stage.values.len() / stage.codes);
+    let latent = latent_quant(stages, dim, dtype);
     let pixel = Quant::pixel(dtype);
     let mut blob = Blob::default();
     let codebooks = codebooks(stages, dtype, latent, &mut blob)?;
@@ -43,7 +46,7 @@ pub(super) fn container(
         channels: trainer.config.model.channels as u8,
         down: trainer.model.down as u8,
         native: PictureSize { width, height },
-        dim: trainer.model.dim as u16,
+        dim: dim as u16,
         latent,
         codebooks,
         entropy: Entropy::Fixed,

@@ -11,6 +11,7 @@
 //!
 //! A vector's ds add up to 0, so that |u|^2 has no part in it, forward or backward.
 
+use super::lanes::dot;
 use super::softmax::softmax;
 use crate::nn::{Right, Scalar, add_transposed_product};
 use rayon::prelude::*;
@@ -217,9 +218,7 @@ impl<T: Scalar> Back<'_, T> {
         let k = self.log_mean.len();
         let p = rows.p.chunks_exact_mut(k).zip(rows.log_p.chunks_exact(k));
         for ((p, log_p), &entropy) in p.zip(&rows.entropies) {
-            let products = p.iter().zip(&self.log_mean);
-            let of_mean = products.fold(T::zero(), |s, (&p, &m)| s + p * m);
-            let both = of_mean + entropy;
+            let both = dot(p, &self.log_mean) + entropy;
             for ((p, &log_p), &log_mean) in p.iter_mut().zip(log_p).zip(&self.log_mean) {
                 *p *= self.factor * (log_mean - log_p - both);
             }

@@ -12,9 +12,11 @@
 //!
 //! Deploys by a search table apart from the decoder's, in one: the search sees [z, 0, 0], entries [w, a, e]
 //! with one number a = sqrt(2 (M - b) - |w|^2 - |e|^2), M so large that none is negative. The nearest entry
-//! maximises z w - (|w|^2 + a^2 + |e|^2) / 2 = z w + b - M, so it is the argmax; the decoder reads e.
+//! maximises z w - (|w|^2 + a^2 + |e|^2) / 2 = z w + b - M, so it is the argmax; the decoder reads e. In f32
+//! that is exact but for rounding, in f16 a few logits that are nearly the largest win, in i8 too many do.
 
 use super::codebook::{looked_up, mean_square};
+use super::lanes::dot;
 use super::nearest::largest;
 use super::softmax::softmax;
 use super::{
@@ -291,13 +293,30 @@ fn noise<T: Scalar>(len: usize, draws: &mut ChaCha8Rng) -> Vec<T> {
     tasks.for_each(|(i, noise)| {
         let mut draws = ChaCha8Rng::from_seed(seed);
         draws.set_stream(i as u64);
-        for x in noise {
+        let mut some = [0.0f32; 256];
+        for noise in noise.chunks_mut(some.len()) {
             // Within (0, 1), both ends excluded: 23 bits and a half.
-            let u = ((draws.next_u32() >> 9) as f32 + 0.5) / (1u32 << 23) as f32;
-            *x = T::of(f64::from(-(-u.ln()).ln()));
+            some.fill_with(|| ((draws.next_u32() >> 9) as f32 + 0.5) / (1u32 << 23) as f32);
+            some.iter_mut().for_each(|u| *u = -ln(-ln(*u)));
+            let pairs = noise.iter_mut().zip(some);
+            pairs.for_each(|(x, g)| *x = T::of(f64::from(g)));
         }
     });
     noise
+}
+
+/// ln of a normal number, in a form that loops vectorise, to within 3e-7 of itself or 1e-7.
+///
+/// x = 2^n m with m in sqrt(1/2) .. sqrt(2), and ln m = 2 (s + s^3 / 3 + s^5 / 5 + ...), s = (m - 1) / (m + 1).
+fn ln(x: f32) -> f32 {
+    const ROOT_HALF: u32 = std::f32::consts::FRAC_1_SQRT_2.to_bits();
+    let above = x.to_bits().wrapping_sub(ROOT_HALF);
+    let n = (above as i32) >> 23;
+    let m = f32::from_bits((above & ((1 << 23) - 1)) + ROOT_HALF);
+    let s = (m - 1.0) / (m + 1.0);
+    let square = s * s;
+    let series = 1.0 + square * (1.0 / 3.0 + square * (0.2 + square * (1.0 / 7.0 + square / 9.0)));
+    2.0 * s * series + n as f32 * std::f32::consts::LN_2
 }
 
 fn add<T: Scalar>(sums: &mut [T], values: &[T]) {
@@ -369,11 +388,37 @@ impl<T: Scalar> Back<'_, T> {
     /// Of the choice: y (dy - sum y dy) / t. Of the divergence: kl / P q (ln q - sum q ln q).
     fn row(&self, y: &[T], dy: &[T], logits: &mut [T], q: &mut [T]) {
         let entropy = softmax(logits, q);
-        let products = y.iter().zip(dy);
-        let mean = products.fold(T::zero(), |s, (&y, &d)| s + y * d);
+        let mean = dot(y, dy);
         let both = logits.iter_mut().zip(&*q).zip(y.iter().zip(dy));
         for ((g, &q), (&y, &dy)) in both {
             *g = self.inverse * y * (dy - mean) + self.kl * q * (*g + entropy);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logarithms_are_accurate() {
+        for i in 1..200_000 {
+            for x in [
+                i as f32 * 5e-6,
+                i as f32 * 1e-4,
+                1.0 - i as f32 * 5e-8,
+                i as f32 * 1e-12,
+            ] {
+                let (ours, exact) = (f64::from(ln(x)), f64::from(x).ln());
+                let error = (ours - exact).abs();
+                assert!(error < 1e-7 + 3e-7 * exact.abs(), "{x}: {ours} {exact}");
+            }
+            let near = 1.0 - i as f32 * 6e-8;
+            let exact = f64::from(near).ln();
+            assert!(
+                (f64::from(ln(near)) - exact).abs() <= 3e-7 * exact.abs(),
+                "{near}"
+            );
         }
     }
 }

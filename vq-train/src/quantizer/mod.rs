@@ -15,6 +15,7 @@
 //! gumbel     codes drawn by logits
 //! ```
 
+mod lanes;
 mod nearest;
 mod kmeans;
 mod members;

@@ -3,6 +3,7 @@
 //! |z - c|^2 = |z|^2 - 2 (z c - |c|^2 / 2): the nearest code has the largest bracket, a product with a
 //! bias.
 
+use super::lanes::maximum;
 use crate::nn::{Right, Scalar};
 use rayon::prelude::*;
 
@@ -34,16 +35,7 @@ pub fn nearest<T: Scalar>(codes: &[T], dim: usize, z: &[T]) -> Vec<u16> {
 
 /// The first of the largest numbers; 0 where all are NaN.
 pub(super) fn largest<T: Scalar>(scores: &[T]) -> usize {
-    const LANES: usize = 16;
-    let mut lanes = [T::neg_infinity(); LANES];
-    let (rows, rest) = scores.as_chunks::<LANES>();
-    for row in rows {
-        for (lane, &score) in lanes.iter_mut().zip(row) {
-            *lane = if score > *lane { score } else { *lane };
-        }
-    }
-    let tail = rest.iter().chain(&lanes);
-    let largest = tail.fold(T::neg_infinity(), |a, &b| if b > a { b } else { a });
+    let largest = maximum(scores);
     scores.iter().position(|&s| s == largest).unwrap_or(0)
 }
 

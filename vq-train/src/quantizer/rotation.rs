@@ -11,6 +11,7 @@
 //! ```
 
 use super::TASK;
+use super::lanes::dot;
 use crate::nn::Scalar;
 use rayon::prelude::*;
 
@@ -49,10 +50,6 @@ fn rotate_one<T: Scalar>(e: &[T], q: &[T], g: &mut [T]) {
     for ((g, &e), &q) in g.iter_mut().zip(e).zip(q) {
         *g = s * (*g + of_e * e + of_q * q);
     }
-}
-
-fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
-    a.iter().zip(b).fold(T::zero(), |sum, (&a, &b)| sum + a * b)
 }
 
 #[cfg(test)]

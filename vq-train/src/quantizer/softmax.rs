@@ -1,25 +1,22 @@
 //! Probabilities from scores, a row of codes at a time.
 
+use super::lanes::{dot, maximum, sum};
 use crate::nn::Scalar;
 
 /// Scores become ln p; `p`, of the same length, receives p = softmax of the scores. Returns H(p) in nats.
 pub(super) fn softmax<T: Scalar>(scores: &mut [T], p: &mut [T]) -> T {
-    let largest = scores
-        .iter()
-        .fold(T::neg_infinity(), |a, &b| if b > a { b } else { a });
+    let largest = maximum(scores);
     for (p, score) in p.iter_mut().zip(&mut *scores) {
         *score -= largest;
         *p = score.fast_exp();
     }
-    let sum = p.iter().fold(T::zero(), |s, &x| s + x);
+    let sum = sum(p);
     let (log_sum, inverse) = (sum.ln(), T::one() / sum);
-    let mut entropy = T::zero();
-    for (p, log_p) in p.iter_mut().zip(scores) {
+    for (p, log_p) in p.iter_mut().zip(&mut *scores) {
         *p *= inverse;
         *log_p -= log_sum;
-        entropy -= *p * *log_p;
     }
-    entropy
+    -dot(p, scores)
 }
 
 #[cfg(test)]

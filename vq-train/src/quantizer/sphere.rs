@@ -1,6 +1,7 @@
 //! Vectors on the unit sphere, where the nearest code is the one at the least angle.
 
 use super::TASK;
+use super::lanes::dot;
 use crate::nn::Scalar;
 use rayon::prelude::*;
 
@@ -28,8 +29,7 @@ pub(super) fn unit_back<T: Scalar>(vectors: &[T], dim: usize, g: &mut [T]) {
         .for_each(|(vectors, g)| {
             for (v, g) in vectors.chunks_exact(dim).zip(g.chunks_exact_mut(dim)) {
                 let inverse = T::one() / length(v);
-                let dot = v.iter().zip(&*g).fold(T::zero(), |s, (&v, &g)| s + v * g);
-                let along = dot * inverse * inverse;
+                let along = dot(v, g) * inverse * inverse;
                 for (g, &v) in g.iter_mut().zip(v) {
                     *g = (*g - v * along) * inverse;
                 }
@@ -38,6 +38,5 @@ pub(super) fn unit_back<T: Scalar>(vectors: &[T], dim: usize, g: &mut [T]) {
 }
 
 fn length<T: Scalar>(v: &[T]) -> T {
-    let squares = v.iter().fold(T::zero(), |s, &x| s + x * x);
-    squares.sqrt().max(T::of(LEAST))
+    dot(v, v).sqrt().max(T::of(LEAST))
 }
