@@ -50,7 +50,8 @@ impl Adam {
         let t = (step + 1) as f64;
         let rate = (lr / (1.0 - b1.powf(t))) as f32;
         let correction = (1.0 / (1.0 - b2.powf(t))) as f32;
-        let (b1, b2) = (b1 as f32, b2 as f32);
+        // 1 - 0.999 in f32 would be wrong by 5e-5 of itself, which the correction does not repeat.
+        let shares = [b1, b2].map(|b| [b as f32, (1.0 - b) as f32]);
         for entry in &table.entries {
             let r = entry.range.clone();
             let shrink = match entry.role {
@@ -73,7 +74,7 @@ impl Adam {
                     m,
                     v,
                     g,
-                    betas: [b1, b2],
+                    shares,
                     rate,
                     correction,
                     shrink,
@@ -93,7 +94,8 @@ struct Part<'a> {
     m: &'a mut [f32],
     v: &'a mut [f32],
     g: &'a [f32],
-    betas: [f32; 2],
+    /// Of the past and of the new gradient, in each moment.
+    shares: [[f32; 2]; 2],
     rate: f32,
     correction: f32,
     shrink: f32,
@@ -104,11 +106,11 @@ impl Loop for Part<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let [b1, b2] = self.betas;
+        let [[m_old, m_new], [v_old, v_new]] = self.shares;
         let moments = self.m.iter_mut().zip(self.v.iter_mut());
         for ((p, (m, v)), &g) in self.p.iter_mut().zip(moments).zip(self.g) {
-            *m = b1 * *m + (1.0 - b1) * g;
-            *v = b2 * *v + (1.0 - b2) * g * g;
+            *m = m_old * *m + m_new * g;
+            *v = v_old * *v + v_new * g * g;
             *p = *p * self.shrink - self.rate * *m / ((*v * self.correction).sqrt() + EPSILON);
         }
     }
