@@ -58,6 +58,7 @@ fn train_reports_and_leaves_a_whole_run() {
             "perplexity",
             "usage",
             "images_per_s",
+            "step_bytes",
             "finished",
         ],
     );

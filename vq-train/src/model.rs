@@ -932,6 +932,24 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_a_step_does_not_grow() {
+        let case = case("mse");
+        let mut space = Workspace::default();
+        let mut bytes = Vec::new();
+        for _ in 0..5 {
+            let x = case.x.view();
+            let seed = ChaCha8Rng::seed_from_u64;
+            let p = &case.params;
+            case.model.step(&mut space, p, true, x, 0.4, seed);
+            bytes.push(space.bytes());
+        }
+        assert!(
+            bytes[1] > 0 && bytes[1..].iter().all(|&b| b == bytes[1]),
+            "{bytes:?}"
+        );
+    }
+
+    #[test]
     fn the_result_does_not_depend_on_the_number_of_threads() {
         let case = case("mse");
         let run = |threads| {

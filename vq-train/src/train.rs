@@ -428,6 +428,8 @@ pub struct Summary {
     pub usage: f64,
     /// Of this call's steps, validations left out.
     pub images_per_s: f64,
+    /// Bytes that a step works in: maps, their caches, gradients of all chunks, packed weights.
+    pub step_bytes: usize,
     /// Whether all steps are done.
     pub finished: bool,
 }
@@ -489,6 +491,7 @@ pub fn run(
         perplexity: figures.perplexity,
         usage: figures.usage,
         images_per_s: images as f64 / spent.as_secs_f64().max(1e-9),
+        step_bytes: trainer.space.bytes(),
         finished: trainer.step >= config.steps,
     })
 }

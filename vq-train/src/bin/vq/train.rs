@@ -89,9 +89,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "stopped; --resume goes on"
     };
     eprintln!(
-        "{state}: {} steps, {:.1} images/s, {}",
+        "{state}: {} steps, {:.1} images/s, {:.0} MiB for a step, {}",
         summary.steps,
         summary.images_per_s,
+        summary.step_bytes as f64 / f64::from(1 << 20),
         out.display()
     );
     if args.json {
