@@ -23,6 +23,12 @@ impl Layouts {
         for chain in [&model.encoder, &model.decoder] {
             enter(&chain.layers, &mut orders);
         }
+        // Quantisers multiply by their projections from the right, as linear layers.
+        let entries = model.table.entries.iter();
+        let projections = entries
+            .filter(|e| e.name.starts_with("quantizer"))
+            .filter(|e| e.name.ends_with(".weight"));
+        orders.extend(projections.map(|e| (e.range.start, LINEAR)));
         Layouts { orders }
     }
 

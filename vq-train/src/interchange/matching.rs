@@ -17,9 +17,10 @@ pub(super) type Named = (String, Vec<usize>);
 /// Both sides of a model, matched apart from each other.
 const SIDES: [&str; 2] = ["encoder", "decoder"];
 /// The ends of usual names of codebooks, without underscores around them.
-const CODEBOOKS: [&[&str]; 5] = [
+const CODEBOOKS: [&[&str]; 6] = [
     &["embedding", "weight"],
     &["codebook", "weight"],
+    &["embed", "weight"],
     &["codebook"],
     &["embedding"],
     &["embed"],
@@ -268,25 +269,25 @@ impl<'a> Matcher<'a> {
             let name = self.ours[i].0.as_str();
             let (module, leaf) = name.rsplit_once('.').expect("the prefix has a dot");
             let has = |leaf: &str| self.theirs.get_key_value(&format!("{module}.{leaf}"));
-            let first = self
-                .ours
+            let place = |leaf: &str| {
+                let name = format!("{module}.{leaf}");
+                self.ours.iter().position(|(n, _)| *n == name)
+            };
+            // Counts and sums make sense only together.
+            let whole = ["counts", "sums"]
                 .iter()
-                .position(|(n, _)| *n == format!("{module}.codebook"));
-            match (leaf, first) {
-                ("counts" | "sums", Some(first)) if has("counts").and(has("sums")).is_none() => {
-                    let sums = leaf == "sums";
-                    let source = if sums {
-                        Source::Copy(first)
-                    } else {
-                        Source::Ones
-                    };
-                    self.sources[i] = Some(source);
-                }
-                _ => match has(leaf) {
-                    Some((theirs, _)) => self.take(i, theirs),
-                    None if leaf == "codebook" => self.find_codebook(i),
-                    None => self.faults.missing.push(name.into()),
-                },
+                .all(|s| place(s).is_none() || has(s).is_some());
+            let found = match leaf {
+                "counts" | "sums" if !whole => None,
+                _ => has(leaf),
+            };
+            match (found, leaf) {
+                (Some((theirs, _)), _) => self.take(i, theirs),
+                (None, "codebook") => self.find_codebook(i),
+                (None, "counts") => self.sources[i] = Some(Source::Ones),
+                (None, "sums") => self.sources[i] = place("codebook").map(Source::Copy),
+                (None, "steps") => self.sources[i] = Some(Source::Zeros),
+                (None, _) => self.faults.missing.push(name.into()),
             }
         }
     }

@@ -77,9 +77,6 @@ pub enum InterchangeError {
         /// NaN or an infinity.
         value: f32,
     },
-    /// A range of pixels that cannot be folded.
-    #[error(transparent)]
-    Pixels(#[from] PixelsError),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -127,7 +124,7 @@ pub fn to_safetensors(model: &VqVae, params: &[f32]) -> Vec<u8> {
 /// Parameters are found by `names`; what it leaves out by equal names; else by their order within
 /// encoder and decoder. `pixels` is the range that the other framework's pictures were in; without, it
 /// is ours. It becomes part of the model: a 1x1 convolution in front of the encoder, which is exact where
-/// padding is zero in the other range, and other weights of the decoder's last convolution.
+/// padding is zero in the other range, and other weights of the decoder's last convolution (or one more).
 ///
 /// # Errors
 /// A file that is not whole, tensors that do not match, values that are not finite.
@@ -176,7 +173,7 @@ pub fn import(
     }
     let mut config = config.clone();
     if let Some(pixels) = pixels {
-        (config, params) = pixels.fold(&config, &model, params)?;
+        (config, params) = pixels.fold(&config, &model, params);
         model = VqVae::build(&config)?;
     }
     assert_eq!(

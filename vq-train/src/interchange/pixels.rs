@@ -4,7 +4,8 @@
 //! = a x + b would be given that by changing its first convolution's weights and bias, but not at the
 //! borders: there x' was padded with zeros, and x would have to be padded with -b / a. So a 1x1
 //! convolution in front of the encoder computes a x + b, for `channels^2` multiplications a pixel. Behind the
-//! decoder there is no border: (x' - b) / a becomes part of its last convolution.
+//! decoder there is no border: (x' - b) / a becomes part of its last convolution, or one more 1x1 convolution
+//! where the decoder ends otherwise, with a tanh say.
 
 use crate::config::{Config, ConvConfig, LayerConfig};
 use crate::model::VqVae;
@@ -25,12 +26,6 @@ pub enum PixelsError {
     /// Not two numbers in their order.
     #[error("must be LOW..HIGH with LOW < HIGH, such as -1..1, 0..1 or -0.5..0.5")]
     Text,
-    /// The decoder's output cannot be scaled.
-    #[error(
-        "another range of pixels needs a decoder that ends with a convolution or a transposed one, with a \
-         bias and without relu; only a shuffle may follow"
-    )]
-    Decoder,
 }
 
 impl FromStr for Pixels {
@@ -60,27 +55,39 @@ impl Pixels {
         config: &Config,
         model: &VqVae,
         mut params: Vec<f32>,
-    ) -> Result<(Config, Vec<f32>), PixelsError> {
+    ) -> (Config, Vec<f32>) {
         let (a, b) = self.affine();
-        let (weight, bias) = last_convolution(&model.decoder.layers).ok_or(PixelsError::Decoder)?;
-        for w in &mut params[weight] {
-            *w = (f64::from(*w) / a) as f32;
-        }
-        for v in &mut params[bias] {
-            *v = ((f64::from(*v) - b) / a) as f32;
-        }
         let mut config = config.clone();
         let channels = config.model.channels;
+        if let Some((weight, bias)) = last_convolution(&model.decoder.layers) {
+            for w in &mut params[weight] {
+                *w = (f64::from(*w) / a) as f32;
+            }
+            for v in &mut params[bias] {
+                *v = ((f64::from(*v) - b) / a) as f32;
+            }
+        } else {
+            config.model.decoder.push(pointwise(channels));
+            let entries = model.table.entries.iter();
+            let decoder = entries.filter(|e| e.name.starts_with("decoder."));
+            let end = decoder.map(|e| e.range.end).max();
+            let end = end.expect("the decoder changes the number of channels");
+            params.splice(end..end, affine(channels, 1.0 / a, -b / a));
+        }
         config.model.encoder.insert(0, pointwise(channels));
-        let diagonal = (0..channels * channels).map(|i| match i % (channels + 1) {
-            0 => a as f32,
-            _ => 0.0,
-        });
-        let mut all: Vec<f32> = diagonal.collect();
-        all.extend(vec![b as f32; channels]);
-        all.extend(params);
-        Ok((config, all))
+        params.splice(0..0, affine(channels, a, b));
+        (config, params)
     }
+}
+
+/// Weights and biases of a 1x1 convolution that computes a x + b.
+fn affine(channels: usize, a: f64, b: f64) -> Vec<f32> {
+    let weight = (0..channels * channels).map(|i| match i % (channels + 1) {
+        0 => a as f32,
+        _ => 0.0,
+    });
+    let bias = std::iter::repeat_n(b as f32, channels);
+    weight.chain(bias).collect()
 }
 
 fn pointwise(channels: usize) -> LayerConfig {

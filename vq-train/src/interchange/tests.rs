@@ -31,7 +31,11 @@ struct Case {
 }
 
 fn case() -> Case {
-    let config = Config::parse(CONFIG, "test").unwrap();
+    case_of(CONFIG)
+}
+
+fn case_of(text: &str) -> Case {
+    let config = Config::parse(text, "test").unwrap();
     let model = VqVae::build(&config).unwrap();
     let mut rng = generator(3, Purpose::Weights, 0);
     let params = (0..model.table.len()).map(|_| 0.3 * normal(&mut rng) as f32);
@@ -113,6 +117,32 @@ fn a_round_trip_keeps_every_bit_and_makes_a_checkpoint_that_exports() {
 }
 
 #[test]
+fn every_quantiser_goes_out_and_comes_back() {
+    for other in [
+        "kind = 'gradient'",
+        "kind = 'gumbel'",
+        "kind = 'simvq'",
+        "stages = 2",
+        "groups = 3",
+        "cosine = true",
+    ] {
+        let case = case_of(&CONFIG.replace("dim = 3", &format!("dim = 3, {other}")));
+        let imported = case.import(&case.file()).unwrap();
+        assert_eq!(imported.checkpoint.params, case.params, "{other}");
+        assert!(
+            imported.assumed.is_empty(),
+            "{other}: {:?}",
+            imported.assumed
+        );
+    }
+    // A projection is multiplied from the right here, and from the left in PyTorch.
+    let case = case_of(&CONFIG.replace("dim = 3", "dim = 3, kind = 'gumbel'"));
+    let file = case.file();
+    let file = SafeTensors::deserialize(&file).unwrap();
+    assert_eq!(file.tensor("quantizer.weight").unwrap().shape(), [6, 3]);
+}
+
+#[test]
 fn half_precision_is_widened_exactly() {
     let case = case();
     let file = case.file();
@@ -159,7 +189,19 @@ fn statistics_of_the_codebook_are_made_up_only_when_both_are_not_there() {
 
 #[test]
 fn another_range_of_pixels_is_exact_at_the_borders_too() {
-    let case = case();
+    for case in [case(), case_of(&ends_with_tanh())] {
+        assert_range_of_pixels(&case);
+    }
+}
+
+/// A decoder whose output is no convolution's.
+fn ends_with_tanh() -> String {
+    let text = CONFIG.replace("{ shuffle = 2 },\n    ]", "{ shuffle = 2 },\n\"tanh\" ]");
+    assert_ne!(text, CONFIG);
+    text
+}
+
+fn assert_range_of_pixels(case: &Case) {
     for (text, low, high) in [
         ("-1..1", -1.0, 1.0),
         ("0..1", 0.0, 1.0),
@@ -184,27 +226,15 @@ fn another_range_of_pixels_is_exact_at_the_borders_too() {
         let largest = error.iter().fold(0.0f32, |a, &v| a.max(v));
         assert!(largest < 1e-2, "{text}: {largest} of 255");
     }
+}
+
+#[test]
+fn ranges_of_pixels_that_are_none_are_refused() {
     for text in [
         "", "1", "..", "1..0", "0..0", "nan..1", "0..inf", "a..b", "-1e9..1",
     ] {
         assert!(text.parse::<Pixels>().is_err(), "{text}");
     }
-}
-
-#[test]
-fn a_decoder_whose_output_cannot_be_scaled_is_refused() {
-    let text = CONFIG.replace(
-        "stride = 1, kernel = 3",
-        "stride = 1, kernel = 3, relu = true",
-    );
-    let config = Config::parse(&text, "test").unwrap();
-    let case = case();
-    let pixels = Some("0..1".parse().unwrap());
-    let error = import(&config, &case.file(), &Names::default(), pixels).unwrap_err();
-    assert!(
-        matches!(error, InterchangeError::Pixels(PixelsError::Decoder)),
-        "{error}"
-    );
 }
 
 #[test]
