@@ -1,4 +1,4 @@
-//! Whole training steps against PyTorch: losses, weights and codes after ten of them.
+//! Whole training steps against PyTorch: losses, weights and codes after some of them.
 //!
 //! The fixture is written by `oracle/train_steps.py`, which also says how far float32 may stray. First
 //! weights and pictures are drawn here as they are there, bit for bit.
@@ -22,7 +22,6 @@ const TOLERANCE: f64 = 3e-5;
 
 #[derive(Deserialize)]
 struct Fixture {
-    batch: usize,
     variance: f64,
     lr: f64,
     warmup: u64,
@@ -35,6 +34,8 @@ struct Fixture {
 struct Case {
     name: String,
     seed: u64,
+    /// Pictures a step.
+    batch: usize,
     /// First codes in units of 1 / grid: signed bytes as hex.
     codes: String,
     steps: Vec<Figures>,
@@ -59,18 +60,30 @@ struct Tensor {
     every: usize,
     /// Every `every`-th value.
     values: Vec<f64>,
+    /// How far PyTorch's own float32 strays, relative to the tensor's root mean square. It is large where
+    /// there is no true gradient, as for a bias that the normalisation behind it takes away: Adam makes
+    /// steps of any noise.
+    noise: f64,
 }
 
 #[test]
-fn ten_steps_agree_with_pytorch() {
+fn ten_steps_of_sonnet_cifar10_agree_with_pytorch() {
+    agrees("sonnet-cifar10", 10);
+}
+
+#[test]
+fn five_steps_of_taming_64_agree_with_pytorch() {
+    agrees("taming-64", 5);
+}
+
+fn agrees(name: &str, steps: usize) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(folder.join("oracle/train_steps.json")).unwrap();
     let fixture: Fixture = serde_json::from_str(&text).unwrap();
-    assert_eq!(fixture.cases.len(), 1);
-    for case in &fixture.cases {
-        let path = folder.join(format!("../configs/{}.toml", case.name));
-        repeat(case, &fixture, configuration(&path, &fixture));
-    }
+    let case = fixture.cases.iter().find(|case| case.name == name).unwrap();
+    assert_eq!(case.steps.len(), steps);
+    let path = folder.join(format!("../configs/{name}.toml"));
+    repeat(case, &fixture, configuration(&path, &fixture));
 }
 
 #[test]
@@ -99,8 +112,12 @@ fn repeat(case: &Case, fixture: &Fixture, config: Config) {
     place_codes(&model.table, &mut params, case, fixture.grid);
     let (mut adam, mut space) = (Adam::new(params.len()), Workspace::default());
     for (step, theirs) in case.steps.iter().enumerate() {
-        let pictures: Vec<Picture> = pictures(&mut random, fixture, config.data.size[0]);
-        let x = to_batch(&pictures);
+        let x = to_batch(&pictures(
+            &mut random,
+            case.batch,
+            fixture.tile,
+            config.data.size[0],
+        ));
         let draws = |chunk| generator(0, Purpose::Layers, chunk);
         let out = model.step(&mut space, &params, true, x.view(), fixture.variance, draws);
         let position = (step as u64, config.train.steps);
@@ -120,15 +137,16 @@ fn repeat(case: &Case, fixture: &Fixture, config: Config) {
     assert_tensors(&model.table, &params, &case.tensors);
 }
 
-/// Learnt parameters: weights uniform with the variance 1 / fan-in, biases up to 0.05.
+/// Learnt parameters: weights uniform with the variance 1 / fan-in, gains and biases within 0.05 of 1 and 0.
 fn fill(table: &ParamTable, params: &mut [f32], random: &mut Random) {
     for entry in learnt(table) {
-        let range = match entry.shape.len() {
-            1 => 0.05,
-            _ => (3.0 / fan_in(entry)).sqrt() as f32,
+        let (middle, range) = match entry.shape.len() {
+            1 if entry.name.ends_with("weight") => (1.0, 0.05),
+            1 => (0.0, 0.05),
+            _ => (0.0, (3.0 / fan_in(entry)).sqrt() as f32),
         };
         for p in &mut params[entry.range.clone()] {
-            *p = random.real() * range;
+            *p = middle + random.real() * range;
         }
     }
 }
@@ -162,8 +180,7 @@ fn entry<'t>(table: &'t ParamTable, name: &str) -> &'t ParamInfo {
 }
 
 /// Tiles of one colour under noise.
-fn pictures(random: &mut Random, fixture: &Fixture, side: usize) -> Vec<Picture> {
-    let (batch, tile) = (fixture.batch, fixture.tile);
+fn pictures(random: &mut Random, batch: usize, tile: usize, side: usize) -> Vec<Picture> {
     let row = side / tile;
     let mut bytes = |count: usize, below: usize| -> Vec<u8> {
         (0..count).map(|_| random.below(below) as u8).collect()
@@ -208,15 +225,18 @@ fn assert_figures(step: usize, ours: &Figures, theirs: &Figures) {
 
 fn assert_tensors(table: &ParamTable, params: &[f32], theirs: &[Tensor]) {
     let codebook = entry(table, "quantizer.codebook");
+    let noisy = theirs.iter().filter(|tensor| tensor.noise > 1e-5).count();
+    assert!(noisy * 8 < theirs.len(), "{noisy} tensors are mostly noise");
     let ours: Vec<&ParamInfo> = learnt(table).chain([codebook]).collect();
     assert_eq!(ours.len(), theirs.len());
     for (entry, tensor) in ours.into_iter().zip(theirs) {
         let (values, name) = (&params[entry.range.clone()], &entry.name);
         assert_eq!(values.len(), tensor.len, "{name} and {}", tensor.name);
+        let tolerance = TOLERANCE.max(5.0 * tensor.noise);
         let square = |&v: &f32| f64::from(v).powi(2);
         let norm = values.iter().map(square).sum::<f64>().sqrt();
         assert!(
-            (norm / tensor.norm - 1.0).abs() <= TOLERANCE,
+            (norm / tensor.norm - 1.0).abs() <= tolerance,
             "{name}: norm {norm}"
         );
         let rms = tensor.norm / (tensor.len as f64).sqrt();
@@ -225,7 +245,7 @@ fn assert_tensors(table: &ParamTable, params: &[f32], theirs: &[Tensor]) {
         for (i, (&ours, &theirs)) in kept.zip(&tensor.values).enumerate() {
             let error = (f64::from(ours) - theirs).abs() / rms;
             assert!(
-                error <= TOLERANCE,
+                error <= tolerance,
                 "{name}, value {i}: {ours} here, {theirs} there"
             );
         }
