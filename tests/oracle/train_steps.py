@@ -200,7 +200,8 @@ def main():
         "source": f"torch {torch.__version__}",
         "cases": cases,
     }
-    text = json.dumps(fixture, indent=0, separators=(",", ":"))
+    # A tensor a line.
+    text = json.dumps(fixture, separators=(",", ":")).replace('{"name"', '\n{"name"')
     (HERE / "train_steps.json").write_text(text + "\n")
 
 
