@@ -10,7 +10,7 @@ pub use build::chain;
 
 use crate::config::{Config, ConfigError, LayerConfig, LossKind, field_error};
 use crate::loss;
-use crate::nn::{Chain, Layer, ParamTable, Scalar, Tape, Weights, Worker};
+use crate::nn::{Chain, Layer, ParamTable, Scalar, Tape, Weights, Worker, flat, flat_mut};
 use crate::quantizer::{Quantize, Quantized, Quantizer};
 use build::{Builder, MAX_PARAMS, Shape};
 use ndarray::{Array4, ArrayView4, Axis};
@@ -273,18 +273,13 @@ impl<T: Scalar> Workspace<T> {
     }
 }
 
-fn flat<T: Scalar>(map: &Array4<T>) -> &[T] {
-    map.as_slice().expect("maps are contiguous")
-}
-
 /// The values, one behind the other, in maps of the given shapes.
 fn scattered<T: Scalar>(mut maps: Vec<Array4<T>>, values: &[T]) -> Vec<Array4<T>> {
     let mut rest = values;
     for map in &mut maps {
         let (own, behind) = rest.split_at(map.len());
         rest = behind;
-        let map = map.as_slice_mut().expect("maps are contiguous");
-        map.copy_from_slice(own);
+        flat_mut(map).copy_from_slice(own);
     }
     maps
 }

@@ -5,7 +5,7 @@ use crate::config::{Config, ConfigError, LossKind};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
 use crate::metrics;
 use crate::model::{VqVae, Workspace};
-use crate::nn::{Tape, Weights};
+use crate::nn::{Tape, Weights, flat_mut};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
 use crate::quantizer::{Bridge, Table, histogram, perplexity, usage};
@@ -321,7 +321,7 @@ impl Trainer {
             .encode(self.deployed(), to_batch(pictures).view());
         let mut codes = Vec::new();
         if self.quantizes() {
-            let values = z.as_slice_mut().expect("maps are contiguous");
+            let values = flat_mut(&mut z);
             let out = self
                 .model
                 .quantizer()

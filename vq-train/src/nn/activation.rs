@@ -4,7 +4,7 @@
 //! there.
 
 use super::exponential::{sigmoid, silu_slope};
-use super::{Loop, Scalar, Tape};
+use super::{Loop, Scalar, Tape, flat, flat_mut};
 use ndarray::Array4;
 
 /// y = f(x) for one of these f.
@@ -29,8 +29,8 @@ impl Activation {
         let mut y = tape.map(x.dim());
         Forward {
             curve: *self,
-            x: x.as_slice().expect("maps are contiguous"),
-            y: y.as_slice_mut().expect("maps are contiguous"),
+            x: flat(&x),
+            y: flat_mut(&mut y),
         }
         .run_wide();
         if tape.trains() && self.keeps_output() {
@@ -45,8 +45,8 @@ impl Activation {
         let kept = tape.pop_input();
         Backward {
             curve: *self,
-            kept: kept.as_slice().expect("maps are contiguous"),
-            dy: dy.as_slice_mut().expect("maps are contiguous"),
+            kept: flat(&kept),
+            dy: flat_mut(&mut dy),
         }
         .run_wide();
         tape.recycle(kept);

@@ -7,7 +7,9 @@
 
 use super::group_norm::add;
 use super::normalize::{PerChannel, Sums, gradient_sums, input_gradient, moments, scale};
-use super::{Cache, Init, ParamTable, Role, Scalar, Tape, Weights, Worker, on_each};
+use super::{
+    Cache, Init, ParamTable, Role, Scalar, Tape, Weights, Worker, flat, flat_mut, on_each,
+};
 use ndarray::Array4;
 use std::ops::Range;
 use std::sync::Arc;
@@ -285,12 +287,4 @@ fn total<'s>(channels: usize, chunks: impl Iterator<Item = &'s Sums>) -> Sums {
 fn positions<T: Scalar>(x: &Array4<T>) -> usize {
     let (n, h, w, _) = x.dim();
     n * h * w
-}
-
-fn flat<T: Scalar>(x: &Array4<T>) -> &[T] {
-    x.as_slice().expect("maps are contiguous")
-}
-
-fn flat_mut<T: Scalar>(x: &mut Array4<T>) -> &mut [T] {
-    x.as_slice_mut().expect("maps are contiguous")
 }

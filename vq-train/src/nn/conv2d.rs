@@ -284,12 +284,12 @@ impl Conv2d {
 }
 
 /// A map's values, one behind the other.
-pub(super) fn flat<T: Scalar>(x: &Array4<T>) -> &[T] {
+pub(crate) fn flat<T: Scalar>(x: &Array4<T>) -> &[T] {
     x.as_slice().expect("maps are contiguous")
 }
 
 /// As [`flat`], to be written.
-pub(super) fn flat_mut<T: Scalar>(x: &mut Array4<T>) -> &mut [T] {
+pub(crate) fn flat_mut<T: Scalar>(x: &mut Array4<T>) -> &mut [T] {
     x.as_slice_mut().expect("maps are contiguous")
 }
 

@@ -1,7 +1,7 @@
 //! Dropout (Srivastava et al. 2014): in training each value is dropped with the same chance, and the
 //! others grow so that the expectation stays; in use nothing happens.
 
-use super::{Cache, Scalar, Tape};
+use super::{Cache, Scalar, Tape, flat_mut};
 use ndarray::Array4;
 use rand::RngExt;
 
@@ -44,7 +44,7 @@ impl Dropout {
     /// v / (1 - rate), or 0.
     fn drop<T: Scalar>(&self, kept: &[bool], map: &mut Array4<T>) {
         let factor = T::of(1.0 / (1.0 - self.rate));
-        let values = map.as_slice_mut().expect("maps are contiguous");
+        let values = flat_mut(map);
         for (v, &kept) in values.iter_mut().zip(kept) {
             *v = if kept { *v * factor } else { T::zero() };
         }

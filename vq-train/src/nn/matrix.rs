@@ -3,7 +3,7 @@
 use super::Scalar;
 use super::correlation::{Correlation, Segment};
 use super::outer::Outer;
-use super::panels::{Places, pack, panels_len};
+use super::panels::{pack, panels_len, row_of};
 
 /// A right factor `[rows, columns]`, packed once for any number of products.
 #[derive(Debug, Clone)]
@@ -103,31 +103,11 @@ impl<'p, T: Scalar> Factor<'p, T> {
 
 /// out += a' b for `a` `[p, m]`, `b` `[p, n]` and `out` `[m, n]`.
 pub(crate) fn add_transposed_product<T: Scalar>(a: &[T], b: &[T], m: usize, out: &mut [T]) {
-    let (p, n) = (a.len() / m, out.len() / m);
+    let p = a.len() / m;
     if p == 0 {
         return;
     }
-    let product = Outer {
-        a,
-        a_places: row_of(p, m),
-        m,
-        b,
-        b_places: row_of(p, n),
-        n,
-        stride: n,
-    };
-    T::run((&product, out));
-}
-
-/// Positions one behind the other, each of so many values.
-pub(super) fn row_of(positions: usize, values: usize) -> Places {
-    Places {
-        rows: 1,
-        columns: positions,
-        first: 0,
-        row: 0,
-        column: values,
-    }
+    T::run((&Outer::of_matrices(a, b, p), out));
 }
 
 #[cfg(test)]

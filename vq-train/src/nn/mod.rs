@@ -47,6 +47,7 @@ pub use attention::Attention;
 pub use batch_norm::{BatchNorm, BatchNormSpec, Statistics};
 pub use conv_transpose2d::{ConvTranspose2d, ConvTransposeSpec};
 pub use conv2d::{Conv2d, ConvSpec};
+pub(crate) use conv2d::{flat, flat_mut};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use group_norm::{GroupNorm, GroupNormSpec};

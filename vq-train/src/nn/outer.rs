@@ -2,7 +2,7 @@
 //!
 //! grad[m, n] += sum over p of a[place(p) + m] b[place(p) + n].
 
-use super::panels::{PANEL, Places, panels};
+use super::panels::{PANEL, Places, panels, row_of};
 use super::simd::{Lanes, Task, add_product, load, load_some, store_some};
 
 /// Positions that a weight gradient is summed over before the next tile has its turn.
@@ -19,6 +19,22 @@ pub struct Outer<'a, T> {
     pub(super) n: usize,
     /// From one row of the gradient to the next.
     pub(super) stride: usize,
+}
+
+impl<'a, T> Outer<'a, T> {
+    /// Of plain matrices `a` `[p, m]` and `b` `[p, n]`, to `[m, n]`.
+    pub(super) fn of_matrices(a: &'a [T], b: &'a [T], p: usize) -> Self {
+        let (m, n) = (a.len() / p, b.len() / p);
+        Outer {
+            a,
+            a_places: row_of(p, m),
+            m,
+            b,
+            b_places: row_of(p, n),
+            n,
+            stride: n,
+        }
+    }
 }
 
 impl<T: Copy + Default> Outer<'_, T> {

@@ -40,6 +40,17 @@ impl Places {
     }
 }
 
+/// Positions one behind the other, each of so many values.
+pub(super) fn row_of(positions: usize, values: usize) -> Places {
+    Places {
+        rows: 1,
+        columns: positions,
+        first: 0,
+        row: 0,
+        column: values,
+    }
+}
+
 /// On its way over a grid's places, without a division.
 pub(super) struct Walk {
     places: Places,

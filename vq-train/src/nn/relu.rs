@@ -1,6 +1,6 @@
 //! max(x, 0): what passes is remembered as one byte a value.
 
-use super::{Cache, Scalar, Tape};
+use super::{Cache, Scalar, Tape, flat, flat_mut};
 use ndarray::Array4;
 
 /// Whether a value got through, for each value of a map: a ReLU's output is positive, or a dropout kept it.
@@ -24,7 +24,7 @@ impl<T: Scalar> Tape<T> {
     pub(super) fn push_mask(&mut self, y: &Array4<T>) {
         if self.trains() {
             let mut mask = self.free_masks.pop().unwrap_or_default();
-            let y = y.as_slice().expect("maps are contiguous");
+            let y = flat(y);
             mask.0.resize(y.len(), false);
             for (open, &v) in mask.0.iter_mut().zip(y) {
                 *open = v > T::zero();
@@ -36,8 +36,7 @@ impl<T: Scalar> Tape<T> {
     /// Zeroes the gradient wherever the ReLU was shut.
     pub(super) fn pop_mask_onto(&mut self, dy: &mut Array4<T>) {
         let mask = self.pop_mask();
-        let dy = dy.as_slice_mut().expect("maps are contiguous");
-        for (v, &open) in dy.iter_mut().zip(&mask.0) {
+        for (v, &open) in flat_mut(dy).iter_mut().zip(&mask.0) {
             *v = if open { *v } else { T::zero() };
         }
         self.free_masks.push(mask);

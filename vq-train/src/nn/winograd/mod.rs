@@ -26,9 +26,8 @@ mod tiles;
 mod weights;
 
 use super::correlation::{Correlation, Segment};
-use super::matrix::row_of;
 use super::outer::Outer;
-use super::panels::{PANEL, panels_len};
+use super::panels::{PANEL, panels_len, row_of};
 use super::simd::{Lanes, Simd, Task};
 use tiles::{contract_output, expand_input, expand_output};
 
@@ -317,20 +316,8 @@ impl<T: Simd + Default> Task for Gradient<'_, T> {
             let sums = self.sums.chunks_exact_mut(cin * cout);
             let factors = v.chunks_exact(n * cin).zip(d.chunks_exact(n * cout));
             for (sums, (v, d)) in sums.zip(factors) {
-                let (a, b, m, k) = if self.turned {
-                    (d, v, cout, cin)
-                } else {
-                    (v, d, cin, cout)
-                };
-                let product = Outer {
-                    a,
-                    a_places: row_of(n, m),
-                    m,
-                    b,
-                    b_places: row_of(n, k),
-                    n: k,
-                    stride: k,
-                };
+                let (a, b) = if self.turned { (d, v) } else { (v, d) };
+                let product = Outer::of_matrices(a, b, n);
                 // SAFETY: as the caller promises.
                 unsafe { (&product, sums).run::<V, M, Q, W, H>() };
             }
