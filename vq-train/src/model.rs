@@ -11,7 +11,7 @@ pub use build::chain;
 use crate::config::{Config, ConfigError, LayerConfig, LossKind, field_error};
 use crate::loss;
 use crate::nn::{Chain, Layer, ParamTable, Scalar, Tape, Weights, Worker, flat, flat_mut};
-use crate::quantizer::{Quantize, Quantized, Quantizer};
+use crate::quantizer::{Quantize, Quantized, Quantizer, SquareOrder};
 use build::{Builder, MAX_PARAMS, Shape};
 use ndarray::{Array4, ArrayView4, Axis};
 use rand_chacha::ChaCha8Rng;
@@ -35,6 +35,8 @@ pub struct VqVae {
     pub table: ParamTable,
     /// From latents to codes.
     quantizer: Quantizer,
+    /// Of its stages.
+    sides: Vec<usize>,
     /// D, channels of the latent.
     pub dim: usize,
     /// Pixels per code, each way.
@@ -58,7 +60,7 @@ pub struct StepOutput<T> {
     pub mse: f64,
     /// What the quantiser chose; none while quantisation is off.
     pub quantized: Option<Quantized<T>>,
-    /// The batch's latent vectors `[P, D]`.
+    /// The batch's latent vectors `[P, D]`, in the quantiser's order.
     pub z: Vec<T>,
 }
 
@@ -108,13 +110,17 @@ impl VqVae {
             return Err(field_error("model.decoder", reason));
         }
         let down = latent.den;
-        if config.data.size.iter().any(|s| s % down != 0) {
-            let reason = format!("width and height must be multiples of {down}, one code's size");
-            return Err(field_error("data.size", reason));
-        }
         // Before the first layer that learns, nobody needs a gradient.
         if let Some(Layer::Conv2d(first)) = encoder.layers.iter_mut().find(|l| l.may_learn()) {
             first.input_grad = false;
+        }
+        let side = config.quantizer.side(0);
+        if config.data.size.iter().any(|s| s % (down * side) != 0) {
+            let square = down * side;
+            let reason = format!(
+                "width and height must be multiples of {square}, what one of the coarsest codes is for"
+            );
+            return Err(field_error("data.size", reason));
         }
         let quantizer = Quantizer::new(&config.quantizer, &mut table);
         if table.len() > MAX_PARAMS {
@@ -127,6 +133,7 @@ impl VqVae {
             decoder,
             table,
             quantizer,
+            sides: config.quantizer.sides.clone(),
             dim,
             down,
             loss,
@@ -136,6 +143,11 @@ impl VqVae {
     /// From latents to codes.
     pub fn quantizer<T: Scalar>(&self) -> &dyn Quantize<T> {
         self.quantizer.of()
+    }
+
+    /// The quantiser's order of the latents of a map of `[height, width]`.
+    pub fn square_order(&self, map: [usize; 2]) -> SquareOrder {
+        SquareOrder::new(&self.sides, map, self.dim)
     }
 
     /// Latents of a batch, `[n, h / down, w / down, dim]`.
@@ -191,12 +203,14 @@ impl VqVae {
         let maps = self.encoder.forward_all(p, maps, workers);
         let mut z = Vec::with_capacity(values / (self.down * self.down * x.dim().3) * self.dim);
         maps.iter().for_each(|z_| z.extend_from_slice(flat(z_)));
+        let order = self.square_order([x.dim().1 / self.down, x.dim().2 / self.down]);
+        let z = order.gathered(z);
         let quantized = quantize.then(|| {
             let mut draws = seed(0);
             self.quantizer().forward(p.values, &z, Some(&mut draws))
         });
         let decoded = quantized.as_ref().map_or(&z, |q| &q.values);
-        let maps = scattered(maps, decoded);
+        let maps = scattered(maps, &order.scattered(decoded));
         let maps = self.decoder.forward_all(p, maps, workers);
         let pairs: Vec<_> = maps.into_iter().zip(&chunks).collect();
         let kind = self.loss;
@@ -210,9 +224,10 @@ impl VqVae {
             Some(out) => {
                 let mut dz = Vec::with_capacity(z.len());
                 maps.iter().for_each(|dz_| dz.extend_from_slice(flat(dz_)));
+                let mut dz = order.gathered(dz);
                 let grads = &mut workers[0].grads;
                 self.quantizer().backward(p.values, &z, out, &mut dz, grads);
-                scattered(maps, &dz)
+                scattered(maps, &order.scattered(&dz))
             }
         };
         let maps = self.encoder.backward_all(p, maps, workers);

@@ -5,10 +5,10 @@ use crate::config::{Config, ConfigError, LossKind};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
 use crate::metrics;
 use crate::model::{VqVae, Workspace};
-use crate::nn::{Tape, Weights, flat_mut};
+use crate::nn::{Tape, Weights, flat, flat_mut};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
-use crate::quantizer::{Bridge, Table, histogram, perplexity, usage};
+use crate::quantizer::{Bridge, SquareOrder, Stage, Table, histogram, perplexity, usage};
 use crate::run::Run;
 use crate::tensorboard::EventError;
 use ndarray::Array4;
@@ -287,7 +287,8 @@ impl Trainer {
         let mut ahead = 0;
         while z.len() < wanted && ahead < PLACED_BY {
             let x = data.batch(self.step + ahead, self.config.train.batch);
-            z.extend(self.model.encode(&self.params, x.view()));
+            let map = self.model.encode(&self.params, x.view());
+            z.extend(self.order_of(&map).gathered(flat(&map).to_vec()));
             ahead += 1;
         }
         let mut draws = generator(self.config.seed, Purpose::Codes, 0);
@@ -296,6 +297,12 @@ impl Trainer {
         if let Some(averaged) = &mut self.averaged {
             averaged.copy_from_slice(&self.params);
         }
+    }
+
+    /// The quantiser's order of the vectors of latents `[n, h, w, dim]`.
+    fn order_of(&self, latents: &Array4<f32>) -> SquareOrder {
+        let (_, height, width, _) = latents.dim();
+        self.model.square_order([height, width])
     }
 
     /// Whether the codes have been placed, so that latents are quantised.
@@ -314,19 +321,18 @@ impl Trainer {
         self.model.quantizer().bridge(self.deployed())
     }
 
-    /// Reconstructions of pictures of the training size, and their codes, stage by stage.
+    /// Reconstructions of pictures of the training size, and their codes, stage by stage, in the order of
+    /// [`VqVae::square_order`].
     pub fn reconstruct(&self, pictures: &[Picture]) -> (Vec<Picture>, Vec<u16>) {
         let mut z = self
             .model
             .encode(self.deployed(), to_batch(pictures).view());
         let mut codes = Vec::new();
         if self.quantizes() {
-            let values = flat_mut(&mut z);
-            let out = self
-                .model
-                .quantizer()
-                .forward(self.deployed(), values, None);
-            values.copy_from_slice(&out.values);
+            let (quantizer, order) = (self.model.quantizer(), self.order_of(&z));
+            let vectors = order.gathered(flat(&z).to_vec());
+            let out = quantizer.forward(self.deployed(), &vectors, None);
+            flat_mut(&mut z).copy_from_slice(&order.scattered(&out.values));
             codes = out.codes;
         }
         let decoded = self.model.decode(self.deployed(), z.view());
@@ -337,7 +343,7 @@ impl Trainer {
     /// Means over no pictures are NaN, which JSON has as null.
     pub fn validate(&self, pictures: &[Picture]) -> (Validation, Seen) {
         let stages = self.model.quantizer::<f32>().stages();
-        let mut counts = vec![0; stages.iter().sum()];
+        let mut counts = vec![0; stages.iter().map(|stage| stage.codes).sum()];
         let (mut psnr, mut squares, mut shown) = (0.0, 0.0, Vec::new());
         for some in pictures.chunks(16) {
             let (decoded, codes) = self.reconstruct(some);
@@ -392,13 +398,13 @@ impl Trainer {
 }
 
 /// Each stage's share of a histogram of all; none where there is but one.
-fn stage_uses(counts: &[u64], stages: &[usize]) -> Vec<StageUse> {
+fn stage_uses(counts: &[u64], stages: &[Stage]) -> Vec<StageUse> {
     if stages.len() < 2 {
         return Vec::new();
     }
     let mut rest = counts;
-    let uses = stages.iter().map(|&codes| {
-        let (own, behind) = rest.split_at(codes);
+    let uses = stages.iter().map(|stage| {
+        let (own, behind) = rest.split_at(stage.codes);
         rest = behind;
         StageUse {
             perplexity: perplexity(own),
@@ -558,5 +564,41 @@ mod tests {
         trainer.params = last;
         let other = results(&trainer);
         assert!(other.0 != kept.0 && other.1 != kept.1);
+    }
+
+    #[test]
+    fn codes_of_two_levels_train_and_are_refused_for_export_by_name() {
+        let levels = "codes = [6, 4], stages = 2, sides = [2, 1], start = 3";
+        let text = CONFIG.replace("codes = 4", levels);
+        let config = Config::parse(&text, "test").unwrap();
+        let pictures: Vec<Picture> = (0..5)
+            .map(|n| {
+                let size = Size {
+                    width: 8,
+                    height: 8,
+                };
+                let value = |i: usize| ((i + n) * (i + 3 * n) / 5 % 256) as u8;
+                Picture::new(size, 3, (0..192).map(value).collect())
+            })
+            .collect();
+        let data = Dataset::from_pictures(&config, pictures.clone(), Vec::new());
+        let mut trainer = Trainer::new(config, &data).unwrap();
+        // Before the codes are placed, none is in use.
+        let (before, seen) = trainer.validate(&pictures);
+        assert_eq!((before.usage, seen.counts), (0.0, vec![0; 10]));
+        for step in 0..9 {
+            trainer.train_step(&data.batch(step, 2), &data).unwrap();
+        }
+        let (after, seen) = trainer.validate(&pictures);
+        let of_stage = |range: std::ops::Range<usize>| seen.counts[range].iter().sum::<u64>();
+        // Each picture has 2x2 coarse codes and 4x4 fine ones.
+        assert_eq!((of_stage(0..6), of_stage(6..10)), (5 * 4, 5 * 16));
+        assert!(after.nmse.is_finite() && after.stages.len() == 2);
+        let options = Options {
+            dtype: Dtype::F32,
+            encoder: true,
+        };
+        let error = export(&trainer, options, &[]).unwrap_err().to_string();
+        assert!(error.contains("quantizer.sides"), "{error}");
     }
 }

@@ -11,6 +11,12 @@
 //! stages = 4
 //! stage_dropout = true
 //!
+//! [quantizer]                 # two levels: a code for each 2x2 latents, then one for each
+//! codes = [512, 128]
+//! dim = 8
+//! stages = 2
+//! sides = [2, 1]
+//!
 //! [quantizer]                 # no codebook: 8 * 5 * 5 * 5 = 1000 codes
 //! kind = "fsq"
 //! dim = 4
@@ -22,6 +28,9 @@ use crate::quantizer::Entropy;
 use serde::{Deserialize, Serialize};
 use vq_core::bitstream::MAX_STAGES;
 
+/// Largest side of the squares that share a code.
+const MAX_SIDE: usize = 8;
+
 /// From latent vectors to codes.
 ///
 /// A projection to few channels is a `{ conv = { out = DIM, kernel = 1 } }` at the encoder's end; the
@@ -32,9 +41,10 @@ pub struct QuantizerConfig {
     /// What the codes are, and how they learn.
     #[serde(default, skip_serializing_if = "QuantizerKind::is_default")]
     pub kind: QuantizerKind,
-    /// K, of each stage and group. Not for `fsq`, whose codes are the products of its levels.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub codes: usize,
+    /// K: one number for all stages and groups, or a list of each stage's. Not for `fsq`, whose codes are
+    /// the products of its levels.
+    #[serde(default, skip_serializing_if = "Codes::is_absent")]
+    pub codes: Codes,
     /// D, channels of the latent.
     pub dim: usize,
     /// `ema`, `gradient`: the share of the past in the moving averages.
@@ -53,6 +63,10 @@ pub struct QuantizerConfig {
     /// `ema`, `gradient`, `simvq`: residual stages, each for what the ones before have left.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub stages: usize,
+    /// Of each stage: one code stands for a square of so many latents each way. Coarse stages come first;
+    /// each side is a multiple of the next. Without it all sides are 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sides: Vec<usize>,
     /// With several stages: at each step the decoder gets the first few only, a number drawn anew, so that
     /// it can make a picture of any prefix.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -75,6 +89,39 @@ pub struct QuantizerConfig {
     /// `gumbel`: how codes are drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gumbel: Option<GumbelConfig>,
+}
+
+/// How many codes the stages have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "codes must be a whole number, or a list of one for each stage"
+)]
+pub enum Codes {
+    /// Each the same.
+    Same(usize),
+    /// Stage by stage.
+    Each(Vec<usize>),
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Codes::Same(0)
+    }
+}
+
+impl Codes {
+    fn is_absent(&self) -> bool {
+        *self == Codes::default()
+    }
+
+    /// K of a stage; 0 where none is given.
+    pub fn of_stage(&self, stage: usize) -> usize {
+        match self {
+            Codes::Same(codes) => *codes,
+            Codes::Each(codes) => codes.get(stage).copied().unwrap_or(0),
+        }
+    }
 }
 
 /// Ways to quantise.
@@ -149,6 +196,11 @@ impl Default for GumbelConfig {
 }
 
 impl QuantizerConfig {
+    /// The side of a stage's squares.
+    pub fn side(&self, stage: usize) -> usize {
+        self.sides.get(stage).copied().unwrap_or(1)
+    }
+
     /// Checks every field by itself and against the kind.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.check_kind()?;
@@ -163,8 +215,9 @@ impl QuantizerConfig {
         if self.kind == QuantizerKind::Fsq {
             self.check_levels()?;
         } else {
-            let codes = (2..=65535).contains(&self.codes);
-            require(codes, "codes", "must be 2 to 65535")?;
+            let mut stages = 0..self.stages;
+            let codes = stages.all(|s| (2..=65535).contains(&self.codes.of_stage(s)));
+            require(codes, "codes", "must be 2 to 65535 for every stage")?;
         }
         self.check_stages()?;
         if let Some(entropy) = &self.entropy {
@@ -195,7 +248,7 @@ impl QuantizerConfig {
         let reason = "is only for the kind fsq";
         require(fsq || self.levels.is_empty(), "levels", reason)?;
         let reason = "is not for the kind fsq: its codes are the products of quantizer.levels";
-        require(!fsq || self.codes == 0, "codes", reason)?;
+        require(!fsq || self.codes.is_absent(), "codes", reason)?;
         let gumbel = self.kind == QuantizerKind::Gumbel;
         let reason = "is only for the kind gumbel";
         require(gumbel || self.gumbel.is_none(), "gumbel", reason)
@@ -229,10 +282,30 @@ impl QuantizerConfig {
         require(fits, "groups", &reason)?;
         let divides = self.dim.is_multiple_of(groups);
         require(divides, "groups", "must divide quantizer.dim")?;
+        if let Codes::Each(codes) = &self.codes {
+            let reason = "must be one number, or one for each of quantizer.stages";
+            require(codes.len() == stages, "codes", reason)?;
+        }
+        self.check_sides()?;
         let reason = "needs quantizer.stages of at least 2";
         require(stages > 1 || !self.stage_dropout, "stage_dropout", reason)?;
         let reason = "is for one stage: what a unit code leaves is of any length";
         require(stages == 1 || !self.cosine, "cosine", reason)
+    }
+
+    fn check_sides(&self) -> Result<(), ConfigError> {
+        let absent = self.sides.is_empty();
+        let reason = "is only for the kinds ema, gradient and simvq";
+        require(absent || self.kind.has_codebook(), "sides", reason)?;
+        let reason = "must have one number for each of quantizer.stages";
+        require(absent || self.sides.len() == self.stages, "sides", reason)?;
+        let few = self.sides.iter().all(|side| (1..=MAX_SIDE).contains(side));
+        let reason = format!("must each be 1 to {MAX_SIDE}");
+        require(few, "sides", &reason)?;
+        let mut pairs = self.sides.windows(2);
+        let nested = pairs.all(|pair| pair[0].is_multiple_of(pair[1]));
+        let reason = "must each be a multiple of the next: coarse stages come first";
+        require(nested, "sides", reason)
     }
 }
 
@@ -243,9 +316,6 @@ fn require(ok: bool, field: &str, reason: &str) -> Result<(), ConfigError> {
     Err(field_error(format!("quantizer.{field}"), reason))
 }
 
-fn is_zero(x: &usize) -> bool {
-    *x == 0
-}
 fn is_one(x: &usize) -> bool {
     *x == 1
 }
@@ -286,6 +356,7 @@ mod tests {
         for fields in [
             "codes = 512\ndim = 64",
             "kind = 'ema'\ncodes = 512\ndim = 64\ngroups = 2\nstages = 4\nstage_dropout = true",
+            "codes = [512, 128]\ndim = 8\nstages = 2\nsides = [2, 1]",
             "kind = 'gradient'\ncodes = 16\ndim = 8\ncosine = true\nentropy = {}",
             "kind = 'simvq'\ncodes = 65535\ndim = 8\nrotation = true",
             "kind = 'fsq'\ndim = 4\nlevels = [8, 5, 5, 5]",
@@ -311,6 +382,19 @@ mod tests {
                 "quantizer.groups",
             ),
             ("codes = 4\ndim = 4\ngroups = 3", "quantizer.groups"),
+            ("codes = 'many'\ndim = 4", "whole number"),
+            ("codes = [4, 4]\ndim = 4", "quantizer.codes"),
+            ("codes = [4, 1]\ndim = 4\nstages = 2", "quantizer.codes"),
+            ("codes = 4\ndim = 4\nsides = [2, 1]", "quantizer.sides"),
+            ("codes = 4\ndim = 4\nsides = [9]", "quantizer.sides"),
+            (
+                "codes = 4\ndim = 4\nstages = 2\nsides = [1, 2]",
+                "quantizer.sides",
+            ),
+            (
+                "kind = 'fsq'\ndim = 2\nlevels = [8, 8]\nsides = [2]",
+                "quantizer.sides",
+            ),
             (
                 "codes = 4\ndim = 4\nstage_dropout = true",
                 "quantizer.stage_dropout",

@@ -53,6 +53,12 @@ pub enum ExportError {
          choose --dtype f16, or train with another quantizer.kind"
     )]
     Precise,
+    /// Packets know one grid of codes.
+    #[error(
+        "codes of two levels train, and do not deploy: packets have one code of each stage for every cell; \
+         train without quantizer.sides"
+    )]
+    Levels,
     /// The format has no room for these codebooks.
     #[error(
         "a model file holds 1 to {MAX_STAGES} codebooks of 1 to 65535 codes each: change the \
@@ -84,6 +90,9 @@ pub fn export(
 ) -> Result<Vec<u8>, ExportError> {
     let start = trainer.config.quantizer.start;
     let stages = trainer.tables().ok_or(ExportError::NoCodebook { start })?;
+    if stages.iter().any(|stage| stage.side > 1) {
+        return Err(ExportError::Levels);
+    }
     let bridge = trainer.bridge();
     if bridge.precise && options.dtype == Dtype::I8 {
         return Err(ExportError::Precise);

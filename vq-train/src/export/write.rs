@@ -166,6 +166,7 @@ mod tests {
     fn stage(values: &[f32]) -> Table {
         Table {
             codes: values.len() / DIM,
+            side: 1,
             values: values.to_vec(),
         }
     }
@@ -236,6 +237,7 @@ mod tests {
         assert_eq!((found, blob.bytes.len()), (vec![(1, 0), (2, 8)], 24));
         let counted = |codes| Table {
             codes,
+            side: 1,
             values: Vec::new(),
         };
         let nine = [(); 9].map(|()| stage(&first));

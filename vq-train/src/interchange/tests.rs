@@ -123,6 +123,7 @@ fn every_quantiser_goes_out_and_comes_back() {
         "kind = 'gumbel'",
         "kind = 'simvq'",
         "stages = 2",
+        "stages = 2, sides = [2, 1]",
         "groups = 3",
         "cosine = true",
     ] {

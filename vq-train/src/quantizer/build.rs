@@ -4,8 +4,8 @@
 //! and g in their names, `quantizer.s.g.codebook`, each only where there are several.
 
 use super::{
-    Codebook, Ema, Following, Fsq, Gradient, Grouped, Gumbel, GumbelSettings, Learning, Quantizer,
-    Residual, SimVq, Terms,
+    Coarse, Codebook, Ema, Following, Fsq, Gradient, Grouped, Gumbel, GumbelSettings, Learning,
+    Quantizer, Residual, SimVq, Terms,
 };
 use crate::config::{QuantizerConfig, QuantizerKind};
 use crate::nn::ParamTable;
@@ -21,7 +21,7 @@ impl Quantizer {
             QuantizerKind::Gumbel => {
                 let gumbel = config.gumbel.unwrap_or_default();
                 let settings = GumbelSettings {
-                    codes: config.codes,
+                    codes: config.codes.of_stage(0),
                     dim: config.dim,
                     temperature: gumbel.temperature,
                     steps: gumbel.steps,
@@ -38,34 +38,58 @@ impl Quantizer {
 
 fn residual(config: &QuantizerConfig, name: &str, table: &mut ParamTable) -> Quantizer {
     if config.stages == 1 {
-        return grouped(config, name, table);
+        return stage(config, 0, name, table);
     }
     let width = config.dim / config.groups;
     let stages = 0..config.stages;
     Quantizer::Residual(Residual {
         stages: stages
-            .map(|s| grouped(config, &format!("{name}.{s}"), table))
+            .map(|s| stage(config, s, &format!("{name}.{s}"), table))
             .collect(),
         dropout: config.stage_dropout,
         rotation: config.rotation.then_some(width),
     })
 }
 
-fn grouped(config: &QuantizerConfig, name: &str, table: &mut ParamTable) -> Quantizer {
+fn stage(config: &QuantizerConfig, s: usize, name: &str, table: &mut ParamTable) -> Quantizer {
+    let codes = config.codes.of_stage(s);
+    let inner = grouped(config, codes, name, table);
+    let side = config.side(s);
+    if side == 1 {
+        return inner;
+    }
+    Quantizer::Coarse(Coarse {
+        side,
+        dim: config.dim,
+        inner: Box::new(inner),
+    })
+}
+
+fn grouped(
+    config: &QuantizerConfig,
+    codes: usize,
+    name: &str,
+    table: &mut ParamTable,
+) -> Quantizer {
     if config.groups == 1 {
-        return Quantizer::Codebook(codebook(config, name, table));
+        return Quantizer::Codebook(codebook(config, codes, name, table));
     }
     let groups = 0..config.groups;
     Quantizer::Grouped(Grouped {
         groups: groups
-            .map(|g| codebook(config, &format!("{name}.{g}"), table))
+            .map(|g| codebook(config, codes, &format!("{name}.{g}"), table))
             .collect(),
     })
 }
 
-fn codebook(config: &QuantizerConfig, name: &str, table: &mut ParamTable) -> Codebook {
+fn codebook(
+    config: &QuantizerConfig,
+    codes: usize,
+    name: &str,
+    table: &mut ParamTable,
+) -> Codebook {
     let following = Following {
-        codes: config.codes,
+        codes,
         dim: config.dim / config.groups,
         decay: config.decay,
         restart: config.restart,

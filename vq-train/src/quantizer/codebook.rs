@@ -19,7 +19,7 @@ use super::learn::Learn;
 use super::rotation::rotate_back;
 use super::sphere::{unit, unit_back};
 use super::{
-    Ema, Entropy, Gradient, Members, Moved, Quantize, Quantized, SimVq, TASK, Table, nearest,
+    Ema, Entropy, Gradient, Members, Moved, Quantize, Quantized, SimVq, Stage, TASK, Table, nearest,
 };
 use crate::nn::Scalar;
 use rand_chacha::ChaCha8Rng;
@@ -142,8 +142,11 @@ impl Codebook {
 }
 
 impl<T: Scalar> Quantize<T> for Codebook {
-    fn stages(&self) -> Vec<usize> {
-        vec![self.codes]
+    fn stages(&self) -> Vec<Stage> {
+        vec![Stage {
+            codes: self.codes,
+            side: 1,
+        }]
     }
 
     fn forward(&self, p: &[T], z: &[T], draws: Option<&mut ChaCha8Rng>) -> Quantized<T> {
@@ -211,8 +214,11 @@ impl<T: Scalar> Quantize<T> for Codebook {
 
     fn tables(&self, p: &[T]) -> Vec<Table> {
         let values = self.table(p).iter().map(|v| v.wide() as f32).collect();
-        let codes = self.codes;
-        vec![Table { codes, values }]
+        vec![Table {
+            codes: self.codes,
+            side: 1,
+            values,
+        }]
     }
 }
 

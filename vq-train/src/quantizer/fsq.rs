@@ -12,7 +12,7 @@
 //! Deploys as the table of all products of levels; encoders end with bounded / floor(L / 2), of which
 //! the nearest entry is the rounded one.
 
-use super::{Bridge, Moved, Quantize, Quantized, Step, TASK, Table};
+use super::{Bridge, Moved, Quantize, Quantized, Stage, Step, TASK, Table};
 use crate::nn::Scalar;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -89,8 +89,11 @@ impl Fsq {
 }
 
 impl<T: Scalar> Quantize<T> for Fsq {
-    fn stages(&self) -> Vec<usize> {
-        vec![self.codes()]
+    fn stages(&self) -> Vec<Stage> {
+        vec![Stage {
+            codes: self.codes(),
+            side: 1,
+        }]
     }
 
     fn forward(&self, _p: &[T], z: &[T], _draws: Option<&mut ChaCha8Rng>) -> Quantized<T> {
@@ -149,7 +152,11 @@ impl<T: Scalar> Quantize<T> for Fsq {
             })
         };
         let values = (0..codes).flat_map(entry).collect();
-        vec![Table { codes, values }]
+        vec![Table {
+            codes,
+            side: 1,
+            values,
+        }]
     }
 
     fn bridge(&self, _p: &[T]) -> Bridge {

@@ -12,7 +12,7 @@ use crate::nn::{ParamTable, normal};
 use rand::SeedableRng;
 
 /// P.
-const VECTORS: usize = 14;
+const VECTORS: usize = 16;
 
 struct Case {
     config: QuantizerConfig,
@@ -328,6 +328,66 @@ fn residual_stages_pass_the_gradient_once_and_add_their_terms() {
             passed + loss(p, z)
         });
     }
+}
+
+/// Means of four vectors, `[P / 4, dim]`.
+fn means(z: &[f64], dim: usize) -> Vec<f64> {
+    let square = |v: &[f64]| -> Vec<f64> {
+        let number = |d| (0..4).map(|i| v[i * dim + d]).sum::<f64>() / 4.0;
+        (0..dim).map(number).collect()
+    };
+    z.chunks_exact(4 * dim).flat_map(square).collect()
+}
+
+/// Each vector four times.
+fn spread(z: &[f64], dim: usize) -> Vec<f64> {
+    z.chunks_exact(dim).flat_map(|v| v.repeat(4)).collect()
+}
+
+fn inner(stage: &Quantizer) -> &Codebook {
+    let Quantizer::Coarse(coarse) = stage else {
+        panic!("a coarse stage");
+    };
+    let Quantizer::Codebook(book) = &*coarse.inner else {
+        panic!("a codebook");
+    };
+    book
+}
+
+#[test]
+fn coarse_codes_pass_the_gradient_to_their_squares() {
+    for options in ["kind = 'ema'", "kind = 'gradient'\nrotation = true"] {
+        let case = Case::new(&format!("codes = 5\ndim = 3\nsides = [2]\n{options}"));
+        let out = case.forward(&case.p, &case.z);
+        assert_eq!(out.codes.len(), VECTORS / 4);
+        let book = inner(&case.quantizer);
+        let frozen = Frozen::new(book, &case.p, &means(&case.z, 3), &out.codes);
+        let terms = |p: &[f64], z: &[f64]| frozen.terms(p, &means(z, 3));
+        assert!((out.loss - terms(&case.p, &case.z)).abs() < 1e-9);
+        let values = |z: &[f64]| spread(&frozen.values(&means(z, 3)), 3);
+        assert!(mean_square(&values(&case.z), &out.values) < 1e-20);
+        case.check(|p, z| case.project(&values(z)) + terms(p, z));
+    }
+}
+
+#[test]
+fn fine_codes_are_for_what_the_coarse_have_left() {
+    let case = Case::new("kind = 'gradient'\ncodes = [4, 6]\ndim = 3\nstages = 2\nsides = [2, 1]");
+    let Quantizer::Residual(residual) = &case.quantizer else {
+        panic!("stages");
+    };
+    let [coarse, Quantizer::Codebook(fine)] = &residual.stages[..] else {
+        panic!("a coarse stage and a fine one");
+    };
+    let out = case.forward(&case.p, &case.z);
+    let (coarse_codes, fine_codes) = out.codes.split_at(VECTORS / 4);
+    let of_means = Frozen::new(inner(coarse), &case.p, &means(&case.z, 3), coarse_codes);
+    let q0 = spread(&of_means.q0(), 3);
+    let left = |z: &[f64]| -> Vec<f64> { z.iter().zip(&q0).map(|(z, q)| z - q).collect() };
+    let of_rest = Frozen::new(fine, &case.p, &left(&case.z), fine_codes);
+    let loss = |p: &[f64], z: &[f64]| of_means.terms(p, &means(z, 3)) + of_rest.terms(p, &left(z));
+    assert!((out.loss - loss(&case.p, &case.z)).abs() < 1e-9);
+    case.check(|p, z| case.project(z) + loss(p, z));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! G codebooks of K codes tell K^G latents apart. Deploys as one stage for each group, with zeros outside of
 //! the group's channels.
 
-use super::{Codebook, Moved, Part, Quantize, Quantized, Table};
+use super::{Codebook, Moved, Part, Quantize, Quantized, Stage, Table};
 use crate::nn::Scalar;
 use rand_chacha::ChaCha8Rng;
 
@@ -58,8 +58,9 @@ impl Grouped {
 }
 
 impl<T: Scalar> Quantize<T> for Grouped {
-    fn stages(&self) -> Vec<usize> {
-        self.groups.iter().map(|group| group.codes).collect()
+    fn stages(&self) -> Vec<Stage> {
+        let groups = self.groups.iter();
+        groups.flat_map(Quantize::<T>::stages).collect()
     }
 
     fn forward(&self, p: &[T], z: &[T], mut draws: Option<&mut ChaCha8Rng>) -> Quantized<T> {
@@ -130,9 +131,6 @@ impl Grouped {
     fn widened(&self, table: &Table, group: usize) -> Table {
         let mut values = vec![0.0; table.codes * self.dim()];
         self.put(&table.values, group, &mut values);
-        Table {
-            codes: table.codes,
-            values,
-        }
+        Table { values, ..*table }
     }
 }

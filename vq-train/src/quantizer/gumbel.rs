@@ -20,8 +20,8 @@ use super::lanes::dot;
 use super::nearest::largest;
 use super::softmax::softmax;
 use super::{
-    Bridge, KMEANS_ITERATIONS, KMEANS_VECTORS, Members, Moved, Quantize, Quantized, Step, Table,
-    kmeans, nearest,
+    Bridge, KMEANS_ITERATIONS, KMEANS_VECTORS, Members, Moved, Quantize, Quantized, Stage, Step,
+    Table, kmeans, nearest,
 };
 use crate::nn::{Init, ParamTable, Right, Role, Scalar, add_transposed_product};
 use rand::{Rng, SeedableRng};
@@ -175,8 +175,11 @@ impl Gumbel {
 }
 
 impl<T: Scalar> Quantize<T> for Gumbel {
-    fn stages(&self) -> Vec<usize> {
-        vec![self.settings.codes]
+    fn stages(&self) -> Vec<Stage> {
+        vec![Stage {
+            codes: self.settings.codes,
+            side: 1,
+        }]
     }
 
     fn forward(&self, p: &[T], z: &[T], draws: Option<&mut ChaCha8Rng>) -> Quantized<T> {
@@ -258,7 +261,11 @@ impl<T: Scalar> Quantize<T> for Gumbel {
         for (entry, short) in values.chunks_exact_mut(2 * dim + 1).zip(short) {
             entry[dim] = (most - short).sqrt() as f32;
         }
-        vec![Table { codes: k, values }]
+        vec![Table {
+            codes: k,
+            side: 1,
+            values,
+        }]
     }
 
     fn bridge(&self, _p: &[T]) -> Bridge {

@@ -10,7 +10,8 @@
 //!              gradient   the codebook term        (option rotation: the rotation trick)
 //!              simvq      one matrix for all       (option entropy: the entropy regulariser)
 //! grouped    codebooks side by side, each for its own channels
-//! residual   codebooks, or groups of them, one behind the other
+//! coarse     any of the above for the means of squares of vectors
+//! residual   codebooks, or groups of them, coarse or not, one behind the other
 //! fsq        each channel rounded to a few levels
 //! gumbel     codes drawn by logits
 //! ```
@@ -29,6 +30,8 @@ mod sphere;
 mod entropy;
 mod codebook;
 mod grouped;
+mod coarse;
+mod squares;
 mod residual;
 mod fsq;
 mod gumbel;
@@ -39,6 +42,7 @@ mod gradcheck;
 #[cfg(test)]
 mod tests;
 
+pub use coarse::Coarse;
 pub use codebook::{Codebook, Learning, Terms};
 pub use ema::{Ema, Following};
 pub use entropy::Entropy;
@@ -51,6 +55,7 @@ pub use learn::Learn;
 pub use nearest::nearest;
 pub use residual::Residual;
 pub use simvq::SimVq;
+pub use squares::SquareOrder;
 pub use usage::{histogram, perplexity, usage};
 
 use crate::nn::Scalar;
@@ -67,7 +72,7 @@ const KMEANS_VECTORS: usize = 40;
 /// What a quantiser makes of a batch's vectors `[P, D]`.
 #[derive(Debug, Clone, Default)]
 pub struct Quantized<T> {
-    /// Stage by stage, `[stages, P]`.
+    /// Stage by stage, each `[P / (side * side)]`.
     pub codes: Vec<u16>,
     /// What the decoder gets, `[P, D]`.
     pub values: Vec<T>,
@@ -90,11 +95,29 @@ struct Part<T> {
     out: Quantized<T>,
 }
 
+/// What a stage's codes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage {
+    /// K.
+    pub codes: usize,
+    /// A code stands for a square of so many vectors each way.
+    pub side: usize,
+}
+
+impl Stage {
+    /// Of this many vectors the number of codes.
+    pub fn of(&self, vectors: usize) -> usize {
+        vectors / (self.side * self.side)
+    }
+}
+
 /// A stage's codes as a plain table, for deployment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
     /// K.
     pub codes: usize,
+    /// A code stands for a square of so many vectors each way.
+    pub side: usize,
     /// `[K, D]`; the decoder's input is the sum of one entry of each stage.
     pub values: Vec<f32>,
 }
@@ -156,10 +179,10 @@ impl Moved {
 }
 
 /// A way to quantise. `p` is the model's flat vector of parameters, `z` holds the batch's P vectors
-/// `[P, D]`.
+/// `[P, D]`, in an order in which those that share a coarse code are neighbours (see [`SquareOrder`]).
 pub trait Quantize<T: Scalar>: Send + Sync {
-    /// The number of codes of each stage.
-    fn stages(&self) -> Vec<usize>;
+    /// Its stages, coarse first.
+    fn stages(&self) -> Vec<Stage>;
 
     /// Chooses codes. Without `draws` the pass does not train, and nothing is random.
     fn forward(&self, p: &[T], z: &[T], draws: Option<&mut ChaCha8Rng>) -> Quantized<T>;
@@ -204,6 +227,8 @@ pub enum Quantizer {
     Codebook(Codebook),
     /// Codebooks side by side.
     Grouped(Grouped),
+    /// One code for a square of vectors.
+    Coarse(Coarse),
     /// Stages one behind the other.
     Residual(Residual),
     /// Each channel rounded.
@@ -218,6 +243,7 @@ impl Quantizer {
         match self {
             Quantizer::Codebook(q) => q,
             Quantizer::Grouped(q) => q,
+            Quantizer::Coarse(q) => q,
             Quantizer::Residual(q) => q,
             Quantizer::Fsq(q) => q,
             Quantizer::Gumbel(q) => q,

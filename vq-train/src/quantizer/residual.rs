@@ -8,7 +8,7 @@
 
 use super::codebook::mean_square;
 use super::rotation::rotate_back;
-use super::{Moved, Part, Quantize, Quantized, Quantizer, Table};
+use super::{Moved, Part, Quantize, Quantized, Quantizer, Stage, Table};
 use crate::nn::Scalar;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -25,7 +25,7 @@ pub struct Residual {
 }
 
 impl<T: Scalar> Quantize<T> for Residual {
-    fn stages(&self) -> Vec<usize> {
+    fn stages(&self) -> Vec<Stage> {
         let stages = self.stages.iter();
         stages.flat_map(|s| s.of::<T>().stages()).collect()
     }

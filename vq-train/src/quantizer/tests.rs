@@ -5,7 +5,7 @@ use crate::config::QuantizerConfig;
 use crate::nn::{ParamTable, normal};
 use rand::{RngExt, SeedableRng};
 
-const ALL: [&str; 10] = [
+const ALL: [&str; 12] = [
     "kind = 'ema'\ncodes = 32\ndim = 4",
     "kind = 'ema'\ncodes = 32\ndim = 4\nstages = 3\nstage_dropout = true",
     "kind = 'ema'\ncodes = 16\ndim = 4\ngroups = 2\nstages = 2",
@@ -14,6 +14,8 @@ const ALL: [&str; 10] = [
     "kind = 'gradient'\ncodes = 32\ndim = 4\ngroups = 2\ncosine = true",
     "kind = 'gradient'\ncodes = 32\ndim = 4\nstages = 2\nrotation = true",
     "kind = 'simvq'\ncodes = 32\ndim = 4\nentropy = { temperature = 0.5 }",
+    "kind = 'ema'\ncodes = [24, 40]\ndim = 4\nstages = 2\nsides = [2, 1]",
+    "kind = 'gradient'\ncodes = 16\ndim = 4\nsides = [2]\ngroups = 2\nrotation = true",
     "kind = 'fsq'\ndim = 4\nlevels = [4, 3, 5, 3]",
     "kind = 'gumbel'\ncodes = 32\ndim = 4",
 ];
@@ -109,7 +111,7 @@ fn placed_and_restarted_codes_are_used() {
         }
         let first = usage(&histogram(
             &case.quantizer.of().forward(&case.p, &z, None).codes,
-            &[64],
+            &case.quantizer.of::<f32>().stages(),
         ));
         assert!(
             if restart > 0.0 {
@@ -121,7 +123,8 @@ fn placed_and_restarted_codes_are_used() {
         );
         train(&mut case, &z, 80);
         let codes = case.quantizer.of().forward(&case.p, &z, None).codes;
-        let used = usage(&histogram(&codes, &[64]));
+        let stages = case.quantizer.of::<f32>().stages();
+        let used = usage(&histogram(&codes, &stages));
         assert!(used > 0.95, "{fields} {restart}: {used}");
     }
 }
@@ -158,10 +161,16 @@ fn deployed(case: &Case, z: &[f32]) -> (Vec<u16>, Vec<f32>) {
     for table in &tables {
         let dim = table.values.len() / table.codes;
         assert_eq!(dim * vectors, rest.len());
-        let found = nearest(&table.values, dim, &rest);
-        for (i, &code) in found.iter().enumerate() {
+        let area = table.side * table.side;
+        let mean = |square: &[f32]| {
+            let number = |d: usize| square.iter().skip(d).step_by(dim).sum::<f32>() / area as f32;
+            (0..dim).map(number).collect::<Vec<_>>()
+        };
+        let means: Vec<f32> = rest.chunks_exact(area * dim).flat_map(mean).collect();
+        let found = nearest(&table.values, dim, &means);
+        for i in 0..vectors {
             for d in 0..dim {
-                let number = table.values[usize::from(code) * dim + d];
+                let number = table.values[usize::from(found[i / area]) * dim + d];
                 sum[i * dim + d] += number;
                 rest[i * dim + d] -= number;
             }
@@ -200,7 +209,8 @@ fn every_quantiser_deploys_as_plain_tables() {
         assert!(share > 0.998, "{fields}: {share}");
         let stages = case.quantizer.of::<f32>().stages();
         assert_eq!(codes.len(), out.codes.len(), "{fields}");
-        assert_eq!(stages.len() * z.len() / 4, codes.len(), "{fields}");
+        let counted: usize = stages.iter().map(|stage| stage.of(z.len() / 4)).sum();
+        assert_eq!(counted, codes.len(), "{fields}");
         if share == 1.0 {
             for (a, b) in values.iter().zip(&out.values) {
                 assert!((a - b).abs() < 1e-4, "{fields}: {a} {b}");
