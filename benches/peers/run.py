@@ -16,16 +16,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cargo import ROOT, built
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 WORKLOADS = [("sonnet-cifar10", 32), ("sonnet-cifar10", 256), ("micro", 16), ("taming-64", 16)]
-
-
-def build():
-    command = ["cargo", "build", "--release", "-p", "vq-benches", "--bin", "train-step"]
-    subprocess.run(command, cwd=ROOT, check=True)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return ROOT / target / "release" / "train-step"
 
 
 def measured(program, batch, threads, seconds):
@@ -68,7 +62,7 @@ def main():
     parser.add_argument("--only", help="one workload's name")
     args = parser.parse_args()
     load = os.getloadavg()[0]
-    binary = build()
+    binary = built("train-step")
     if load > 0.5:
         print(f"the machine is busy (load {load:.1f}): the table will mislead", file=sys.stderr)
     print(f"{cpu()}; {datetime.date.today()}; {args.rounds} rounds of {args.seconds:g} s; load {load:.1f}\n")

@@ -148,6 +148,8 @@ pub struct Trainer {
     adam: Adam,
     space: Workspace<f32>,
     scale: f64,
+    /// Whether the codes have been placed, so that latents are quantised.
+    placed: bool,
 }
 
 impl Trainer {
@@ -157,13 +159,34 @@ impl Trainer {
         let params = model
             .table
             .init(&mut generator(config.seed, Purpose::Weights, 0));
+        Ok(Trainer::first(config, model, params, data))
+    }
+
+    /// A model with given parameters for these pictures. Its codes are where the parameters say: they are
+    /// not placed among the latents, which a checkpoint knows as soon as a step has quantised.
+    ///
+    /// # Panics
+    /// When `params` is not of the model's length.
+    pub fn with_params(
+        config: Config,
+        params: Vec<f32>,
+        data: &Dataset,
+    ) -> Result<Trainer, TrainError> {
+        let model = VqVae::build(&config)?;
+        assert_eq!(params.len(), model.table.len(), "parameters of this model");
+        let mut trainer = Trainer::first(config, model, params, data);
+        trainer.placed = true;
+        Ok(trainer)
+    }
+
+    fn first(config: Config, model: VqVae, params: Vec<f32>, data: &Dataset) -> Trainer {
         let scale = match config.loss.kind {
             LossKind::Mse => data.variance(),
             LossKind::L1 => data.variance().sqrt(),
         };
         let adam = Adam::new(params.len());
         let averaged = (config.optimizer.ema > 0.0).then(|| params.clone());
-        Ok(Trainer {
+        Trainer {
             config,
             model,
             step: 0,
@@ -172,7 +195,8 @@ impl Trainer {
             adam,
             space: Workspace::default(),
             scale,
-        })
+            placed: false,
+        }
     }
 
     /// Goes on from a checkpoint.
@@ -194,6 +218,7 @@ impl Trainer {
         if averaged.as_ref().map(Vec::len) != length {
             return Err(TrainError::Mismatch("other averaged parameters"));
         }
+        let placed = step > config.quantizer.start;
         Ok(Trainer {
             config,
             model,
@@ -203,6 +228,7 @@ impl Trainer {
             adam,
             space: Workspace::default(),
             scale,
+            placed,
         })
     }
 
@@ -229,11 +255,11 @@ impl Trainer {
         x: &Array4<f32>,
         data: &Dataset,
     ) -> Result<StepReport, TrainError> {
-        if self.step == self.config.quantizer.start {
-            self.place_codes(data);
-        }
         let (seed, step) = (self.config.seed, self.step);
         let quantize = step >= self.config.quantizer.start;
+        if quantize && !self.placed {
+            self.place_codes(data);
+        }
         let draws = |chunk| generator(seed, Purpose::Layers, step << 16 | chunk);
         let space = &mut self.space;
         let model = &self.model;
@@ -297,6 +323,7 @@ impl Trainer {
         if let Some(averaged) = &mut self.averaged {
             averaged.copy_from_slice(&self.params);
         }
+        self.placed = true;
     }
 
     /// The quantiser's order of the vectors of latents `[n, h, w, dim]`.
@@ -305,15 +332,10 @@ impl Trainer {
         self.model.square_order([height, width])
     }
 
-    /// Whether the codes have been placed, so that latents are quantised.
-    fn quantizes(&self) -> bool {
-        self.step > self.config.quantizer.start
-    }
-
     /// The codes as plain tables, stage by stage; none before they have been placed.
     pub fn tables(&self) -> Option<Vec<Table>> {
         let quantizer = self.model.quantizer();
-        self.quantizes().then(|| quantizer.tables(self.deployed()))
+        self.placed.then(|| quantizer.tables(self.deployed()))
     }
 
     /// What has to be computed around the tables.
@@ -328,7 +350,7 @@ impl Trainer {
             .model
             .encode(self.deployed(), to_batch(pictures).view());
         let mut codes = Vec::new();
-        if self.quantizes() {
+        if self.placed {
             let (quantizer, order) = (self.model.quantizer(), self.order_of(&z));
             let vectors = order.gathered(flat(&z).to_vec());
             let out = quantizer.forward(self.deployed(), &vectors, None);
@@ -532,13 +554,32 @@ mod tests {
         optimizer = { ema = 0.9 }
         train = { steps = 9, batch = 2 }"#;
 
-    #[test]
-    fn averaged_parameters_are_validated_and_exported() {
+    fn photo() -> Picture {
         let size = Size {
             width: 16,
             height: 16,
         };
-        let photo = Picture::new(size, 3, (0..768).map(|i| (i * i / 7 % 256) as u8).collect());
+        Picture::new(size, 3, (0..768).map(|i| (i * i / 7 % 256) as u8).collect())
+    }
+
+    #[test]
+    fn given_codes_are_not_placed() {
+        let config = Config::parse(CONFIG, "test").unwrap();
+        let data = Dataset::from_pictures(&config, vec![photo()], Vec::new());
+        let x = data.batch(0, 2);
+        let fresh = Trainer::new(config.clone(), &data).unwrap();
+        // All four codes are zero, of which the first is taken.
+        let params = fresh.params.clone();
+        let given = Trainer::with_params(config, params, &data).unwrap();
+        assert!(fresh.tables().is_none() && given.tables().is_some());
+        let perplexity = |mut trainer: Trainer| trainer.train_step(&x, &data).unwrap().perplexity;
+        assert_eq!(perplexity(given), 1.0);
+        assert!(perplexity(fresh) > 1.0);
+    }
+
+    #[test]
+    fn averaged_parameters_are_validated_and_exported() {
+        let photo = photo();
         let pictures = [photo.fit(Size {
             width: 8,
             height: 8,
