@@ -86,21 +86,23 @@ def relu():
     return nn.ReLU(inplace=True)
 
 
-def sonnet_cifar10():
+def sonnet_cifar10(hidden=128):
     """32x32, 8x8 codes: the VQ-VAE of 2017 as in Sonnet's example."""
+    half, inner = hidden // 2, hidden // 4
 
     def block():
         # The first ReLU keeps its input, which the sum needs.
-        narrow, wide = conv(128, 32, bias=False), conv(32, 128, 1, bias=False)
+        narrow, wide = conv(hidden, inner, bias=False), conv(inner, hidden, 1, bias=False)
         return Residual(nn.ReLU(), narrow, relu(), wide)
 
     encoder = nn.Sequential(
-        conv(3, 64, 4, 2), relu(), conv(64, 128, 4, 2), relu(), conv(128, 128),
-        block(), block(), relu(), conv(128, 64, 1),
+        conv(3, half, 4, 2), relu(), conv(half, hidden, 4, 2), relu(), conv(hidden, hidden),
+        block(), block(), relu(), conv(hidden, 64, 1),
     )  # fmt: skip
     decoder = nn.Sequential(
-        conv(64, 128), block(), block(), relu(), transposed(128, 64), relu(), transposed(64, 3)
-    )
+        conv(64, hidden), block(), block(), relu(), transposed(hidden, half), relu(),
+        transposed(half, 3),
+    )  # fmt: skip
     return VqVae(encoder, Codebook(512, 64), decoder)
 
 

@@ -9,6 +9,7 @@ faster one is timed.
 
 import argparse
 import json
+import resource
 import statistics
 import time
 
@@ -21,13 +22,14 @@ LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last
 BLOCKS = 10
 
 
-def prepare(workload, batch, layout):
+def prepare(args, layout):
     """A function that does one step."""
     torch.manual_seed(1)
-    build, side = WORKLOADS[workload]
+    build, side = WORKLOADS[args.workload]
+    side = args.side or side
     memory = LAYOUTS[layout]
-    model = build().to(memory_format=memory)
-    x = torch.randint(0, 256, (batch, 3, side, side)).sub(128).div(128).to(memory_format=memory)
+    model = (build(args.hidden) if args.hidden else build()).to(memory_format=memory)
+    x = torch.randint(0, 256, (args.batch, 3, side, side)).sub(128).div(128).to(memory_format=memory)
     variance = x.var().item()
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
@@ -71,22 +73,27 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--layout", choices=LAYOUTS)
+    parser.add_argument("--side", type=int, help="of the pictures, instead of the workload's")
+    parser.add_argument("--hidden", type=int, help="channels of sonnet-cifar10 instead of 128")
     args = parser.parse_args()
+    if args.hidden and args.workload != "sonnet-cifar10":
+        parser.error("--hidden is for sonnet-cifar10")
     torch.set_num_threads(args.threads)
     layout = args.layout
     if layout is None:
         def tried(name):
-            step = prepare(args.workload, args.batch, name)
+            step = prepare(args, name)
             return max(rates(step, args.batch, args.seconds / 5))
 
         layout = max(LAYOUTS, key=tried)
-    found = rates(prepare(args.workload, args.batch, layout), args.batch, args.seconds)
+    found = rates(prepare(args, layout), args.batch, args.seconds)
     result = {
         "workload": args.workload,
         "batch": args.batch,
         "threads": args.threads,
         "images_per_s": round(statistics.median(found), 2),
         "layout": layout,
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "engine": f"torch {torch.__version__}",
     }
     print(json.dumps(result))

@@ -7,7 +7,7 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use vq_train::config::{Config, LossKind};
+use vq_train::config::{Config, LayerConfig, LossKind};
 use vq_train::data::Dataset;
 use vq_train::picture::{Picture, Size};
 use vq_train::train::Trainer;
@@ -28,6 +28,12 @@ struct Args {
     /// Threads.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Width and height of the pictures, instead of the configuration's.
+    #[arg(long)]
+    side: Option<usize>,
+    /// Channels of the widest layer, instead of the configuration's; all but latent and pixels in proportion.
+    #[arg(long)]
+    hidden: Option<usize>,
     /// Time to measure for, warm-up excluded.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -47,7 +53,13 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .build_global()?;
-    let config = comparable(Config::load(&args.config)?, args.batch);
+    let mut config = comparable(Config::load(&args.config)?, args.batch);
+    if let Some(side) = args.side {
+        config.data.size = [side, side];
+    }
+    if let Some(hidden) = args.hidden {
+        widen(&mut config, hidden);
+    }
     config.check()?;
     let name = config.name.clone();
     let rate = images_per_second(config, args)?;
@@ -56,6 +68,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         "batch": args.batch,
         "threads": args.threads,
         "images_per_s": (rate * 100.0).round() / 100.0,
+        "peak_mib": peak_mib(),
         "engine": "vq",
     });
     println!("{line}");
@@ -70,6 +83,41 @@ fn comparable(mut config: Config, batch: usize) -> Config {
     config.quantizer.start = 0;
     config.train.batch = batch;
     config
+}
+
+/// Scales the channels of all layers but the last of each side.
+fn widen(config: &mut Config, hidden: usize) {
+    let model = &mut config.model;
+    let mut sides = [&mut model.encoder, &mut model.decoder].map(|layers| {
+        let last = layers.len().saturating_sub(1);
+        &mut layers[..last]
+    });
+    let mut widest = 0;
+    for layers in &mut sides {
+        each_width(layers, &mut |width| widest = widest.max(*width));
+    }
+    for layers in &mut sides {
+        each_width(layers, &mut |width| *width = *width * hidden / widest);
+    }
+}
+
+fn each_width(layers: &mut [LayerConfig], change: &mut impl FnMut(&mut usize)) {
+    for layer in layers {
+        match layer {
+            LayerConfig::Conv(conv) => change(&mut conv.out),
+            LayerConfig::Transposed(conv) => change(&mut conv.out),
+            LayerConfig::Residual(block) => each_width(&mut block.layers, change),
+            _ => {}
+        }
+    }
+}
+
+/// The most memory that this process has had, in MiB; none where there is no /proc.
+fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024)
 }
 
 /// The median over the blocks.
