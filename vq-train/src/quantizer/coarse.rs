@@ -32,7 +32,7 @@ impl Coarse {
             for vector in square.chunks_exact(self.dim) {
                 sum.iter_mut().zip(vector).for_each(|(s, &v)| *s += v);
             }
-            sum.iter_mut().for_each(|s| *s = *s * factor);
+            sum.iter_mut().for_each(|s| *s *= factor);
         }
         sums
     }
@@ -80,7 +80,7 @@ impl<T: Scalar> Quantize<T> for Coarse {
         let mut of_squares = self.sums(dz, T::one());
         let inner = self.inner.of();
         inner.through(p, &part.input, &part.out, &mut of_squares, grads);
-        of_squares.iter_mut().for_each(|d| *d = *d * self.share());
+        of_squares.iter_mut().for_each(|d| *d *= self.share());
         dz.copy_from_slice(&self.spread(&of_squares));
     }
 
