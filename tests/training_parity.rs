@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use vq_tests::Random;
-use vq_train::config::Config;
+use vq_train::config::{Codes, Config};
 use vq_train::data::{Purpose, generator, to_batch};
 use vq_train::model::{VqVae, Workspace};
 use vq_train::nn::{ParamInfo, ParamTable};
@@ -66,24 +66,30 @@ struct Tensor {
     noise: f64,
 }
 
+/// Convolutions with and without stride, transposed ones, residual blocks.
 #[test]
 fn ten_steps_of_sonnet_cifar10_agree_with_pytorch() {
-    agrees("sonnet-cifar10", 10);
+    agrees("sonnet-cifar10");
 }
 
+/// Group normalisation, SiLU, attention, upsampling and shortcuts of VQ-GAN's form; few codes, so that no
+/// vector comes near the border between two.
 #[test]
-fn five_steps_of_taming_64_agree_with_pytorch() {
-    agrees("taming-64", 5);
+fn ten_steps_of_taming_64_agree_with_pytorch() {
+    agrees("taming-64");
 }
 
-fn agrees(name: &str, steps: usize) {
+fn agrees(name: &str) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(folder.join("oracle/train_steps.json")).unwrap();
     let fixture: Fixture = serde_json::from_str(&text).unwrap();
     let case = fixture.cases.iter().find(|case| case.name == name).unwrap();
-    assert_eq!(case.steps.len(), steps);
+    assert_eq!(case.steps.len(), 10);
     let path = folder.join(format!("../configs/{name}.toml"));
-    repeat(case, &fixture, configuration(&path, &fixture));
+    let mut config = configuration(&path, &fixture);
+    let bytes = case.codes.len() / 2;
+    config.quantizer.codes = Codes::Same(bytes / config.quantizer.dim);
+    repeat(case, &fixture, config);
 }
 
 #[test]

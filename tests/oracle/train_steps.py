@@ -19,14 +19,16 @@ import torch.nn.functional as F
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "benches" / "peers"))
-from models import WORKLOADS  # noqa: E402
+from models import WORKLOADS, Codebook  # noqa: E402
 
 VARIANCE = 0.2
 # Adam's rate after a linear warm-up over this many steps, without which the latent vectors leave all
 # their first codes at once.
 LR, WARMUP = 1e-3, 20
-# Name to seed, pictures a step, and steps.
-CASES = {"sonnet-cifar10": (4, 8, 10), "taming-64": (4, 2, 5)}
+# Name to seed, pictures a step, and codes: few where attention lets the vectors drift far, so that none comes
+# near the border between two.
+CASES = {"sonnet-cifar10": (4, 8, 512), "taming-64": (4, 2, 16)}
+STEPS = 10
 # Pixels on a side of a picture's tiles.
 TILE = 8
 # First codes are whole multiples of 1 / GRID.
@@ -143,20 +145,22 @@ def tensors(model):
     return found
 
 
-def case(name, seed, batch, steps):
+def case(name, seed, batch, codes):
     build, side = WORKLOADS[name]
     random = SplitMix(seed)
     model = build()
+    model.codebook = Codebook(codes, model.codebook.table.shape[1])
     fill(model, random)
-    batches = [random.pictures(batch, side) for _ in range(steps)]
+    batches = [random.pictures(batch, side) for _ in range(STEPS)]
     codes = place_codes(model, batches[0])
     exact = copy.deepcopy(model).double()
     figures, choices, margins = run(model, batches)
     wide_figures, wide_choices, wide_margins = run(exact, [x.double() for x in batches])
     assert torch.equal(choices, wide_choices), f"{name}: seed {seed} has a near tie"
-    least, noise = wide_margins.min().item(), (margins - wide_margins).abs().max().item()
-    print(f"{name}: least margin {least:.2e}, noise of margins {noise:.2e}")
-    assert least > 10 * noise, f"{name}: seed {seed} has too small a margin"
+    # Noise grows from step to step: each step's least margin stands against its own largest noise.
+    apart = (wide_margins.amin(1) / (margins - wide_margins).abs().amax(1)).min().item()
+    print(f"{name}: margins are {apart:.1f} times their noise or more")
+    assert apart > 10, f"{name}: seed {seed} has too small a margin"
     noise_of_losses = max(
         abs(a[key] / b[key] - 1) for a, b in zip(figures, wide_figures) for key in a
     )

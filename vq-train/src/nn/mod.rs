@@ -19,6 +19,7 @@ mod exponential;
 #[cfg(test)]
 mod gradcheck;
 mod group_norm;
+pub(crate) mod lanes;
 mod linear;
 mod maps;
 mod masked_conv2d;
@@ -35,7 +36,7 @@ mod residual;
 mod shuffle;
 #[allow(unsafe_code)] // vector registers
 mod simd;
-mod softmax;
+pub(crate) mod softmax;
 mod spectral_norm;
 mod tape;
 mod upsample;

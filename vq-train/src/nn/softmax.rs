@@ -1,11 +1,7 @@
 //! Softmax over rows: s = e^(x - max x) / sum e^(x - max x); backward dx = s (ds - sum s ds).
-//!
-//! Maxima and sums go over a row in lanes, whose order is fixed.
 
+use super::lanes::{dot, maximum, sum};
 use super::{Loop, Scalar};
-
-/// Partial results of a row.
-const LANES: usize = 16;
 
 /// In place on `[rows, columns]`.
 pub(super) fn softmax<T: Scalar>(values: &mut [T], columns: usize) {
@@ -15,6 +11,17 @@ pub(super) fn softmax<T: Scalar>(values: &mut [T], columns: usize) {
 /// ds to dx in place, with s from [`softmax`]; both `[rows, columns]`.
 pub(super) fn softmax_backward<T: Scalar>(s: &[T], ds: &mut [T], columns: usize) {
     Backward { s, ds, columns }.run_wide();
+}
+
+/// Rows of scores become ln p; `p`, of the same length, receives p = softmax of the scores, and `entropies`,
+/// one for each row, H(p) in nats.
+pub(crate) fn log_softmax<T: Scalar>(scores: &mut [T], p: &mut [T], entropies: &mut [T]) {
+    LogSoftmax {
+        scores,
+        p,
+        entropies,
+    }
+    .run_wide();
 }
 
 struct Softmax<'a, T> {
@@ -28,11 +35,9 @@ impl<T: Scalar> Loop for Softmax<'_, T> {
     #[inline(always)]
     fn run(self) {
         for row in self.values.chunks_exact_mut(self.columns) {
-            let larger = |a, b| if a > b { a } else { b };
-            let most = reduce(row.len(), row[0], |i| row[i], larger);
+            let most = maximum(row);
             row.iter_mut().for_each(|v| *v = (*v - most).fast_exp());
-            let sum = reduce(row.len(), T::zero(), |i| row[i], |a, b| a + b);
-            let share = T::one() / sum;
+            let share = T::one() / sum(row);
             row.iter_mut().for_each(|v| *v *= share);
         }
     }
@@ -52,8 +57,7 @@ impl<T: Scalar> Loop for Backward<'_, T> {
         let columns = self.columns;
         let rows = self.s.chunks_exact(columns);
         for (s, ds) in rows.zip(self.ds.chunks_exact_mut(columns)) {
-            let (s, ds) = (&s[..columns], &mut ds[..columns]);
-            let sum = reduce(columns, T::zero(), |i| s[i] * ds[i], |a, b| a + b);
+            let sum = dot(s, ds);
             for (ds, &s) in ds.iter_mut().zip(s) {
                 *ds = s * (*ds - sum);
             }
@@ -61,22 +65,35 @@ impl<T: Scalar> Loop for Backward<'_, T> {
     }
 }
 
-/// Joins the values 0..len in lanes, then the lanes; `start` changes nothing, or is one of the values.
-#[inline(always)]
-fn reduce<T: Scalar>(
-    len: usize,
-    start: T,
-    value: impl Fn(usize) -> T,
-    join: impl Fn(T, T) -> T,
-) -> T {
-    let mut lanes = [start; LANES];
-    for first in (0..len / LANES * LANES).step_by(LANES) {
-        for (i, lane) in lanes.iter_mut().enumerate() {
-            *lane = join(*lane, value(first + i));
+struct LogSoftmax<'a, T> {
+    scores: &'a mut [T],
+    p: &'a mut [T],
+    entropies: &'a mut [T],
+}
+
+impl<T: Scalar> Loop for LogSoftmax<'_, T> {
+    type Float = T;
+
+    #[inline(always)]
+    fn run(self) {
+        let columns = self.scores.len() / self.entropies.len().max(1);
+        let rows = self.scores.chunks_exact_mut(columns.max(1));
+        let rows = rows.zip(self.p.chunks_exact_mut(columns.max(1)));
+        for ((scores, p), entropy) in rows.zip(self.entropies) {
+            let most = maximum(scores);
+            for (p, score) in p.iter_mut().zip(&mut *scores) {
+                *score -= most;
+                *p = score.fast_exp();
+            }
+            let sum = sum(p);
+            let (log_sum, share) = (sum.ln(), T::one() / sum);
+            for (p, log_p) in p.iter_mut().zip(&mut *scores) {
+                *p *= share;
+                *log_p -= log_sum;
+            }
+            *entropy = -dot(p, scores);
         }
     }
-    let rest = (len / LANES * LANES..len).fold(start, |a, i| join(a, value(i)));
-    lanes.into_iter().fold(rest, join)
 }
 
 #[cfg(test)]
@@ -132,5 +149,21 @@ mod tests {
         let mut row = [1.0f32, f32::NAN, 2.0];
         softmax(&mut row, 3);
         assert!(row.iter().all(|v| v.is_nan()));
+    }
+
+    #[test]
+    fn logarithms_and_entropies_agree_with_the_plain_formula() {
+        let row = [1.5, -0.3, 800.0, 799.0f64];
+        let (mut log_p, mut p, mut entropies) = ([row, row].concat(), [0.0; 8], [0.0; 2]);
+        log_softmax(&mut log_p, &mut p, &mut entropies);
+        let q = 1.0 / (1.0 + (-1f64).exp());
+        for (a, b) in p.iter().zip([0.0, 0.0, q, 1.0 - q].repeat(2)) {
+            assert!((a - b).abs() < 1e-12, "{p:?}");
+        }
+        assert!((log_p[7] - (1.0 - q).ln()).abs() < 1e-12);
+        let expected = -q * q.ln() - (1.0 - q) * (1.0 - q).ln();
+        for entropy in entropies {
+            assert!((entropy - expected).abs() < 1e-9, "{entropy} {expected}");
+        }
     }
 }

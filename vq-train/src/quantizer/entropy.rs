@@ -11,8 +11,8 @@
 //!
 //! A vector's ds add up to 0, so that |u|^2 has no part in it, forward or backward.
 
-use super::lanes::dot;
-use super::softmax::softmax;
+use crate::nn::lanes::dot;
+use crate::nn::softmax::log_softmax;
 use crate::nn::{Right, Scalar, add_transposed_product};
 use rayon::prelude::*;
 
@@ -160,13 +160,8 @@ impl<T: Scalar> Scores<T> {
         rows.log_p.resize(len, T::zero());
         rows.p.resize(len, T::zero());
         self.product.multiply(vectors, &self.bias, &mut rows.log_p);
-        let pairs = rows
-            .log_p
-            .chunks_exact_mut(k)
-            .zip(rows.p.chunks_exact_mut(k));
-        rows.entropies.clear();
-        rows.entropies
-            .extend(pairs.map(|(log_p, p)| softmax(log_p, p)));
+        rows.entropies.resize(len / k, T::zero());
+        log_softmax(&mut rows.log_p, &mut rows.p, &mut rows.entropies);
     }
 }
 

@@ -16,13 +16,13 @@
 //! that is exact but for rounding, in f16 a few logits that are nearly the largest win, in i8 too many do.
 
 use super::codebook::{looked_up, mean_square};
-use super::lanes::dot;
 use super::nearest::largest;
-use super::softmax::softmax;
 use super::{
     Bridge, KMEANS_ITERATIONS, KMEANS_VECTORS, Members, Moved, Quantize, Quantized, Stage, Step,
     Table, kmeans, nearest,
 };
+use crate::nn::lanes::dot;
+use crate::nn::softmax::log_softmax;
 use crate::nn::{Init, ParamTable, Right, Role, Scalar, add_transposed_product};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -117,6 +117,7 @@ impl Gumbel {
         let tasks = tasks.zip(codes.par_chunks_mut(task));
         let divergence = |((soft, z), codes): ((&mut [T], &[T]), &mut [u16])| {
             let (mut logits, mut spare, mut sum) = (Vec::new(), vec![T::zero(); k], 0.0);
+            let mut entropy = [T::zero()];
             let blocks = soft.chunks_mut(BLOCK * k).zip(z.chunks(BLOCK * dim));
             for ((soft, z), codes) in blocks.zip(codes.chunks_mut(BLOCK)) {
                 projection.logits(z, &mut logits);
@@ -125,8 +126,9 @@ impl Gumbel {
                     let noisy = spare.iter_mut().zip(&*y).zip(&*logits);
                     noisy.for_each(|((s, &noise), &logit)| *s = (logit + noise) * inverse);
                     *code = largest(&spare) as u16;
-                    softmax(&mut spare, y);
-                    sum += (k as f64).ln() - softmax(logits, &mut spare).wide();
+                    log_softmax(&mut spare, y, &mut entropy);
+                    log_softmax(logits, &mut spare, &mut entropy);
+                    sum += (k as f64).ln() - entropy[0].wide();
                 }
             }
             sum
@@ -394,11 +396,12 @@ impl<T: Scalar> Back<'_, T> {
     ///
     /// Of the choice: y (dy - sum y dy) / t. Of the divergence: kl / P q (ln q - sum q ln q).
     fn row(&self, y: &[T], dy: &[T], logits: &mut [T], q: &mut [T]) {
-        let entropy = softmax(logits, q);
+        let mut entropy = [T::zero()];
+        log_softmax(logits, q, &mut entropy);
         let mean = dot(y, dy);
         let both = logits.iter_mut().zip(&*q).zip(y.iter().zip(dy));
         for ((g, &q), (&y, &dy)) in both {
-            *g = self.inverse * y * (dy - mean) + self.kl * q * (*g + entropy);
+            *g = self.inverse * y * (dy - mean) + self.kl * q * (*g + entropy[0]);
         }
     }
 }

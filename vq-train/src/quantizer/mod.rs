@@ -16,11 +16,9 @@
 //! gumbel     codes drawn by logits
 //! ```
 
-mod lanes;
 mod nearest;
 mod kmeans;
 mod members;
-mod softmax;
 mod learn;
 mod ema;
 mod gradient;

@@ -3,7 +3,7 @@
 //! |z - c|^2 = |z|^2 - 2 (z c - |c|^2 / 2): the nearest code has the largest bracket, a product with a
 //! bias.
 
-use super::lanes::maximum;
+use crate::nn::lanes::maximum;
 use crate::nn::{Right, Scalar};
 use rayon::prelude::*;
 

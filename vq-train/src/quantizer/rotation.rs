@@ -11,8 +11,8 @@
 //! ```
 
 use super::TASK;
-use super::lanes::dot;
 use crate::nn::Scalar;
+use crate::nn::lanes::dot;
 use rayon::prelude::*;
 
 /// Below this length, and this near to opposite, there is no rotation to speak of: straight through.

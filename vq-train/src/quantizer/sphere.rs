@@ -1,8 +1,8 @@
 //! Vectors on the unit sphere, where the nearest code is the one at the least angle.
 
 use super::TASK;
-use super::lanes::dot;
 use crate::nn::Scalar;
+use crate::nn::lanes::dot;
 use rayon::prelude::*;
 
 /// Shorter vectors are divided by this instead of by their length.

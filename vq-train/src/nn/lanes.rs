@@ -7,7 +7,8 @@ use crate::nn::Scalar;
 const LANES: usize = 16;
 
 /// Sum of a b.
-pub(super) fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
+#[inline(always)]
+pub(crate) fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
     let mut sums = [T::zero(); LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {
@@ -22,7 +23,8 @@ pub(super) fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
 }
 
 /// Sum of a.
-pub(super) fn sum<T: Scalar>(a: &[T]) -> T {
+#[inline(always)]
+pub(crate) fn sum<T: Scalar>(a: &[T]) -> T {
     let mut sums = [T::zero(); LANES];
     let (rows, rest) = a.as_chunks::<LANES>();
     for row in rows {
@@ -33,7 +35,8 @@ pub(super) fn sum<T: Scalar>(a: &[T]) -> T {
 }
 
 /// The largest number; minus infinity where all are NaN.
-pub(super) fn maximum<T: Scalar>(a: &[T]) -> T {
+#[inline(always)]
+pub(crate) fn maximum<T: Scalar>(a: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
     let mut lanes = [T::neg_infinity(); LANES];
     let (rows, rest) = a.as_chunks::<LANES>();
