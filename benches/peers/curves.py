@@ -62,7 +62,10 @@ def ours(program, *task):
 def batches(program):
     """The variance of the pictures' values, then batch after batch as the network sees it, NCHW."""
     with subprocess.Popen([*program, "batches"], stdout=subprocess.PIPE) as process:
-        first = json.loads(process.stdout.readline())
+        line = process.stdout.readline()
+        if not line:
+            sys.exit(1)  # It has said why.
+        first = json.loads(line)
         yield first["variance"]
         size = math.prod(first["shape"])
         while len(values := process.stdout.read(size)) == size:
