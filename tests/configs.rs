@@ -84,6 +84,7 @@ fn trained(path: &Path) -> Trainer {
         step: config.quantizer.start + 1,
         scale: data.variance(),
         adam: Adam::new(params.len()),
+        placed: true,
         config: config.to_toml(),
         params,
     };

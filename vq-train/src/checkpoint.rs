@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 4] = *b"VQCK";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const HEADER: usize = 20;
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
@@ -31,6 +31,8 @@ pub struct Checkpoint {
     pub averaged: Option<Vec<f32>>,
     /// The optimiser's moments.
     pub adam: Adam,
+    /// Whether the codes have been placed, so that latents are quantised.
+    pub placed: bool,
 }
 
 /// Why a checkpoint cannot be written or read.
@@ -126,6 +128,7 @@ mod tests {
             params: vec![1.0, -2.5],
             averaged: Some(vec![0.5, -1.5]),
             adam: Adam::new(2),
+            placed: true,
         }
     }
 

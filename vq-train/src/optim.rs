@@ -14,6 +14,8 @@ const EPSILON: f32 = 1e-8;
 pub struct Adam {
     m: Vec<f32>,
     v: Vec<f32>,
+    /// Gradients that they have seen; fewer than the steps of a run that began with other weights.
+    seen: u64,
 }
 
 impl Adam {
@@ -22,6 +24,7 @@ impl Adam {
         Adam {
             m: vec![0.0; len],
             v: vec![0.0; len],
+            seen: 0,
         }
     }
 
@@ -47,7 +50,8 @@ impl Adam {
     ) {
         let lr = learning_rate(config, step, steps);
         let [b1, b2] = config.betas;
-        let t = (step + 1) as f64;
+        self.seen += 1;
+        let t = self.seen as f64;
         let rate = (lr / (1.0 - b1.powf(t))) as f32;
         let correction = (1.0 / (1.0 - b2.powf(t))) as f32;
         // 1 - 0.999 in f32 would be wrong by 5e-5 of itself, which the correction does not repeat.
@@ -210,6 +214,20 @@ mod tests {
             (p[0] - 0.9).abs() < 1e-6 && (p[1] + 1.9).abs() < 1e-6,
             "{p:?}"
         );
+    }
+
+    #[test]
+    fn a_first_step_late_in_a_run_is_corrected_as_a_first_one() {
+        let mut table = ParamTable::default();
+        table.add("w".into(), &[1], Init::Zero, Role::Weight);
+        let config = OptimizerConfig {
+            lr: 0.1,
+            schedule: Schedule::Constant,
+            ..Default::default()
+        };
+        let mut p = [1.0];
+        Adam::new(1).update(&config, &table, (900, 1000), &[3.0], &mut p);
+        assert!((p[0] - 0.9).abs() < 1e-6, "{p:?}");
     }
 
     #[test]

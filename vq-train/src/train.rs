@@ -163,7 +163,7 @@ impl Trainer {
     }
 
     /// A model with given parameters for these pictures. Its codes are where the parameters say: they are
-    /// not placed among the latents, which a checkpoint knows as soon as a step has quantised.
+    /// not placed among the latents.
     ///
     /// # Panics
     /// When `params` is not of the model's length.
@@ -209,6 +209,7 @@ impl Trainer {
             params,
             averaged,
             adam,
+            placed,
             ..
         } = checkpoint;
         if params.len() != model.table.len() || !adam.fits(params.len()) {
@@ -218,7 +219,6 @@ impl Trainer {
         if averaged.as_ref().map(Vec::len) != length {
             return Err(TrainError::Mismatch("other averaged parameters"));
         }
-        let placed = step > config.quantizer.start;
         Ok(Trainer {
             config,
             model,
@@ -241,6 +241,7 @@ impl Trainer {
             params: self.params.clone(),
             averaged: self.averaged.clone(),
             adam: self.adam.clone(),
+            placed: self.placed,
         }
     }
 
@@ -573,7 +574,8 @@ mod tests {
         let given = Trainer::with_params(config, params, &data).unwrap();
         assert!(fresh.tables().is_none() && given.tables().is_some());
         let perplexity = |mut trainer: Trainer| trainer.train_step(&x, &data).unwrap().perplexity;
-        assert_eq!(perplexity(given), 1.0);
+        let resumed = Trainer::resume(given.checkpoint()).unwrap();
+        assert_eq!([given, resumed].map(perplexity), [1.0; 2]);
         assert!(perplexity(fresh) > 1.0);
     }
 

@@ -186,6 +186,7 @@ pub fn import(
         step: config.quantizer.start + 1,
         scale: 1.0,
         adam: Adam::new(params.len()),
+        placed: true,
         params,
         averaged: None,
     };
