@@ -2,12 +2,13 @@
 
     python3 benches/peers/curves.py --data cifar-10-batches-bin --out runs/curves
 
-Three trainings of sonnet-cifar10, each at Adam's constant rate of 1e-3 and without clipping:
+Four trainings of sonnet-cifar10, the first three at Adam's constant rate of 1e-3 and without clipping:
 
     vq        ours, from PyTorch's first weights and codes, which are not restarted
     torch     PyTorch's, from the same
-    defaults  ours, from first weights of its own, with the quantiser as it is by default: codes placed by
+    quantizer ours, from first weights of its own, with the quantiser as it is by default: codes placed by
               k-means and restarted, and latents of few channels
+    defaults  the same with the optimiser as it is by default: warm-up, a cosine down to 1e-5, and clipping
 
 With --only they can be run one at a time, into the same folder. It receives each one's figures as
 PART.csv, a line a step, and curves.csv, means over every EVERY steps; curves.png too where there is
@@ -31,10 +32,12 @@ from safetensors.torch import load_file, save_file
 from cargo import built
 from models import sonnet_cifar10
 
-PARTS = ("vq", "torch", "defaults")
+PARTS = ("vq", "torch", "quantizer", "defaults")
 FIGURES = ("nmse", "perplexity")
 # Steps of a point of a curve.
 EVERY = 10
+# Steps that a figure of the table is the mean of.
+SMOOTH = 50
 # Steps of the table's rows.
 SHOWN = (100, 250, 500, 1000, 1500, 2000)
 
@@ -129,12 +132,15 @@ def write_curves(curves, path):
 
 
 def print_table(curves, steps):
-    vq, theirs, defaults = (curves[part][:, 0] for part in PARTS)
-    print("| step | NMSE: vq | PyTorch | vq / PyTorch - 1 | defaults | defaults / PyTorch - 1 |")
-    print("|---|---|---|---|---|---|")
+    """NMSE of each training, beside PyTorch's."""
+    vq, theirs, *others = (curves[part][:, 0] for part in PARTS)
+    print("| step | PyTorch | vq | quantizer | defaults |")
+    print("|---|---|---|---|---|")
     for step in [step for step in SHOWN if step <= steps] or [len(vq) * EVERY]:
-        a, b, c = (curve[step // EVERY - 1] for curve in (vq, theirs, defaults))
-        print(f"| {step} | {a:.4f} | {b:.4f} | {a / b - 1:+.2%} | {c:.4f} | {c / b - 1:+.1%} |")
+        row = slice(max(0, step - SMOOTH) // EVERY, step // EVERY)
+        peer, *ours = (curve[row].mean() for curve in (theirs, vq, *others))
+        cells = [f"{peer:.4f}"] + [f"{x:.4f} ({x / peer - 1:+.1%})" for x in ours]
+        print(f"| {step} | " + " | ".join(cells) + " |")
     distance = np.abs(vq / theirs - 1)
     print(f"\nvq from PyTorch: median {np.median(distance):.2%} of NMSE, at most {distance.max():.2%}")
 
@@ -149,7 +155,7 @@ def plot(curves, path):
 
     _, axes = pyplot.subplots(1, len(FIGURES), figsize=(12, 4.5), layout="constrained")
     for column, (axis, figure) in enumerate(zip(axes, FIGURES)):
-        for (part, values), style in zip(curves.items(), ("-", "--", "-")):
+        for (part, values), style in zip(curves.items(), ("-", "--", "-", "-")):
             steps = np.arange(1, len(values) + 1) * EVERY
             axis.plot(steps, values[:, column], style, label=part)
         axis.set(xlabel="step", ylabel=figure, yscale="log" if figure == "nmse" else "linear")
@@ -173,7 +179,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="folder with CIFAR-10's binary files")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--dim", type=int, default=8, help="channels of the latent in `defaults`")
+    parser.add_argument("--dim", type=int, default=8, help="channels of the latent in `quantizer` and `defaults`")
     parser.add_argument("--seed", type=int, default=1, help="of PyTorch's first weights and codes")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
@@ -191,7 +197,8 @@ def main():
     runs = {
         "vq": lambda: ours(program, "plain", start),
         "torch": lambda: theirs(program, start),
-        "defaults": lambda: ours(program, "defaults", f"--dim={args.dim}"),
+        "quantizer": lambda: ours(program, "defaults", f"--dim={args.dim}"),
+        "defaults": lambda: ours(program, "defaults", f"--dim={args.dim}", "--optimizer"),
     }
     for part in PARTS if args.only is None else [args.only]:
         record(part, runs[part](), args.out)

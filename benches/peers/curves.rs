@@ -13,7 +13,7 @@ use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use vq_train::config::{Config, LayerConfig, LossKind, Schedule};
+use vq_train::config::{Config, LayerConfig, LossKind, OptimizerConfig, Schedule};
 use vq_train::data::{Dataset, Source, to_pictures};
 use vq_train::interchange::{self, Names};
 use vq_train::train::Trainer;
@@ -58,6 +58,9 @@ enum Task {
         /// Channels of the latent
         #[arg(long)]
         dim: usize,
+        /// The optimiser as it is by default, too: warm-up, a cosine, and clipping
+        #[arg(long)]
+        optimizer: bool,
     },
 }
 
@@ -80,8 +83,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     match &args.task {
         Task::Batches => batches(args, &config, &data)?,
         Task::Plain { start } => train(args, plain(config, start, &data)?, &data)?,
-        Task::Defaults { dim } => {
-            let config = with_latent_channels(config, *dim)?;
+        Task::Defaults { dim, optimizer } => {
+            let mut config = with_latent_channels(config, *dim)?;
+            if *optimizer {
+                config.optimizer = OptimizerConfig::default();
+            }
             train(args, Trainer::new(config, &data)?, &data)?;
         }
     }
