@@ -21,8 +21,12 @@ use rayon::prelude::*;
 /// sizes, few enough that their gradient buffers stay small.
 const CHUNKS: usize = 16;
 
-/// Pictures of a chunk at least, while they are small: what a product reads of weights serves all of them.
+/// Pixels of a chunk at least, while that leaves [`FEW_CHUNKS`]: what a product reads of weights serves all of
+/// its pictures.
 const CHUNK_PIXELS: usize = 8 * 32 * 32;
+
+/// A batch of small pictures makes so many chunks all the same, for as many threads.
+const FEW_CHUNKS: usize = 2;
 
 /// The layers of a model and the table of its parameters. The values live outside, in a flat vector.
 #[derive(Debug, Clone)]
@@ -188,7 +192,7 @@ impl VqVae {
     ) -> StepOutput<T> {
         let (n, values) = (x.dim().0, x.len());
         let smallest = CHUNK_PIXELS.div_ceil(x.dim().1 * x.dim().2);
-        let per_chunk = n.div_ceil(CHUNKS).max(smallest);
+        let per_chunk = n.div_ceil(CHUNKS).max(smallest.min(n.div_ceil(FEW_CHUNKS)));
         let chunks: Vec<_> = x.axis_chunks_iter(Axis(0), per_chunk).collect();
         space.prepare(chunks.len(), self.table.len(), &seed);
         let workers = &mut space.workers[..];
