@@ -1,8 +1,21 @@
-//! What the benchmarks share: a model of the shape of tier `micro`, with random numbers.
+//! What the benchmarks share: a model of the shape of tier `micro`, with random numbers, and how programs end.
 
+use std::error::Error;
+use std::process::ExitCode;
 use vq_core::format::{Dtype, Kernel, Op, Quant, Relu};
 use vq_tests::Draft;
 use vq_tests::draft::{ConvShape, Drawn};
+
+/// A program's end: what went wrong on stderr, if anything did.
+pub fn finish(result: Result<(), Box<dyn Error>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// 128x128 colour pictures in 16x16 codes of 512, 8 numbers each; the decoder takes about 2,800
 /// multiplications a pixel.

@@ -26,11 +26,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from cargo import built
-from models import sonnet_cifar10
+from models import minimise, perplexity, sonnet_cifar10
 
 PARTS = ("vq", "torch", "quantizer", "defaults")
 FIGURES = ("nmse", "perplexity")
@@ -87,16 +86,9 @@ def theirs(program, start):
     stream = batches(program)
     variance = next(stream)
     for x in stream:
-        y, commitment, z, chosen = model(x)
-        nmse = F.mse_loss(y, x) / variance
-        loss = nmse + 0.25 * commitment
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
+        figures, z, chosen = minimise(model, adam, x, variance)
         model.codebook.update(z, chosen)
-        share = torch.bincount(chosen).double() / len(chosen)
-        share = share[share > 0]
-        yield nmse.item(), (-share * share.log()).sum().exp().item()
+        yield figures["mse"] / variance, perplexity(chosen)
 
 
 def record(part, figures, out):

@@ -13,6 +13,7 @@ use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use vq_benches::finish;
 use vq_train::config::{Config, LayerConfig, LossKind, OptimizerConfig, Schedule};
 use vq_train::data::{Dataset, Source, to_pictures};
 use vq_train::interchange::{self, Names};
@@ -65,13 +66,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    finish(run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {

@@ -62,6 +62,27 @@ class VqVae(nn.Module):
         return self.decoder(passed), commitment, flat.detach(), chosen
 
 
+def minimise(model, adam, x, variance):
+    """One step of the weights: the loss and its parts, then the latent vectors and their choices.
+
+    The codebook's moving averages are still to be updated by the last two.
+    """
+    y, commitment, z, chosen = model(x)
+    mse = F.mse_loss(y, x)
+    loss = mse / variance + 0.25 * commitment
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
+    return {"loss": loss.item(), "mse": mse.item(), "commitment": commitment.item()}, z, chosen
+
+
+def perplexity(chosen):
+    """exp of the entropy of a batch's codes."""
+    share = torch.bincount(chosen).double() / len(chosen)
+    share = share[share > 0]
+    return (-share * share.log()).sum().exp().item()
+
+
 class Residual(nn.Module):
     """x + f(x), then ReLU if asked for."""
 

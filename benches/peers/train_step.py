@@ -14,9 +14,8 @@ import statistics
 import time
 
 import torch
-import torch.nn.functional as F
 
-from models import WORKLOADS
+from models import WORKLOADS, minimise
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 BLOCKS = 10
@@ -34,13 +33,9 @@ def prepare(args, layout):
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def step():
-        y, commitment, z, chosen = model(x)
-        loss = F.mse_loss(y, x) / variance + 0.25 * commitment
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
+        figures, z, chosen = minimise(model, adam, x, variance)
         model.codebook.update(z, chosen)
-        return loss.item()
+        return figures["loss"]
 
     with torch.no_grad():
         dim = model.codebook.table.shape[1]

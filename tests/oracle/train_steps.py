@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "benches" / "peers"))
-from models import WORKLOADS, Codebook  # noqa: E402
+from models import WORKLOADS, Codebook, minimise, perplexity  # noqa: E402
 
 VARIANCE = 0.2
 # Adam's rate after a linear warm-up over this many steps, without which the latent vectors leave all
@@ -118,22 +117,10 @@ def run(model, batches):
     figures, choices, margins = [], [], []
     for t, x in enumerate(batches):
         adam.param_groups[0]["lr"] = LR * (t + 1) / WARMUP
-        y, commitment, z, chosen = model(x)
+        step, z, chosen = minimise(model, adam, x, VARIANCE)
         two = model.codebook.scores(z).topk(2, largest=False).values
-        mse = F.mse_loss(y, x)
-        loss = mse / VARIANCE + 0.25 * commitment
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
         model.codebook.update(z, chosen)
-        share = torch.bincount(chosen).double() / len(chosen)
-        share = share[share > 0]
-        figures.append({
-            "loss": loss.item(),
-            "mse": mse.item(),
-            "commitment": commitment.item(),
-            "perplexity": (-share * share.log()).sum().exp().item(),
-        })  # fmt: skip
+        figures.append(step | {"perplexity": perplexity(chosen)})
         choices.append(chosen)
         margins.append((two[:, 1] - two[:, 0]).double())
     return figures, torch.stack(choices), torch.stack(margins)

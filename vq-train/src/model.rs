@@ -39,8 +39,6 @@ pub struct VqVae {
     pub table: ParamTable,
     /// From latents to codes.
     quantizer: Quantizer,
-    /// Of its stages.
-    sides: Vec<usize>,
     /// D, channels of the latent.
     pub dim: usize,
     /// Pixels per code, each way.
@@ -137,7 +135,6 @@ impl VqVae {
             decoder,
             table,
             quantizer,
-            sides: config.quantizer.sides.clone(),
             dim,
             down,
             loss,
@@ -151,7 +148,9 @@ impl VqVae {
 
     /// The quantiser's order of the latents of a map of `[height, width]`.
     pub fn square_order(&self, map: [usize; 2]) -> SquareOrder {
-        SquareOrder::new(&self.sides, map, self.dim)
+        let stages = self.quantizer::<f32>().stages();
+        let sides: Vec<usize> = stages.iter().map(|stage| stage.side).collect();
+        SquareOrder::new(&sides, map, self.dim)
     }
 
     /// Latents of a batch, `[n, h / down, w / down, dim]`.

@@ -86,6 +86,23 @@ pub struct ConvConfig {
     pub spectral: bool,
 }
 
+impl ConvConfig {
+    /// Stride 1, a bias, and nothing else.
+    pub fn plain(out: usize, kernel: usize) -> ConvConfig {
+        ConvConfig {
+            out,
+            kernel,
+            stride: 1,
+            pad: None,
+            relu: false,
+            bias: true,
+            mask: None,
+            groups: 1,
+            spectral: false,
+        }
+    }
+}
+
 /// What an output of a masked convolution sees, in raster order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -268,19 +285,7 @@ impl ResBlockConfig {
                 ..GroupNormConfig::default()
             })
         };
-        let conv = || {
-            LayerConfig::Conv(ConvConfig {
-                out: self.out,
-                kernel: 3,
-                stride: 1,
-                pad: None,
-                relu: false,
-                bias: true,
-                mask: None,
-                groups: 1,
-                spectral: false,
-            })
-        };
+        let conv = || LayerConfig::Conv(ConvConfig::plain(self.out, 3));
         let mut layers = vec![norm(), conv(), norm()];
         if self.dropout != 0.0 {
             layers.push(LayerConfig::Dropout(self.dropout));

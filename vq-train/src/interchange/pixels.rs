@@ -91,17 +91,7 @@ fn affine(channels: usize, a: f64, b: f64) -> Vec<f32> {
 }
 
 fn pointwise(channels: usize) -> LayerConfig {
-    LayerConfig::Conv(ConvConfig {
-        out: channels,
-        kernel: 1,
-        stride: 1,
-        pad: None,
-        relu: false,
-        bias: true,
-        mask: None,
-        groups: 1,
-        spectral: false,
-    })
+    LayerConfig::Conv(ConvConfig::plain(channels, 1))
 }
 
 /// Weight and bias of the convolution whose output is the picture, its pixels perhaps in another order.
