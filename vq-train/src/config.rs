@@ -60,6 +60,10 @@ pub struct DataConfig {
     /// How often a crop is almost the whole photo instead of a detail of any scale.
     #[serde(default = "default_whole")]
     pub whole: f64,
+    /// How far the colours of a photo's crops vary: 0 leaves them, 0.2 changes contrast, saturation and white
+    /// balance by up to a fifth.
+    #[serde(default)]
+    pub jitter: f64,
 }
 
 impl DataConfig {
@@ -300,6 +304,11 @@ impl Config {
         require(
             (0.0..=1.0).contains(&self.data.whole),
             "data.whole",
+            "must be 0 to 1",
+        )?;
+        require(
+            (0.0..=1.0).contains(&self.data.jitter),
+            "data.jitter",
             "must be 0 to 1",
         )?;
         require(

@@ -92,6 +92,7 @@ pub struct Dataset {
     size: Size,
     kind: DataKind,
     whole: f64,
+    jitter: f64,
     seed: u64,
 }
 
@@ -138,6 +139,7 @@ impl Dataset {
             size,
             kind: data.kind,
             whole: data.whole,
+            jitter: data.jitter,
             seed: config.seed,
         })
     }
@@ -156,6 +158,7 @@ impl Dataset {
             size,
             kind: DataKind::Photos,
             whole: config.data.whole,
+            jitter: config.data.jitter,
             seed: config.seed,
         }
     }
@@ -203,7 +206,14 @@ impl Dataset {
 
     fn crop(&self, picture: &Picture, rng: &mut impl Rng) -> Picture {
         match self.kind {
-            DataKind::Photos => photos::crop(picture, self.size, self.whole, rng),
+            DataKind::Photos => {
+                let crop = photos::crop(picture, self.size, self.whole, rng);
+                if self.jitter > 0.0 {
+                    photos::jittered(crop, self.jitter, rng)
+                } else {
+                    crop
+                }
+            }
             DataKind::Mnist | DataKind::Cifar10 => picture.clone(),
         }
     }

@@ -72,6 +72,27 @@ pub(super) fn crop(picture: &Picture, size: Size, whole: f64, rng: &mut impl Rng
     if rng.random() { mirrored(crop) } else { crop }
 }
 
+/// Other light and another camera: white balance, saturation, contrast and brightness vary by `strength`, each
+/// factor uniformly in the logarithm between exp(-strength) and exp(strength), and brightness by as large a share
+/// of half the range.
+pub(super) fn jittered(mut picture: Picture, strength: f64, rng: &mut impl Rng) -> Picture {
+    let mut draw = || strength * (2.0 * rng.random::<f64>() - 1.0);
+    let (saturation, contrast) = (draw().exp() as f32, draw().exp() as f32);
+    let middle = 128.0 + 128.0 * draw() as f32;
+    let gains: Vec<f32> = (0..picture.channels)
+        .map(|_| (draw() / 2.0).exp() as f32)
+        .collect();
+    for pixel in picture.pixels.chunks_exact_mut(picture.channels) {
+        let sum: f32 = pixel.iter().map(|&p| f32::from(p)).sum();
+        let grey = sum / pixel.len() as f32;
+        for (p, gain) in pixel.iter_mut().zip(&gains) {
+            let coloured = gain * (grey + saturation * (f32::from(*p) - grey));
+            *p = (middle + contrast * (coloured - 128.0)).round() as u8;
+        }
+    }
+    picture
+}
+
 fn mirrored(mut picture: Picture) -> Picture {
     let c = picture.channels;
     for row in picture.pixels.chunks_exact_mut(picture.width * c) {

@@ -35,6 +35,23 @@ fn a_batch_follows_from_seed_and_step_and_not_from_history() {
 }
 
 #[test]
+fn jitter_changes_the_colours_of_a_crop_and_nothing_else() {
+    let plain = photo(30, 20, 100);
+    let draws = || generator(1, Purpose::Crop, 7);
+    let jittered = photos::jittered(plain.clone(), 0.2, &mut draws());
+    assert_eq!(jittered.size(), plain.size());
+    assert_ne!(jittered, plain);
+    assert_eq!(photos::jittered(plain.clone(), 0.2, &mut draws()), jittered);
+    assert_eq!(photos::jittered(plain.clone(), 0.0, &mut draws()), plain);
+    // Equal grey values stay equal to each other; only their level and balance move.
+    let grey = Picture::filled(plain.size(), &[90; 3]);
+    let moved = photos::jittered(grey, 0.2, &mut draws());
+    assert!(moved.pixels.chunks(3).all(|p| p == &moved.pixels[..3]));
+    let shift = moved.pixels.iter().map(|&p| p.abs_diff(90)).max().unwrap();
+    assert!((1..=60).contains(&shift), "{shift}");
+}
+
+#[test]
 fn folders_are_mixed_by_weight_and_each_holds_out_its_share() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config("photos", 16, 3);
