@@ -7,6 +7,7 @@
 
 use super::group_norm::add;
 use super::normalize::{PerChannel, Sums, gradient_sums, input_gradient, moments, scale};
+use super::params::place;
 use super::{
     Cache, Init, ParamTable, Role, Scalar, Tape, Weights, Worker, flat, flat_mut, on_each,
 };
@@ -240,13 +241,13 @@ impl BatchNorm {
 
     /// Adds the gradients of gain and bias, and puts the statistics that the running ones follow.
     fn add_gradients<T: Scalar>(&self, sums: &Sums, statistics: &Statistics, grads: &mut [T]) {
-        add(&sums.second, &mut grads[self.weight.clone()]);
-        add(&sums.first, &mut grads[self.bias.clone()]);
+        add(&sums.second, place(grads, &self.weight));
+        add(&sums.first, place(grads, &self.bias));
         let n = statistics.positions as f64;
         let unbiased = n / (n - 1.0).max(1.0);
-        let mean = grads[self.mean.clone()].iter_mut().zip(&statistics.mean);
+        let mean = place(grads, &self.mean).iter_mut().zip(&statistics.mean);
         mean.for_each(|(to, &mean)| *to = T::of(mean));
-        let variance = grads[self.variance.clone()].iter_mut();
+        let variance = place(grads, &self.variance).iter_mut();
         let variance = variance.zip(&statistics.variance);
         variance.for_each(|(to, &variance)| *to = T::of(variance * unbiased));
     }

@@ -62,7 +62,7 @@
 //! fused ReLU, dy is first set to zero where y is not positive. Over a batch, gradients of W and b add up.
 
 use super::maps::{Channels, Factors, WeightSteps, Windows};
-use super::params::Pack;
+use super::params::{Pack, place};
 use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
 use ndarray::Array4;
 use std::ops::Range;
@@ -237,9 +237,11 @@ impl Conv2d {
         }
         let (_, h, w, _) = x.dim();
         let (win, channels) = (self.windows(h, w), self.spec.channels());
-        add_columns(flat(&dy), &mut grads[self.bias.clone()]);
-        let dw = &mut grads[self.weight.clone()];
-        win.add_weight_grad(channels, flat(&x), flat(&dy), self.spec.steps(), dw, tape);
+        add_columns(flat(&dy), place(grads, &self.bias));
+        let dw = place(grads, &self.weight);
+        if !dw.is_empty() {
+            win.add_weight_grad(channels, flat(&x), flat(&dy), self.spec.steps(), dw, tape);
+        }
         // The input's gradient takes the input's place.
         if self.input_grad {
             let factors = Factors {

@@ -5,7 +5,7 @@
 
 use super::conv2d::{add_columns, flat, flat_mut};
 use super::maps::{Channels, Factors, WeightSteps, Windows};
-use super::params::Pack;
+use super::params::{Pack, place};
 use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
 use ndarray::Array4;
 use std::ops::Range;
@@ -156,9 +156,11 @@ impl ConvTranspose2d {
         }
         let (_, h, w, _) = x.dim();
         let (win, channels) = (self.windows(h, w), self.spec.channels());
-        add_columns(flat(&dy), &mut grads[self.bias.clone()]);
-        let dw = &mut grads[self.weight.clone()];
-        win.add_weight_grad(channels, flat(&dy), flat(&x), self.spec.steps(), dw, tape);
+        add_columns(flat(&dy), place(grads, &self.bias));
+        let dw = place(grads, &self.weight);
+        if !dw.is_empty() {
+            win.add_weight_grad(channels, flat(&dy), flat(&x), self.spec.steps(), dw, tape);
+        }
         // The input's gradient takes the input's place.
         let factors = Factors {
             panels: &p.panels[self.backward.clone()],

@@ -4,6 +4,7 @@
 //! have no gradient.
 
 use super::conv2d::{flat, flat_mut};
+use super::params::place;
 use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
 use ndarray::Array4;
 use std::ops::Range;
@@ -57,7 +58,10 @@ impl Embedding {
         dy: &[T],
         grads: &mut [T],
     ) {
-        let grad = &mut grads[self.weight.clone()];
+        let grad = place(grads, &self.weight);
+        if grad.is_empty() {
+            return;
+        }
         for (dy, index) in dy.chunks_exact(self.dim).zip(indices) {
             let row = &mut grad[self.row(index)];
             row.iter_mut().zip(dy).for_each(|(g, &d)| *g += d);

@@ -39,6 +39,10 @@ fn check_at(name: &str, table: &ParamTable, layer: &Layer, p: Vec<f64>, x: Array
     let mut grads = vec![0.0; p.len()];
     let dx = layer.backward(&w, &mut recorded, probe.clone(), &mut grads);
     assert_eq!(dx.dim(), x.dim(), "{name}: dx has the shape of x");
+    let mut again = tape();
+    layer.forward(&w, x.clone(), &mut again);
+    let fixed = layer.backward(&w, &mut again, probe.clone(), &mut []);
+    assert_eq!(fixed, dx, "{name}: dx with weights that are held fixed");
 
     let loss = |p: &[f64], x: &Array4<f64>| {
         let mut panels = Vec::new();

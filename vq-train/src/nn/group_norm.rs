@@ -6,6 +6,7 @@
 
 use super::conv2d::{pictures, pictures_mut};
 use super::normalize::{PerChannel, Sums, gradient_sums, input_gradient, moments, scale};
+use super::params::place;
 use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
 use ndarray::Array4;
 use std::ops::Range;
@@ -112,8 +113,8 @@ impl GroupNorm {
             });
             let sums = gradient_sums(xi, channels, &numbers, silu, dyi, tape);
             numbers.recycle(tape);
-            add(&sums.second, &mut grads[self.weight.clone()]);
-            add(&sums.first, &mut grads[self.bias.clone()]);
+            add(&sums.second, place(grads, &self.weight));
+            add(&sums.first, place(grads, &self.bias));
             let numbers = self.input_numbers(p, &sums, kept, xi.len() / groups, tape);
             input_gradient(xi, &numbers, dyi);
             numbers.recycle(tape);

@@ -4,7 +4,7 @@
 
 use super::conv2d::{add_columns, flat, flat_mut};
 use super::matrix::{Factor, add_transposed_product};
-use super::params::Pack;
+use super::params::{Pack, place};
 use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
 use ndarray::Array4;
 use std::ops::Range;
@@ -93,9 +93,11 @@ impl Linear {
         if relu {
             tape.pop_mask_onto(&mut dy);
         }
-        let dw = &mut grads[self.weight.clone()];
-        add_transposed_product(flat(&x), flat(&dy), cin, dw);
-        add_columns(flat(&dy), &mut grads[self.bias.clone()]);
+        let dw = place(grads, &self.weight);
+        if !dw.is_empty() {
+            add_transposed_product(flat(&x), flat(&dy), cin, dw);
+        }
+        add_columns(flat(&dy), place(grads, &self.bias));
         // The input's gradient takes the input's place.
         let mut dx = x;
         let product = Factor::new(&p.panels[self.backward.clone()], cout, cin);

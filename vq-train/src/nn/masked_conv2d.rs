@@ -3,7 +3,7 @@
 //!
 //! Weights outside of the mask count as zero in the forward pass and get no gradient.
 
-use super::params::Pack;
+use super::params::{Pack, place};
 use super::{Conv2d, ConvSpec, Init, ParamTable, Scalar, Tape, Weights};
 use ndarray::Array4;
 use std::ops::Range;
@@ -110,7 +110,7 @@ impl MaskedConv2d {
         grads: &mut [T],
     ) -> Array4<T> {
         let dx = self.conv.backward(p, tape, dy, grads);
-        let weights = grads[self.conv.weight.clone()].iter_mut();
+        let weights = place(grads, &self.conv.weight).iter_mut();
         for (grad, &open) in weights.zip(&self.open) {
             *grad = if open { *grad } else { T::zero() };
         }

@@ -3,7 +3,8 @@
 //! A layer is a description: sizes, and where its parameters lie in one flat vector that the model
 //! owns. `forward` takes its input by value and leaves on the [`Tape`] what `backward` will need;
 //! `backward` takes it off again, adds the parameters' gradients into a flat vector laid out like
-//! the parameters, and returns the gradient of the input. One chunk of a batch runs on one thread;
+//! the parameters (into none where that is empty: the weights are held fixed), and returns the gradient of
+//! the input. One chunk of a batch runs on one thread;
 //! the model runs the chunks in parallel. Maps are NHWC.
 
 mod activation;
@@ -195,7 +196,7 @@ impl Layer {
         }
     }
 
-    /// The output's gradient to the input's; adds the parameters' gradients into `grads`.
+    /// The output's gradient to the input's; adds the parameters' gradients into `grads`, if it is not empty.
     pub fn backward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,

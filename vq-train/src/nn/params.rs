@@ -131,6 +131,15 @@ impl ParamTable {
     }
 }
 
+/// A parameter's place among the gradients; none where `grads` is empty, because the weights are held fixed.
+pub(super) fn place<'g, T>(grads: &'g mut [T], range: &Range<usize>) -> &'g mut [T] {
+    if grads.is_empty() {
+        grads
+    } else {
+        &mut grads[range.clone()]
+    }
+}
+
 /// A draw from N(0, 1) by Box and Muller's transform.
 pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
     let u: f64 = 1.0 - rng.random::<f64>();

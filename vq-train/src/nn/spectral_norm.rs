@@ -60,6 +60,19 @@ impl Normed {
         }
     }
 
+    fn backward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        tape: &mut Tape<T>,
+        dy: Array4<T>,
+        grads: &mut [T],
+    ) -> Array4<T> {
+        match self {
+            Normed::Conv2d(l) => l.backward(p, tape, dy, grads),
+            Normed::Linear(l) => l.backward(p, tape, dy, grads),
+        }
+    }
+
     fn pack_weight<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
         match self {
             Normed::Conv2d(l) => l.pack_weight(weight, panels),
@@ -143,15 +156,15 @@ impl SpectralNorm {
         dy: Array4<T>,
         grads: &mut [T],
     ) -> Array4<T> {
+        if grads.is_empty() {
+            return self.inner.backward(p, tape, dy, grads);
+        }
         // What other passes of this step have added is of W already, and set aside.
         let place = self.inner.weight().clone();
         let mut others = tape.buffer(place.len());
         others.copy_from_slice(&grads[place.clone()]);
         grads[place.clone()].fill(T::zero());
-        let dx = match &self.inner {
-            Normed::Conv2d(l) => l.backward(p, tape, dy, grads),
-            Normed::Linear(l) => l.backward(p, tape, dy, grads),
-        };
+        let dx = self.inner.backward(p, tape, dy, grads);
         let normal = self.parts(&p.panels[self.normal.clone()]);
         normal.to_weight_grad(&mut grads[place.clone()], &others);
         tape.recycle_buffer(others);

@@ -226,6 +226,6 @@ impl<T: Scalar> Tape<T> {
 pub struct Worker<T> {
     /// Caches and maps.
     pub tape: Tape<T>,
-    /// Gradients, laid out like the parameters; empty where only forward passes run.
+    /// Gradients, laid out like the parameters; empty where these are held fixed.
     pub grads: Vec<T>,
 }
