@@ -1,13 +1,17 @@
-//! PSNR, SSIM and LPIPS against values computed outside of this project.
+//! PSNR, SSIM and LPIPS, and the gradient of the last, against values computed outside of this
+//! project.
 //!
-//! The fixtures are written by `oracle/ssim.py` (scikit-image) and `oracle/lpips.py` (numpy and
-//! scipy, itself checked against the published pair).
+//! The fixtures are written by `oracle/ssim.py` (scikit-image), `oracle/lpips.py` (numpy and scipy, itself checked against the published pair) and
+//! `oracle/lpips_gradient.py` (PyTorch).
 
 use std::fs;
 use std::path::PathBuf;
 
+use safetensors::SafeTensors;
 use serde::Deserialize;
+use vq_train::data::to_batch;
 use vq_train::metrics::{Lpips, psnr, ssim};
+use vq_train::nn::Tape;
 use vq_train::picture::{Picture, Size};
 
 /// Two pictures as hex, and what the oracle says of them.
@@ -72,6 +76,36 @@ fn lpips_agrees_with_scipy_on_a_small_network() {
     let network = Lpips::load(&oracle("lpips.safetensors")).unwrap();
     let [a, b] = case.pictures();
     assert_near(network.distance(&a, &b).unwrap(), case.lpips.unwrap(), 1e-6);
+}
+
+/// The largest error of a gradient, as a share of its largest value.
+fn assert_gradient(ours: &[f32], theirs: &[f32], tolerance: f32) {
+    assert_eq!(ours.len(), theirs.len());
+    let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0.0, f32::max);
+    let error = largest(&mut ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()));
+    let most = largest(&mut theirs.iter().map(|v| v.abs()));
+    assert!(error <= tolerance * most, "off by {error} of {most}");
+}
+
+#[test]
+fn lpips_has_pytorchs_gradient_on_a_small_network() {
+    let text = fs::read_to_string(oracle("lpips.json")).unwrap();
+    let case: Case = serde_json::from_str(&text).unwrap();
+    let network = Lpips::load(&oracle("lpips.safetensors")).unwrap();
+    let bytes = fs::read(oracle("lpips_gradient.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    for (name, channels) in [("rgb", 3), ("grey", 1)] {
+        let [x, y] = case.pictures().map(|picture| {
+            let samples = picture.pixels.chunks_exact(picture.channels);
+            let pixels = samples.flat_map(|pixel| &pixel[..channels]).copied();
+            to_batch(&[Picture::new(picture.size(), channels, pixels.collect())])
+        });
+        let (_, dy) = network.gradient(x.view(), y.view(), &mut Tape::recording());
+        let data = file.tensor(name).unwrap().data();
+        let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
+        let theirs: Vec<f32> = data.chunks_exact(4).map(number).collect();
+        assert_gradient(dy.as_slice().unwrap(), &theirs, 1e-5);
+    }
 }
 
 /// The pair that the authors of LPIPS publish; needs their weights, which are too large to ship.

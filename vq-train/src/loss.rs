@@ -1,4 +1,10 @@
 //! Losses with their gradients. Means are over a whole batch, of which a call sees one chunk.
+//!
+//! What compares sample by sample is here; what compares features is in [`Lpips`].
+
+mod lpips;
+
+pub use lpips::{Lpips, LpipsError};
 
 use crate::config::LossKind;
 use crate::nn::Scalar;

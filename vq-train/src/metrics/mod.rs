@@ -7,7 +7,7 @@ mod psnr;
 mod ssim;
 mod lpips;
 
-pub use lpips::{Lpips, LpipsError};
+pub use crate::loss::{Lpips, LpipsError};
 pub use psnr::{PSNR_OF_IDENTICAL, mean_squared_error, psnr};
 pub use ssim::ssim;
 

@@ -59,7 +59,7 @@ pub(crate) use matrix::{Right, add_transposed_product};
 pub use max_pool::{MaxPool, MaxUnpool, Winners};
 #[cfg(test)]
 pub(crate) use params::normal;
-pub use params::{Init, ParamInfo, ParamTable, Role, Weights};
+pub use params::{FixedWeights, Init, ParamInfo, ParamTable, Role, Weights};
 pub use pool::{AveragePool, AverageUnpool, PoolSpec};
 pub use relu::{Mask, Relu};
 pub use residual::Residual;

@@ -219,3 +219,27 @@ impl<'p, T: Scalar> Weights<'p, T> {
         Weights { values, panels }
     }
 }
+
+/// Parameters that stay as they are, packed once.
+#[derive(Debug, Clone)]
+pub struct FixedWeights<T> {
+    values: Vec<T>,
+    panels: Vec<T>,
+}
+
+impl<T: Scalar> FixedWeights<T> {
+    /// Packs the weights of `chains`, which are made from `table`.
+    pub fn new(table: &ParamTable, chains: &[&Chain], values: Vec<T>) -> Self {
+        let mut panels = Vec::new();
+        Weights::in_use(table, chains, &values, &mut panels);
+        FixedWeights { values, panels }
+    }
+
+    /// As layers use them.
+    pub fn view(&self) -> Weights<'_, T> {
+        Weights {
+            values: &self.values,
+            panels: &self.panels,
+        }
+    }
+}

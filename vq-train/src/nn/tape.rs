@@ -79,8 +79,16 @@ impl<T: Scalar> Tape<T> {
         self.leads
     }
 
+    /// Runs a pass that no backward will follow, with this tape's maps.
+    pub(crate) fn unrecorded<R>(&mut self, run: impl FnOnce(&mut Self) -> R) -> R {
+        let recording = std::mem::replace(&mut self.recording, false);
+        let result = run(self);
+        self.recording = recording;
+        result
+    }
+
     /// Whether the pass trains.
-    pub(super) fn trains(&self) -> bool {
+    pub(crate) fn trains(&self) -> bool {
         self.recording
     }
 
@@ -90,7 +98,7 @@ impl<T: Scalar> Tape<T> {
     }
 
     /// A map of this shape; what is in it is left over from others.
-    pub(super) fn map(&mut self, dim: Dim4) -> Array4<T> {
+    pub(crate) fn map(&mut self, dim: Dim4) -> Array4<T> {
         let values = self.buffer(dim.0 * dim.1 * dim.2 * dim.3);
         Array4::from_shape_vec(dim, values).expect("as many values as the shape has")
     }
@@ -115,7 +123,7 @@ impl<T: Scalar> Tape<T> {
     }
 
     /// A vector of this length; what is in it is left over from others.
-    pub(super) fn buffer(&mut self, len: usize) -> Vec<T> {
+    pub(crate) fn buffer(&mut self, len: usize) -> Vec<T> {
         // The smallest that is long enough, so that no other map has to grow one.
         let fitting = self.free.iter().enumerate();
         let fitting = fitting.filter(|(_, free)| (len..=4 * len).contains(&free.capacity()));
@@ -134,7 +142,7 @@ impl<T: Scalar> Tape<T> {
     }
 
     /// Takes back a vector.
-    pub(super) fn recycle_buffer(&mut self, values: Vec<T>) {
+    pub(crate) fn recycle_buffer(&mut self, values: Vec<T>) {
         if values.capacity() > 0 {
             self.free.push(values);
         }
