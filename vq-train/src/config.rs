@@ -116,6 +116,8 @@ pub enum LossKind {
     Mse,
     /// Mean absolute error over the data's standard deviation.
     L1,
+    /// As `L1`, but smooth at zero: mean sqrt(e^2 + 1e-6) over the data's standard deviation.
+    Charbonnier,
 }
 
 /// Adam or AdamW with warm-up and a schedule.

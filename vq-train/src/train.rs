@@ -182,7 +182,7 @@ impl Trainer {
     fn first(config: Config, model: VqVae, params: Vec<f32>, data: &Dataset) -> Trainer {
         let scale = match config.loss.kind {
             LossKind::Mse => data.variance(),
-            LossKind::L1 => data.variance().sqrt(),
+            LossKind::L1 | LossKind::Charbonnier => data.variance().sqrt(),
         };
         let adam = Adam::new(params.len());
         let averaged = (config.optimizer.ema > 0.0).then(|| params.clone());

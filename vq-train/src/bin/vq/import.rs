@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let variance = Dataset::load(&config, &args.data, None)?.variance();
         imported.checkpoint.scale = match config.loss.kind {
             LossKind::Mse => variance,
-            LossKind::L1 => variance.sqrt(),
+            LossKind::L1 | LossKind::Charbonnier => variance.sqrt(),
         };
     }
     write(
