@@ -1,7 +1,8 @@
-//! PSNR, SSIM and LPIPS, and the gradient of the last, against values computed outside of this
+//! PSNR, SSIM, MS-SSIM and LPIPS, and the gradients of the last two, against values computed outside of this
 //! project.
 //!
-//! The fixtures are written by `oracle/ssim.py` (scikit-image), `oracle/lpips.py` (numpy and scipy, itself checked against the published pair) and
+//! The fixtures are written by `oracle/ssim.py` (scikit-image), `oracle/ms_ssim.py` (pytorch-msssim),
+//! `oracle/lpips.py` (numpy and scipy, itself checked against the published pair) and
 //! `oracle/lpips_gradient.py` (PyTorch).
 
 use std::fs;
@@ -10,7 +11,8 @@ use std::path::PathBuf;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use vq_train::data::to_batch;
-use vq_train::metrics::{Lpips, psnr, ssim};
+use vq_train::loss::ms_ssim::gradient;
+use vq_train::metrics::{Lpips, ms_ssim, psnr, ssim};
 use vq_train::nn::Tape;
 use vq_train::picture::{Picture, Size};
 
@@ -105,6 +107,70 @@ fn lpips_has_pytorchs_gradient_on_a_small_network() {
         let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
         let theirs: Vec<f32> = data.chunks_exact(4).map(number).collect();
         assert_gradient(dy.as_slice().unwrap(), &theirs, 1e-5);
+    }
+}
+
+/// What pytorch-msssim says of pictures that are made from their size.
+#[derive(Deserialize)]
+struct MsSsimCase {
+    width: usize,
+    height: usize,
+    channels: usize,
+    ms_ssim: f64,
+    /// Every so many values of the gradient are given.
+    step: usize,
+    gradient: Vec<f32>,
+}
+
+impl MsSsimCase {
+    /// As `pictures` of the script.
+    fn pictures(&self) -> [Picture; 2] {
+        let size = Size {
+            width: self.width,
+            height: self.height,
+        };
+        let samples = || (0..size.width * size.height * self.channels).map(|i| i as i32);
+        let (w, c) = (self.width as i32, self.channels as i32);
+        let place = |i: i32| (i / c / w, i / c % w, i % c);
+        let a = |i: i32| {
+            let (y, x, k) = place(i);
+            (x * x / 7 + 3 * y + 40 * k) % 256
+        };
+        let b = |i: i32| {
+            let (y, x, k) = place(i);
+            let noise = (37 * x + 91 * y + 53 * k + 7 * x * y) % 61 - 30;
+            (a(i) + noise).clamp(0, 255)
+        };
+        let picture = |pixels: Vec<u8>| Picture::new(size, self.channels, pixels);
+        [
+            picture(samples().map(|i| a(i) as u8).collect()),
+            picture(samples().map(|i| b(i) as u8).collect()),
+        ]
+    }
+}
+
+#[test]
+fn ms_ssim_and_its_gradient_agree_with_pytorch_msssim() {
+    #[derive(Deserialize)]
+    struct Fixture {
+        cases: Vec<MsSsimCase>,
+    }
+    let text = fs::read_to_string(oracle("ms_ssim.json")).unwrap();
+    let fixture: Fixture = serde_json::from_str(&text).unwrap();
+    assert_eq!(fixture.cases.len(), 3);
+    for case in fixture.cases {
+        let [a, b] = case.pictures();
+        assert_near(ms_ssim(&a, &b).unwrap(), case.ms_ssim, 5e-6);
+        let [x, y] = [a, b].map(|picture| to_batch(&[picture]));
+        let every = |dy: Vec<f32>| dy.into_iter().step_by(case.step).collect::<Vec<f32>>();
+        let (loss, dy) = gradient(x.view(), y.view(), &mut Tape::recording());
+        assert_near(loss, 1.0 - case.ms_ssim, 5e-6);
+        assert_gradient(&every(dy.into_iter().collect()), &case.gradient, 1e-4);
+        let [x, y] = [x, y].map(|map| map.mapv(f64::from));
+        let (loss, dy) = gradient(x.view(), y.view(), &mut Tape::recording());
+        assert_near(loss, 1.0 - case.ms_ssim, 1e-12);
+        let rounded = dy.into_iter().map(|v| v as f32).collect();
+        assert_gradient(&every(rounded), &case.gradient, 1e-6);
     }
 }
 

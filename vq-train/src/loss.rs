@@ -1,8 +1,11 @@
 //! Losses with their gradients. Means are over a whole batch, of which a call sees one chunk.
 //!
-//! What compares sample by sample is here; what compares features is in [`Lpips`].
+//! What compares sample by sample is here; what compares features or windows is in [`Lpips`] and
+//! [`ms_ssim`].
 
 mod lpips;
+pub mod ms_ssim;
+mod window;
 
 pub use lpips::{Lpips, LpipsError};
 

@@ -5,9 +5,11 @@
 
 mod psnr;
 mod ssim;
+mod ms_ssim;
 mod lpips;
 
 pub use crate::loss::{Lpips, LpipsError};
+pub use ms_ssim::ms_ssim;
 pub use psnr::{PSNR_OF_IDENTICAL, mean_squared_error, psnr};
 pub use ssim::ssim;
 
