@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::hint::black_box;
 use vq_train::config::Config;
-use vq_train::model::{VqVae, Workspace};
+use vq_train::model::{Pixels, VqVae, Workspace};
 
 fn step(criterion: &mut Criterion, name: &str, text: &str, batch: usize) {
     let config = Config::parse(text, name).expect("a configuration of this repository");
@@ -22,9 +22,13 @@ fn step(criterion: &mut Criterion, name: &str, text: &str, batch: usize) {
     let mut draws = ChaCha8Rng::seed_from_u64(2);
     model.quantizer().place(&mut params, values, &mut draws);
     let mut space = Workspace::default();
+    let mut pixels = Pixels {
+        kind: config.loss.kind,
+        scale: 0.3,
+    };
     let mut run = || {
         let seed = ChaCha8Rng::seed_from_u64;
-        model.step(&mut space, &params, true, x.view(), 0.3, seed)
+        model.step(&mut space, &params, true, x.view(), &mut pixels, seed)
     };
     let (first, second) = (run(), run());
     assert!(

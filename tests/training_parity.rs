@@ -10,7 +10,7 @@ use serde::Deserialize;
 use vq_tests::Random;
 use vq_train::config::{Codes, Config};
 use vq_train::data::{Purpose, generator, to_batch};
-use vq_train::model::{VqVae, Workspace};
+use vq_train::model::{Pixels, VqVae, Workspace};
 use vq_train::nn::{ParamInfo, ParamTable};
 use vq_train::optim::Adam;
 use vq_train::picture::{Picture, Size};
@@ -125,7 +125,11 @@ fn repeat(case: &Case, fixture: &Fixture, config: Config) {
             config.data.size[0],
         ));
         let draws = |chunk| generator(0, Purpose::Layers, chunk);
-        let out = model.step(&mut space, &params, true, x.view(), fixture.variance, draws);
+        let mut pixels = Pixels {
+            kind: config.loss.kind,
+            scale: fixture.variance,
+        };
+        let out = model.step(&mut space, &params, true, x.view(), &mut pixels, draws);
         let position = (step as u64, config.train.steps);
         let (rates, grads) = (&config.optimizer, space.grads());
         adam.update(rates, &model.table, position, grads, &mut params);

@@ -4,12 +4,14 @@
 //! (temporary file, fsync, rename): a killed process leaves the old one or the new one.
 
 use crate::atomic;
+use crate::gan::AdversaryState;
 use crate::optim::Adam;
+use crate::train::Health;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 4] = *b"VQCK";
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 const HEADER: usize = 20;
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
@@ -33,6 +35,10 @@ pub struct Checkpoint {
     pub adam: Adam,
     /// Whether the codes have been placed, so that latents are quantised.
     pub placed: bool,
+    /// The discriminator, in adversarial training.
+    pub adversary: Option<AdversaryState>,
+    /// Steps that failed.
+    pub health: Health,
 }
 
 /// Why a checkpoint cannot be written or read.
@@ -129,6 +135,8 @@ mod tests {
             averaged: Some(vec![0.5, -1.5]),
             adam: Adam::new(2),
             placed: true,
+            adversary: None,
+            health: Health::default(),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Training configurations: TOML files, checked on load with errors that name the field.
 
+mod gan;
 mod layer;
 mod quantizer;
 
+pub use gan::{AdversarialLoss, DiscriminatorConfig, DiscriminatorNorm, GanConfig};
 pub use layer::{
     AttentionConfig, BatchNormConfig, ConvConfig, GroupNormConfig, LayerConfig, LinearConfig,
     MaskConfig, MaxUnpoolConfig, Pad, PoolConfig, ResBlockConfig, ResidualConfig, TransposedConfig,
@@ -10,6 +12,7 @@ pub use layer::{
 pub use quantizer::{Codes, EntropyConfig, GumbelConfig, QuantizerConfig, QuantizerKind};
 
 use crate::data::Source;
+use crate::loss::{Lpips, ms_ssim};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +37,9 @@ pub struct Config {
     /// How it is minimised.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
+    /// A discriminator, in adversarial training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gan: Option<GanConfig>,
     /// For how long.
     pub train: TrainConfig,
 }
@@ -99,12 +105,47 @@ pub struct ModelConfig {
 }
 
 /// What is minimised besides the quantiser's own terms.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
-    /// Distance between picture and reconstruction.
-    #[serde(default)]
+    /// Distance between picture and reconstruction, pixel by pixel.
     pub kind: LossKind,
+    /// What it counts.
+    pub pixels: f64,
+    /// What LPIPS (AlexNet) counts, for which `vq train --lpips` names the weights; 0 leaves it out.
+    pub lpips: f64,
+    /// What 1 - MS-SSIM counts; 0 leaves it out.
+    pub ms_ssim: f64,
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        LossConfig {
+            kind: LossKind::default(),
+            pixels: 1.0,
+            lpips: 0.0,
+            ms_ssim: 0.0,
+        }
+    }
+}
+
+impl LossConfig {
+    fn check(&self, size: [usize; 2]) -> Result<(), ConfigError> {
+        for (field, weight, side) in [
+            ("loss.pixels", self.pixels, 1),
+            ("loss.lpips", self.lpips, Lpips::<f32>::MIN_SIDE),
+            ("loss.ms_ssim", self.ms_ssim, ms_ssim::MIN_SIDE),
+        ] {
+            if weight < 0.0 || !weight.is_finite() {
+                return Err(field_error(field, "must be at least 0 and finite"));
+            }
+            if weight > 0.0 && size.iter().any(|&s| s < side) {
+                let reason = format!("needs pictures of at least {side}x{side}, see data.size");
+                return Err(field_error(field, reason));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Distances between pictures.
@@ -172,6 +213,46 @@ impl Default for OptimizerConfig {
             weight_decay: 0.0,
             clip: 1.0,
             ema: 0.0,
+        }
+    }
+}
+
+impl OptimizerConfig {
+    /// Checks the values; `place` is the table's name.
+    fn check(&self, place: &str) -> Result<(), ConfigError> {
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let rules = [
+            (
+                "lr",
+                self.lr > 0.0 && self.lr.is_finite(),
+                "must be positive",
+            ),
+            (
+                "final_lr",
+                (0.0..=1.0).contains(&self.final_lr),
+                "must be 0 to 1",
+            ),
+            (
+                "betas",
+                self.betas.iter().all(|&b| share(b)),
+                "must be 0 to below 1",
+            ),
+            (
+                "weight_decay",
+                self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
+                "must be at least 0 and finite",
+            ),
+            ("clip", self.clip >= 0.0, "must not be negative"),
+            ("ema", share(self.ema), "must be at least 0 and below 1"),
+            (
+                "schedule",
+                self.schedule != Schedule::Step || (self.drops > 0 && self.final_lr > 0.0),
+                "\"step\" needs at least one of drops, and a final_lr above 0",
+            ),
+        ];
+        match rules.iter().find(|(_, ok, _)| !ok) {
+            Some((field, _, reason)) => Err(field_error(format!("{place}.{field}"), *reason)),
+            None => Ok(()),
         }
     }
 }
@@ -330,38 +411,9 @@ impl Config {
             "must be 1 or 3",
         )?;
         self.quantizer.check()?;
-        let o = &self.optimizer;
-        require(
-            o.lr > 0.0 && o.lr.is_finite(),
-            "optimizer.lr",
-            "must be positive",
-        )?;
-        require(
-            (0.0..=1.0).contains(&o.final_lr),
-            "optimizer.final_lr",
-            "must be 0 to 1",
-        )?;
-        require(
-            o.betas.iter().all(|&b| share(b)),
-            "optimizer.betas",
-            "must be 0 to below 1",
-        )?;
-        require(
-            o.weight_decay >= 0.0 && o.weight_decay.is_finite(),
-            "optimizer.weight_decay",
-            "must be at least 0 and finite",
-        )?;
-        require(o.clip >= 0.0, "optimizer.clip", "must not be negative")?;
-        require(
-            share(o.ema),
-            "optimizer.ema",
-            "must be at least 0 and below 1",
-        )?;
-        require(
-            o.schedule != Schedule::Step || (o.drops > 0 && o.final_lr > 0.0),
-            "optimizer.schedule",
-            "\"step\" needs at least one of optimizer.drops, and an optimizer.final_lr above 0",
-        )?;
+        self.loss.check(self.data.size)?;
+        self.optimizer.check("optimizer")?;
+        self.gan.as_ref().map_or(Ok(()), GanConfig::check)?;
         let t = &self.train;
         require(t.steps > 0, "train.steps", "must be at least 1")?;
         require(

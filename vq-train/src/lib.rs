@@ -12,6 +12,7 @@ pub mod data;
 pub mod nn;
 pub mod quantizer;
 pub mod loss;
+pub mod gan;
 pub mod model;
 pub mod optim;
 pub mod checkpoint;

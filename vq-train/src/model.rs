@@ -5,15 +5,17 @@
 //! data alone, not on the number of threads.
 
 mod build;
+mod objective;
 
 pub use build::chain;
+pub use objective::{Grades, Objective, Pixels, Second};
 
-use crate::config::{Config, ConfigError, LayerConfig, LossKind, field_error};
-use crate::loss;
+use crate::config::{Config, ConfigError, LayerConfig, field_error};
 use crate::nn::{Chain, Layer, ParamTable, Scalar, Tape, Weights, Worker, flat, flat_mut};
 use crate::quantizer::{Quantize, Quantized, Quantizer, SquareOrder};
 use build::{Builder, MAX_PARAMS, Shape};
 use ndarray::{Array4, ArrayView4, Axis};
+use objective::Ends;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
@@ -43,23 +45,25 @@ pub struct VqVae {
     pub dim: usize,
     /// Pixels per code, each way.
     pub down: usize,
-    loss: LossKind,
+    ends: Option<Ends>,
 }
 
 /// Memory of a training step, used again by the next.
 #[derive(Debug, Default)]
 pub struct Workspace<T> {
-    workers: Vec<Worker<T>>,
-    panels: Vec<T>,
+    pub(crate) workers: Vec<Worker<T>>,
+    pub(crate) panels: Vec<T>,
 }
 
 /// What a step comes to. Losses are means over the batch.
 #[derive(Debug, Clone)]
 pub struct StepOutput<T> {
-    /// What is minimised: reconstruction over the data's scale, plus the quantiser's terms.
+    /// What is minimised: the objective's losses and the quantiser's terms.
     pub loss: f64,
     /// Mean squared error over all values, in the network's units.
     pub mse: f64,
+    /// What the objective's second loss counted, if it had one.
+    pub weight: Option<f64>,
     /// What the quantiser chose; none while quantisation is off.
     pub quantized: Option<Quantized<T>>,
     /// The batch's latent vectors `[P, D]`, in the quantiser's order.
@@ -124,12 +128,17 @@ impl VqVae {
             );
             return Err(field_error("data.size", reason));
         }
+        let ends = Ends::of(&decoder, table.len());
+        if config.gan.as_ref().is_some_and(|gan| gan.adaptive) && ends.is_none() {
+            let reason = "with gan.adaptive the last layer that learns must be a conv, a transposed conv or a \
+                          linear one";
+            return Err(field_error("model.decoder", reason));
+        }
         let quantizer = Quantizer::new(&config.quantizer, &mut table);
         if table.len() > MAX_PARAMS {
             let reason = format!("more than {MAX_PARAMS} parameters with this codebook");
             return Err(field_error("quantizer.codes", reason));
         }
-        let loss = config.loss.kind;
         Ok(VqVae {
             encoder,
             decoder,
@@ -137,7 +146,7 @@ impl VqVae {
             quantizer,
             dim,
             down,
-            loss,
+            ends,
         })
     }
 
@@ -176,23 +185,29 @@ impl VqVae {
         ndarray::concatenate(Axis(0), &views).expect("chunks agree in shape")
     }
 
+    /// The chunks `[n, h, w, c]` that a step cuts a batch into.
+    pub fn chunks<'x, T: Scalar>(x: &'x ArrayView4<'_, T>) -> Vec<ArrayView4<'x, T>> {
+        let n = x.dim().0;
+        let smallest = CHUNK_PIXELS.div_ceil(x.dim().1 * x.dim().2);
+        let per_chunk = n.div_ceil(CHUNKS).max(smallest.min(n.div_ceil(FEW_CHUNKS)));
+        x.axis_chunks_iter(Axis(0), per_chunk).collect()
+    }
+
     /// Losses of one batch `[n, h, w, channels]`, and their gradients in `space`.
     ///
-    /// `scale` is the data's variance (MSE) or standard deviation (L1). Without `quantize` the
-    /// latents pass unchanged. `seed` makes the generators of the quantiser and of chunks.
+    /// Without `quantize` the latents pass unchanged. `seed` makes the generators of the quantiser and of
+    /// chunks.
     pub fn step<T: Scalar>(
         &self,
         space: &mut Workspace<T>,
         p: &[T],
         quantize: bool,
         x: ArrayView4<'_, T>,
-        scale: f64,
+        objective: &mut impl Objective<T>,
         seed: impl Fn(u64) -> ChaCha8Rng,
     ) -> StepOutput<T> {
-        let (n, values) = (x.dim().0, x.len());
-        let smallest = CHUNK_PIXELS.div_ceil(x.dim().1 * x.dim().2);
-        let per_chunk = n.div_ceil(CHUNKS).max(smallest.min(n.div_ceil(FEW_CHUNKS)));
-        let chunks: Vec<_> = x.axis_chunks_iter(Axis(0), per_chunk).collect();
+        let values = x.len();
+        let chunks = VqVae::chunks(&x);
         space.prepare(chunks.len(), self.table.len(), &seed);
         let workers = &mut space.workers[..];
         let p = &Weights::new(
@@ -214,14 +229,10 @@ impl VqVae {
         });
         let decoded = quantized.as_ref().map_or(&z, |q| &q.values);
         let maps = scattered(maps, &order.scattered(decoded));
-        let maps = self.decoder.forward_all(p, maps, workers);
-        let pairs: Vec<_> = maps.into_iter().zip(&chunks).collect();
-        let kind = self.loss;
-        let losses = pairs.into_par_iter().with_max_len(1);
-        let (maps, sums): (Vec<_>, Vec<_>) = losses
-            .map(|(y, x)| loss::reconstruction(kind, x, y, values, scale))
-            .unzip();
-        let maps = self.decoder.backward_all(p, maps, workers);
+        let (maps, middle) = self.forward_decoder(p, maps, objective.balances(), workers);
+        let Grades { sums, maps, second } = objective.grade(&chunks, maps);
+        let other = second.as_ref().map_or(0.0, |second| second.loss);
+        let (maps, weight) = self.backward_decoder(p, middle, (maps, second), workers);
         let maps = match &quantized {
             None => maps,
             Some(out) => {
@@ -237,10 +248,12 @@ impl VqVae {
         let ends = maps.into_iter().zip(workers.iter_mut());
         ends.for_each(|(dx, w)| w.tape.recycle(dx));
         space.reduce();
-        let total = sums.iter().fold(loss::Sums::default(), |a, b| a + *b);
         StepOutput {
-            loss: total.loss + quantized.as_ref().map_or(0.0, |q| q.loss),
-            mse: total.squares / values as f64,
+            loss: sums.loss
+                + weight.map_or(0.0, |weight| weight * other)
+                + quantized.as_ref().map_or(0.0, |q| q.loss),
+            mse: sums.squares / values as f64,
+            weight,
             quantized,
             z,
         }
@@ -260,13 +273,19 @@ impl<T: Scalar> Workspace<T> {
         self.workers.iter().map(worker).sum::<usize>() + floats(&self.panels)
     }
 
-    /// A worker for each chunk, with zeros for gradients.
-    fn prepare(&mut self, chunks: usize, params: usize, seed: impl Fn(u64) -> ChaCha8Rng) {
+    /// A worker for each chunk, with zeros for gradients and nothing on its tape.
+    pub(crate) fn prepare(
+        &mut self,
+        chunks: usize,
+        params: usize,
+        seed: impl Fn(u64) -> ChaCha8Rng,
+    ) {
         self.workers.resize_with(chunks, || Worker {
             tape: Tape::recording(),
             grads: Vec::new(),
         });
         for (i, worker) in self.workers.iter_mut().enumerate() {
+            worker.tape.clear();
             worker.tape.seed(seed(i as u64 + 1));
             worker.grads.resize(params, T::zero());
         }
@@ -275,7 +294,7 @@ impl<T: Scalar> Workspace<T> {
     }
 
     /// Adds the chunks' gradients up in their order, into those of the first.
-    fn reduce(&mut self) {
+    pub(crate) fn reduce(&mut self) {
         const RANGE: usize = 1 << 14;
         let Some((first, others)) = self.workers.split_first_mut() else {
             return;
@@ -305,6 +324,7 @@ fn scattered<T: Scalar>(mut maps: Vec<Array4<T>>, values: &[T]) -> Vec<Array4<T>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LossKind;
     use crate::nn::{Role, normal};
     use rand::SeedableRng;
 
@@ -332,21 +352,26 @@ mod tests {
         model: VqVae,
         params: Vec<f64>,
         x: Array4<f64>,
+        pixels: Pixels,
+    }
+
+    fn pixels(kind: LossKind) -> Pixels {
+        Pixels { kind, scale: 0.4 }
     }
 
     impl Case {
         fn step(&self, p: &[f64], quantize: bool) -> (StepOutput<f64>, Vec<f64>) {
             let mut space = Workspace::default();
             let seed = ChaCha8Rng::seed_from_u64;
-            let x = self.x.view();
-            let out = self.model.step(&mut space, p, quantize, x, 0.4, seed);
+            let (x, mut pixels) = (self.x.view(), self.pixels);
+            let model = &self.model;
+            let out = model.step(&mut space, p, quantize, x, &mut pixels, seed);
             (out, space.grads().to_vec())
         }
     }
 
-    fn case(loss: &str) -> Case {
-        let text = format!("{}\n[loss]\nkind = \"{loss}\"", CONFIG);
-        let model = VqVae::build(&Config::parse(&text, "test").unwrap()).unwrap();
+    fn case(kind: LossKind) -> Case {
+        let model = VqVae::build(&Config::parse(CONFIG, "test").unwrap()).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         let mut params: Vec<f64> = model.table.init(&mut rng);
         params.iter_mut().for_each(|p| *p += 0.1 * normal(&mut rng));
@@ -358,7 +383,12 @@ mod tests {
             .find(|e| e.name == "quantizer.codebook")
             .unwrap();
         params[codebook.range.clone()].copy_from_slice(&codes);
-        Case { model, params, x }
+        Case {
+            model,
+            params,
+            x,
+            pixels: pixels(kind),
+        }
     }
 
     fn assert_gradients(case: &Case, grads: &[f64], loss: impl Fn(&[f64]) -> f64) {
@@ -380,7 +410,7 @@ mod tests {
 
     #[test]
     fn gradients_without_quantisation_match_finite_differences() {
-        for loss in ["mse", "l1"] {
+        for loss in [LossKind::Mse, LossKind::L1] {
             let case = case(loss);
             let run = |p: &[f64]| case.step(p, false);
             assert_gradients(&case, &run(&case.params).1, |p| run(p).0.loss);
@@ -411,7 +441,12 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(8);
         let params: Vec<f64> = model.table.init(&mut rng);
         let x = Array4::from_shape_simple_fn((pictures, 8, 8, 3), || 0.5 * normal(&mut rng));
-        Case { model, params, x }
+        Case {
+            model,
+            params,
+            x,
+            pixels: pixels(LossKind::Mse),
+        }
     }
 
     /// Spectral normalisation's vectors as a step leaves them.
@@ -451,7 +486,7 @@ mod tests {
     /// step from latent to code are held fixed.
     #[test]
     fn straight_through_gradients_match_finite_differences_of_their_surrogate() {
-        let case = case("mse");
+        let case = case(LossKind::Mse);
         let (out, grads) = case.step(&case.params, true);
         let z0 = case.model.encode(&case.params, case.x.view());
         let chosen = out.quantized.unwrap();
@@ -468,14 +503,15 @@ mod tests {
 
     #[test]
     fn memory_of_a_step_does_not_grow() {
-        let case = case("mse");
+        let case = case(LossKind::Mse);
         let mut space = Workspace::default();
         let mut bytes = Vec::new();
         for _ in 0..5 {
             let x = case.x.view();
             let seed = ChaCha8Rng::seed_from_u64;
             let p = &case.params;
-            case.model.step(&mut space, p, true, x, 0.4, seed);
+            let mut pixels = case.pixels;
+            case.model.step(&mut space, p, true, x, &mut pixels, seed);
             bytes.push(space.bytes());
         }
         assert!(
@@ -486,7 +522,7 @@ mod tests {
 
     #[test]
     fn the_result_does_not_depend_on_the_number_of_threads() {
-        let case = case("mse");
+        let case = case(LossKind::Mse);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)

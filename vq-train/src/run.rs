@@ -13,7 +13,7 @@ use crate::checkpoint::FILE_NAME;
 use crate::picture::Picture;
 use crate::sheet::Sheet;
 use crate::tensorboard::EventWriter;
-use crate::train::{Seen, StepReport, TrainError, Trainer, Validation};
+use crate::train::{Event, Seen, StepReport, TrainError, Trainer, Validation};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
@@ -57,6 +57,15 @@ impl Run {
         self.log("step", report)?;
         self.curves("train", report.step, report)?;
         Ok(self.events.flush()?)
+    }
+
+    /// Logs what went on in words.
+    pub fn event(&mut self, step: u64, event: Event) -> Result<(), TrainError> {
+        let text = event.to_string();
+        self.log(
+            "event",
+            &serde_json::json!({ "step": step, "event": event, "text": text }),
+        )
     }
 
     /// Logs a validation of `originals` and keeps its sheet.

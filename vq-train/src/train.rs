@@ -1,10 +1,19 @@
 //! The training loop: batches in, better weights out, and what people watch meanwhile.
 
+mod grade;
+mod health;
+
+pub use grade::Parts;
+pub use health::{Event, Health};
+
+use self::grade::{Grader, Opponent};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{Config, ConfigError, LossKind};
+use crate::config::{Config, ConfigError, LossKind, OptimizerConfig};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
+use crate::gan::{Adversary, AdversaryReport};
+use crate::loss::{Lpips, LpipsError};
 use crate::metrics;
-use crate::model::{VqVae, Workspace};
+use crate::model::{Pixels, StepOutput, VqVae, Workspace};
 use crate::nn::{Tape, Weights, flat, flat_mut};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
@@ -12,6 +21,7 @@ use crate::quantizer::{Bridge, SquareOrder, Stage, Table, histogram, perplexity,
 use crate::run::Run;
 use crate::tensorboard::EventError;
 use ndarray::Array4;
+use rayon::prelude::*;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -45,6 +55,9 @@ pub enum TrainError {
     /// TensorBoard's events.
     #[error(transparent)]
     Events(#[from] EventError),
+    /// The weights of a perceptual loss.
+    #[error("loss.lpips: {0}")]
+    Lpips(#[from] LpipsError),
     /// A value became NaN or infinite.
     #[error(
         "step {step}: {place} is not finite; the last checkpoint is good: lower optimizer.lr or \
@@ -80,6 +93,18 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate.
     pub lr: f64,
+    /// The parts of the loss.
+    #[serde(flatten)]
+    pub parts: Parts,
+    /// What the adversarial loss counted; none while the generator does not listen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub g_weight: Option<f64>,
+    /// What the discriminator did.
+    #[serde(flatten)]
+    pub adversary: Option<AdversaryReport>,
+    /// What a log should say in words.
+    #[serde(skip)]
+    pub event: Option<Event>,
 }
 
 /// How much one stage's codes are used.
@@ -106,6 +131,9 @@ pub struct Validation {
     pub perplexity: f64,
     /// The share of codes that occur in the set.
     pub usage: f64,
+    /// Mean LPIPS, where a loss uses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lpips: Option<f64>,
     /// Stage by stage, where there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageUse>,
@@ -150,6 +178,12 @@ pub struct Trainer {
     scale: f64,
     /// Whether the codes have been placed, so that latents are quantised.
     placed: bool,
+    lpips: Option<Lpips>,
+    tapes: Vec<Tape<f32>>,
+    adversary: Option<Adversary>,
+    /// Whether it sat out the last step.
+    rests: bool,
+    health: Health,
 }
 
 impl Trainer {
@@ -159,7 +193,7 @@ impl Trainer {
         let params = model
             .table
             .init(&mut generator(config.seed, Purpose::Weights, 0));
-        Ok(Trainer::first(config, model, params, data))
+        Trainer::first(config, model, params, data)
     }
 
     /// A model with given parameters for these pictures. Its codes are where the parameters say: they are
@@ -174,19 +208,25 @@ impl Trainer {
     ) -> Result<Trainer, TrainError> {
         let model = VqVae::build(&config)?;
         assert_eq!(params.len(), model.table.len(), "parameters of this model");
-        let mut trainer = Trainer::first(config, model, params, data);
+        let mut trainer = Trainer::first(config, model, params, data)?;
         trainer.placed = true;
         Ok(trainer)
     }
 
-    fn first(config: Config, model: VqVae, params: Vec<f32>, data: &Dataset) -> Trainer {
+    fn first(
+        config: Config,
+        model: VqVae,
+        params: Vec<f32>,
+        data: &Dataset,
+    ) -> Result<Trainer, TrainError> {
         let scale = match config.loss.kind {
             LossKind::Mse => data.variance(),
             LossKind::L1 | LossKind::Charbonnier => data.variance().sqrt(),
         };
         let adam = Adam::new(params.len());
         let averaged = (config.optimizer.ema > 0.0).then(|| params.clone());
-        Trainer {
+        Ok(Trainer {
+            adversary: Adversary::new(&config)?,
             config,
             model,
             step: 0,
@@ -196,7 +236,16 @@ impl Trainer {
             space: Workspace::default(),
             scale,
             placed: false,
-        }
+            lpips: None,
+            tapes: Vec::new(),
+            rests: false,
+            health: Health::default(),
+        })
+    }
+
+    /// Takes the network that `loss.lpips` asks for.
+    pub fn perceive(&mut self, lpips: Lpips) {
+        self.lpips = Some(lpips);
     }
 
     /// Goes on from a checkpoint.
@@ -210,6 +259,8 @@ impl Trainer {
             averaged,
             adam,
             placed,
+            adversary: state,
+            health,
             ..
         } = checkpoint;
         if params.len() != model.table.len() || !adam.fits(params.len()) {
@@ -218,6 +269,13 @@ impl Trainer {
         let length = (config.optimizer.ema > 0.0).then_some(params.len());
         if averaged.as_ref().map(Vec::len) != length {
             return Err(TrainError::Mismatch("other averaged parameters"));
+        }
+        // Weights that were imported have not met a discriminator yet.
+        let mut adversary = Adversary::new(&config)?;
+        if let (Some(adversary), Some(state)) = (&mut adversary, state)
+            && !adversary.resume(state)
+        {
+            return Err(TrainError::Mismatch("another discriminator"));
         }
         Ok(Trainer {
             config,
@@ -229,6 +287,11 @@ impl Trainer {
             space: Workspace::default(),
             scale,
             placed,
+            lpips: None,
+            tapes: Vec::new(),
+            adversary,
+            rests: false,
+            health,
         })
     }
 
@@ -242,6 +305,8 @@ impl Trainer {
             averaged: self.averaged.clone(),
             adam: self.adam.clone(),
             placed: self.placed,
+            adversary: self.adversary.as_ref().map(|a| a.state().clone()),
+            health: self.health,
         }
     }
 
@@ -250,60 +315,178 @@ impl Trainer {
         self.averaged.as_deref().unwrap_or(&self.params)
     }
 
-    /// One optimiser step on one batch.
+    /// The discriminator, in adversarial training.
+    pub fn adversary(&self) -> Option<&Adversary> {
+        self.adversary.as_ref()
+    }
+
+    /// As [`Trainer::adversary`], to begin with other weights.
+    pub fn adversary_mut(&mut self) -> Option<&mut Adversary> {
+        self.adversary.as_mut()
+    }
+
+    /// Bytes that a step works in.
+    pub fn step_bytes(&self) -> usize {
+        let tapes: usize = self.tapes.iter().map(Tape::bytes).sum();
+        self.space.bytes() + tapes + self.adversary.as_ref().map_or(0, Adversary::bytes)
+    }
+
+    /// One optimiser step on one batch; in adversarial training, of both sides.
+    ///
+    /// # Errors
+    /// Values that are not finite. Adversarial training first skips such steps and lowers its learning
+    /// rates, which the report says.
     pub fn train_step(
         &mut self,
         x: &Array4<f32>,
         data: &Dataset,
     ) -> Result<StepReport, TrainError> {
-        let (seed, step) = (self.config.seed, self.step);
+        let step = self.step;
         let quantize = step >= self.config.quantizer.start;
         if quantize && !self.placed {
             self.place_codes(data);
         }
-        let draws = |chunk| generator(seed, Purpose::Layers, step << 16 | chunk);
-        let space = &mut self.space;
-        let model = &self.model;
-        let out = model.step(space, &self.params, quantize, x.view(), self.scale, draws);
-        let optimizer = &self.config.optimizer.clone();
-        let grads = space.grads();
-        let grad_norm = optim::clip(&model.table, grads, optimizer.clip);
-        if !(out.loss.is_finite() && grad_norm.is_finite()) {
-            let place = self.first_not_finite(x);
-            return Err(TrainError::NotFinite { step, place });
+        let optimizer = self.rates();
+        let (out, parts) = self.gradients(x, quantize)?;
+        let grads = self.space.grads();
+        let grad_norm = optim::clip(&self.model.table, grads, optimizer.clip);
+        let mut report = StepReport {
+            step: step + 1,
+            loss: out.loss,
+            nmse: out.mse / self.scale,
+            psnr: psnr_of(out.mse),
+            perplexity: 0.0,
+            restarted: 0,
+            grad_norm,
+            lr: optim::learning_rate(&optimizer, step, self.config.train.steps),
+            parts,
+            g_weight: out.weight,
+            adversary: None,
+            event: None,
+        };
+        let finite = out.loss.is_finite() && grad_norm.is_finite();
+        if !finite || !self.adversary_learns(x, &optimizer, &mut report) {
+            return self.failed(x, report);
         }
+        self.health.recovered();
         let position = (step, self.config.train.steps);
+        let (table, grads) = (&self.model.table, self.space.grads());
         self.adam
-            .update(optimizer, &model.table, position, grads, &mut self.params);
+            .update(&optimizer, table, position, grads, &mut self.params);
         self.step += 1;
-        let (mut restarted, mut used) = (0, 0.0);
-        if let Some(quantized) = &out.quantized {
-            let mut draws = generator(seed, Purpose::Codes, self.step);
-            let quantizer = self.model.quantizer();
-            let moved = quantizer.update(&mut self.params, &out.z, quantized, &mut draws);
-            for row in moved.rows {
-                if let Some(averaged) = &mut self.averaged {
-                    averaged[row.clone()].copy_from_slice(&self.params[row.clone()]);
-                }
-                self.adam.forget(row);
-            }
-            restarted = moved.codes;
-            used = perplexity(&histogram(&quantized.codes, &quantizer.stages()));
-        }
+        self.move_codes(&out, &mut report);
         if let Some(averaged) = &mut self.averaged {
             let table = &self.model.table;
             optim::average(optimizer.ema, table, step, &self.params, averaged);
         }
+        Ok(report)
+    }
+
+    /// The optimiser's settings, with what failed steps have done to them.
+    fn rates(&self) -> OptimizerConfig {
+        let optimizer = self.config.optimizer;
+        OptimizerConfig {
+            lr: optimizer.lr * self.health.rate(),
+            ..optimizer
+        }
+    }
+
+    /// A batch's losses; their gradients are in the workspace.
+    fn gradients(
+        &mut self,
+        x: &Array4<f32>,
+        quantize: bool,
+    ) -> Result<(StepOutput<f32>, Parts), TrainError> {
+        let loss = &self.config.loss;
+        if loss.lpips > 0.0 && self.lpips.is_none() {
+            return Err(LpipsError::NotNamed.into());
+        }
+        let (seed, step) = (self.config.seed, self.step);
+        let opponents = self.adversary.as_mut().zip(self.config.gan.as_ref());
+        let mut grader = Grader {
+            config: loss,
+            pixels: Pixels {
+                kind: loss.kind,
+                scale: self.scale,
+            },
+            lpips: self.lpips.as_ref().filter(|_| loss.lpips > 0.0),
+            tapes: &mut self.tapes,
+            opponent: opponents.map(|(adversary, gan)| Opponent {
+                adversary,
+                listens: step >= gan.start,
+                weight: gan.weight,
+                adaptive: gan.adaptive,
+            }),
+            parts: Parts::default(),
+        };
+        let draws = |chunk| generator(seed, Purpose::Layers, step << 16 | chunk);
+        let (space, p) = (&mut self.space, &self.params);
+        let model = &self.model;
+        let out = model.step(space, p, quantize, x.view(), &mut grader, draws);
+        Ok((out, grader.parts))
+    }
+
+    /// The discriminator's step, if there is one; false if it failed.
+    fn adversary_learns(
+        &mut self,
+        x: &Array4<f32>,
+        optimizer: &OptimizerConfig,
+        report: &mut StepReport,
+    ) -> bool {
+        let Some(adversary) = &mut self.adversary else {
+            return true;
+        };
+        let position = (self.step, self.config.train.steps);
+        let x = x.view();
+        let rate = self.health.rate();
+        let Some(did) = adversary.learn(&VqVae::chunks(&x), (optimizer, rate), position) else {
+            return false;
+        };
+        if did.d_rests != self.rests {
+            self.rests = did.d_rests;
+            report.event = Some(match did.d_rests {
+                true => Event::DiscriminatorRests,
+                false => Event::DiscriminatorLearns,
+            });
+        }
+        report.adversary = Some(did);
+        true
+    }
+
+    /// A step whose values are not finite: no weight has changed.
+    fn failed(&mut self, x: &Array4<f32>, report: StepReport) -> Result<StepReport, TrainError> {
+        let answer = match &self.adversary {
+            Some(_) => self.health.failed(),
+            None => None,
+        };
+        if answer.is_none() {
+            let place = self.first_not_finite(x);
+            let step = self.step;
+            return Err(TrainError::NotFinite { step, place });
+        }
+        self.step += 1;
         Ok(StepReport {
-            step: self.step,
-            loss: out.loss,
-            nmse: out.mse / self.scale,
-            psnr: psnr_of(out.mse),
-            perplexity: used,
-            restarted,
-            grad_norm,
-            lr: optim::learning_rate(optimizer, step, self.config.train.steps),
+            event: answer,
+            ..report
         })
+    }
+
+    /// What moves codes without a gradient.
+    fn move_codes(&mut self, out: &StepOutput<f32>, report: &mut StepReport) {
+        let Some(quantized) = &out.quantized else {
+            return;
+        };
+        let mut draws = generator(self.config.seed, Purpose::Codes, self.step);
+        let quantizer = self.model.quantizer();
+        let moved = quantizer.update(&mut self.params, &out.z, quantized, &mut draws);
+        for row in moved.rows {
+            if let Some(averaged) = &mut self.averaged {
+                averaged[row.clone()].copy_from_slice(&self.params[row.clone()]);
+            }
+            self.adam.forget(row);
+        }
+        report.restarted = moved.codes;
+        report.perplexity = perplexity(&histogram(&quantized.codes, &quantizer.stages()));
     }
 
     /// Places the codes by the latents of this step's batch and the following ones.
@@ -367,7 +550,8 @@ impl Trainer {
     pub fn validate(&self, pictures: &[Picture]) -> (Validation, Seen) {
         let stages = self.model.quantizer::<f32>().stages();
         let mut counts = vec![0; stages.iter().map(|stage| stage.codes).sum()];
-        let (mut psnr, mut squares, mut shown) = (0.0, 0.0, Vec::new());
+        let (mut psnr, mut squares, mut perceived) = (0.0, 0.0, 0.0);
+        let mut shown = Vec::new();
         for some in pictures.chunks(16) {
             let (decoded, codes) = self.reconstruct(some);
             let seen = histogram(&codes, &stages);
@@ -375,6 +559,13 @@ impl Trainer {
             for (a, b) in some.iter().zip(&decoded) {
                 psnr += metrics::psnr(a, b);
                 squares += metrics::mean_squared_error(a, b) / 128.0f64.powi(2);
+            }
+            if let Some(lpips) = &self.lpips {
+                let pairs = some.par_iter().zip(&decoded);
+                let each: Vec<f64> = pairs
+                    .map(|(a, b)| lpips.distance(a, b).unwrap_or(f64::NAN))
+                    .collect();
+                perceived += each.iter().sum::<f64>();
             }
             let wanted = SHEET.saturating_sub(shown.len());
             shown.extend(decoded.into_iter().take(wanted));
@@ -387,6 +578,7 @@ impl Trainer {
             nmse: squares / n / self.scale,
             perplexity: perplexity(&counts),
             usage: usage(&counts),
+            lpips: self.lpips.as_ref().map(|_| perceived / n),
             stages: stage_uses(&counts, &stages),
         };
         (figures, Seen { shown, counts })
@@ -490,6 +682,9 @@ pub fn run(
             let stop = observer.step(&report).is_break();
             let step = report.step;
             if let Some(run) = &mut run {
+                if let Some(event) = report.event {
+                    run.event(step, event)?;
+                }
                 if step % 20 == 0 {
                     run.step(&report)?;
                 }
@@ -520,7 +715,7 @@ pub fn run(
         perplexity: figures.perplexity,
         usage: figures.usage,
         images_per_s: images as f64 / spent.as_secs_f64().max(1e-9),
-        step_bytes: trainer.space.bytes(),
+        step_bytes: trainer.step_bytes(),
         finished: trainer.step >= config.steps,
     })
 }

@@ -33,6 +33,8 @@ pub enum Purpose {
     Codes = 4,
     /// What is random in a pass: dropout, and quantisers that sample.
     Layers = 5,
+    /// A discriminator's first values.
+    Discriminator = 6,
 }
 
 /// The generator for one purpose at one position of a run.

@@ -24,6 +24,7 @@ use crate::config::{Config, ConfigError};
 use crate::model::VqVae;
 use crate::nn::ParamInfo;
 use crate::optim::Adam;
+use crate::train::Health;
 use half::{bf16, f16};
 use layout::Layouts;
 use matching::{Pairing, Source};
@@ -187,6 +188,8 @@ pub fn import(
         scale: 1.0,
         adam: Adam::new(params.len()),
         placed: true,
+        adversary: None,
+        health: Health::default(),
         params,
         averaged: None,
     };

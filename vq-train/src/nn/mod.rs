@@ -72,6 +72,7 @@ use ndarray::{Array4, NdFloat};
 use params::Pack;
 use rayon::prelude::*;
 use simd::Simd;
+use std::ops::Range;
 
 pub(crate) use simd::Loop;
 
@@ -257,6 +258,32 @@ impl Layer {
             | Layer::BatchNorm(_)
             | Layer::Activation(_)
             | Layer::Dropout(_) => {}
+        }
+    }
+
+    /// Its weights, where they are one matrix.
+    pub(crate) fn weight(&self) -> Option<&Range<usize>> {
+        match self {
+            Layer::Conv2d(l) => Some(&l.weight),
+            Layer::ConvTranspose2d(l) => Some(&l.weight),
+            Layer::Linear(l) => Some(&l.weight),
+            Layer::MaskedConv2d(l) => Some(&l.conv.weight),
+            Layer::SpectralNorm(l) => Some(l.inner.weight()),
+            Layer::Residual(_)
+            | Layer::MaxUnpool(_)
+            | Layer::Embedding(_)
+            | Layer::GroupNorm(_)
+            | Layer::BatchNorm(_)
+            | Layer::Attention(_)
+            | Layer::Upsample(_)
+            | Layer::Relu(_)
+            | Layer::PixelShuffle(_)
+            | Layer::PixelUnshuffle(_)
+            | Layer::AveragePool(_)
+            | Layer::AverageUnpool(_)
+            | Layer::MaxPool(_)
+            | Layer::Activation(_)
+            | Layer::Dropout(_) => None,
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Init {
     One,
     /// Normal with this standard deviation.
     Normal(f64),
+    /// Likewise, around 1.
+    Gain(f64),
 }
 
 impl Init {
@@ -91,6 +93,15 @@ impl ParamTable {
         range
     }
 
+    /// Gives a parameter that was added another start.
+    ///
+    /// # Panics
+    /// No parameter lies there.
+    pub fn start(&mut self, place: &Range<usize>, init: Init) {
+        let entry = self.entries.iter_mut().find(|e| e.range == *place);
+        entry.expect("a parameter lies there").init = init;
+    }
+
     /// Sets room aside for a convolution's weights in the order in which products read them.
     pub(super) fn add_panels(&mut self, len: usize) -> Range<usize> {
         let start = self.panels;
@@ -124,6 +135,9 @@ impl ParamTable {
                 Init::One => values.fill(T::one()),
                 Init::Normal(std) => {
                     values.fill_with(|| T::of(std * normal(rng)));
+                }
+                Init::Gain(std) => {
+                    values.fill_with(|| T::of(1.0 + std * normal(rng)));
                 }
             }
         }
@@ -191,6 +205,11 @@ impl<'p, T: Scalar> Weights<'p, T> {
         Weights::packed(table, chains, values, panels, |layer, panels| {
             layer.pack_in_use(values, panels);
         })
+    }
+
+    /// What [`Weights::new`] has packed, once more.
+    pub(crate) fn again(values: &'p [T], panels: &'p [T]) -> Self {
+        Weights { values, panels }
     }
 
     fn packed(

@@ -162,6 +162,48 @@ impl<T: Scalar> Tape<T> {
         cached.sum::<usize>() + free.sum::<usize>()
     }
 
+    /// Drops what no backward pass will ask for.
+    pub(crate) fn clear(&mut self) {
+        while let Some(cache) = self.stack.pop() {
+            match cache {
+                Cache::Input(x) => self.recycle(x),
+                Cache::Values(values) => self.recycle_buffer(values),
+                Cache::Mask(mask) => self.free_masks.push(mask),
+                Cache::Winners(_) | Cache::Shape(_) | Cache::Statistics(_) => {}
+            }
+        }
+    }
+
+    /// How many caches it keeps.
+    pub(crate) fn depth(&self) -> usize {
+        self.stack.len()
+    }
+
+    /// Keeps the caches above `depth` twice, so that two backward passes can follow the forward pass that
+    /// left them.
+    pub(crate) fn repeat(&mut self, depth: usize) {
+        for i in depth..self.stack.len() {
+            // Taken out for as long as its copy is made, which needs the tape.
+            let cache = std::mem::replace(&mut self.stack[i], Cache::Values(Vec::new()));
+            let copy = match &cache {
+                Cache::Input(x) => Cache::Input(self.copy(x)),
+                Cache::Values(values) => {
+                    let mut copy = self.buffer(values.len());
+                    copy.copy_from_slice(values);
+                    Cache::Values(copy)
+                }
+                Cache::Mask(mask) => {
+                    let mut copy = self.free_masks.pop().unwrap_or_default();
+                    copy.0.clone_from(&mask.0);
+                    Cache::Mask(copy)
+                }
+                other => other.clone(),
+            };
+            self.stack[i] = cache;
+            self.stack.push(copy);
+        }
+    }
+
     /// Keeps a cache for backward.
     pub(super) fn push(&mut self, cache: impl FnOnce() -> Cache<T>) {
         if self.recording {

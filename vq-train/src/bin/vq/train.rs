@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use vq_train::checkpoint::{Checkpoint, FILE_NAME};
 use vq_train::config::Config;
 use vq_train::data::{Dataset, Source};
+use vq_train::loss::Lpips;
 use vq_train::train::{self, Observer, StepReport, Trainer, Validation};
 
 /// Train a model as a TOML configuration says.
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// Seed of everything random [default: seed of the configuration]
     #[arg(long)]
     seed: Option<u64>,
+    /// Weights of LPIPS, where loss.lpips asks for it (safetensors) [default: the file that VQ_LPIPS names]
+    #[arg(long, value_name = "FILE")]
+    lpips: Option<PathBuf>,
     /// Threads; the weights do not depend on their number [default: all cores]
     #[arg(long)]
     threads: Option<usize>,
@@ -71,6 +75,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(checkpoint) => Trainer::resume(checkpoint)?,
         None => Trainer::new(config, &data)?,
     };
+    if trainer.config.loss.lpips > 0.0 {
+        trainer.perceive(Lpips::find(args.lpips.as_deref())?);
+    } else if args.lpips.is_some() {
+        return Err("--lpips is of no use: the configuration's loss.lpips is 0".into());
+    }
     eprintln!(
         "{}: {} parameters, {} pictures to train on, {} to validate on, step {} of {}",
         trainer.config.name,
@@ -174,10 +183,16 @@ impl Observer for Watcher {
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = (r.step - self.first) as f64 * self.batch / seconds.max(1e-9);
         self.bar.set_position(r.step);
-        let text = format!(
+        let mut text = format!(
             "loss {:.4}  {:.2} dB  perplexity {:.0}  {rate:.1} images/s",
             r.loss, r.psnr, r.perplexity
         );
+        if let Some(d) = r.adversary {
+            text += &format!("  D {:+.2} real {:+.2} fake", d.d_real, d.d_fake);
+        }
+        if let Some(event) = r.event {
+            self.bar.suspend(|| eprintln!("step {}: {event}", r.step));
+        }
         if self.bar.is_hidden() && self.last_line.elapsed() > Duration::from_secs(20) {
             eprintln!("step {}: {text}", r.step);
             self.last_line = Instant::now();
@@ -202,6 +217,9 @@ impl Observer for Watcher {
             v.perplexity,
             100.0 * v.usage
         );
+        if let Some(lpips) = v.lpips {
+            text += &format!(", LPIPS {lpips:.3}");
+        }
         for (i, stage) in v.stages.iter().enumerate() {
             let used = 100.0 * stage.usage;
             let perplexity = stage.perplexity;

@@ -20,12 +20,14 @@ use crate::nn::{Chain, FixedWeights, Loop, Scalar, Tape, flat, flat_mut};
 use ndarray::{Array4, ArrayView4};
 
 /// The network with its weights; one value serves any number of threads.
+#[derive(Debug)]
 pub struct Lpips<T = f32> {
     stages: Vec<Stage<T>>,
     weights: FixedWeights<T>,
 }
 
 /// A convolution with its ReLU, after a pooling where AlexNet has one, and the head that weighs its features.
+#[derive(Debug)]
 struct Stage<T> {
     layers: Chain,
     /// [c]

@@ -1,0 +1,239 @@
+//! The discriminator's layers, and what passes through them.
+
+use crate::config::{DiscriminatorConfig, DiscriminatorNorm};
+use crate::nn::{
+    Activation, BatchNorm, BatchNormSpec, Chain, Conv2d, ConvSpec, Init, Layer, Normed, ParamTable,
+    Scalar, SpectralNorm, Weights, Worker, on_each,
+};
+use ndarray::{Array4, ArrayView4};
+
+/// Side of its kernels.
+const KERNEL: usize = 4;
+/// Zeros around their maps.
+const PAD: usize = 1;
+/// Of its leaky ReLUs.
+const SLOPE: f64 = 0.2;
+/// Standard deviation of first weights, and of first gains around 1.
+const SPREAD: f64 = 0.02;
+
+/// Layers that make a map of logits, one for each patch of a picture, and the table of their parameters.
+#[derive(Debug, Clone)]
+pub struct Discriminator {
+    /// Names, shapes and places of the parameters.
+    pub table: ParamTable,
+    /// All but the last end with an activation, whose outputs are the features.
+    stages: Vec<Chain>,
+}
+
+impl Discriminator {
+    /// For pictures of so many channels.
+    pub fn new(config: &DiscriminatorConfig, channels: usize) -> Discriminator {
+        Discriminator::with_activation(config, channels, Activation::LeakyRelu { slope: SLOPE })
+    }
+
+    /// With another curve after its convolutions.
+    pub(super) fn with_activation(
+        config: &DiscriminatorConfig,
+        channels: usize,
+        activation: Activation,
+    ) -> Discriminator {
+        let mut table = ParamTable::default();
+        let mut stages = Vec::new();
+        let mut cin = channels;
+        for i in 0..=config.layers {
+            let cout = config.channels << i.min(3);
+            let stride = if i < config.layers { 2 } else { 1 };
+            let batch = i > 0 && config.norm == DiscriminatorNorm::Batch;
+            let name = format!("discriminator.{i}");
+            // What a bias adds, batch normalisation takes away.
+            let spec = convolution(cin, cout, stride, !batch);
+            let mut layers = vec![layer(spec, config.norm, &name, &mut table)];
+            if batch {
+                layers.push(Layer::BatchNorm(batch_norm(cout, &name, &mut table)));
+            }
+            layers.push(Layer::Activation(activation));
+            stages.push(Chain { layers });
+            cin = cout;
+        }
+        let name = format!("discriminator.{}", stages.len());
+        let last = layer(convolution(cin, 1, 1, true), config.norm, &name, &mut table);
+        stages.push(Chain { layers: vec![last] });
+        Discriminator { table, stages }
+    }
+
+    /// How many logits a picture of this size gets, as height and width; none if it is too small.
+    pub fn patches(&self, size: [usize; 2]) -> Option<[usize; 2]> {
+        let strides = (0..self.stages.len()).map(|i| if i + 2 < self.stages.len() { 2 } else { 1 });
+        let mut size = size;
+        for stride in strides {
+            for side in &mut size {
+                *side = (*side + 2 * PAD).checked_sub(KERNEL)? / stride + 1;
+            }
+        }
+        Some(size)
+    }
+
+    /// Packs the weights for one step.
+    pub(super) fn weights<'w, T: Scalar>(
+        &self,
+        values: &'w [T],
+        panels: &'w mut Vec<T>,
+    ) -> Weights<'w, T> {
+        let chains: Vec<&Chain> = self.stages.iter().collect();
+        Weights::new(&self.table, &chains, values, panels)
+    }
+
+    /// Pictures `[n, h, w, c]` to logits `[n, patches, patches, 1]`; `features` receives each stage's, of
+    /// all chunks.
+    pub(super) fn forward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        pictures: &[ArrayView4<'_, T>],
+        workers: &mut [Worker<T>],
+        mut features: Option<&mut Vec<Vec<Array4<T>>>>,
+    ) -> Vec<Array4<T>> {
+        let views = pictures.iter().collect();
+        let mut maps = on_each(views, workers, |x, w| w.tape.copy_of(x));
+        for (i, stage) in self.stages.iter().enumerate() {
+            maps = stage.forward_all(p, maps, workers);
+            if let Some(features) = &mut features
+                && i + 1 < self.stages.len()
+            {
+                features.push(maps.clone());
+            }
+        }
+        maps
+    }
+
+    /// The logits' gradients to the pictures'; the parameters' go to the workers.
+    pub(super) fn backward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        logits: Vec<Array4<T>>,
+        workers: &mut [Worker<T>],
+    ) -> Vec<Array4<T>> {
+        let back = self.stages.iter().rev();
+        back.fold(logits, |maps, stage| stage.backward_all(p, maps, workers))
+    }
+
+    /// As [`Discriminator::backward`], of a loss of the features alone: their gradients, stage by stage.
+    pub(super) fn backward_features<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        mut features: Vec<Vec<Array4<T>>>,
+        logits: Vec<Array4<T>>,
+        workers: &mut [Worker<T>],
+    ) -> Vec<Array4<T>> {
+        let mut maps = logits;
+        for stage in self.stages.iter().rev() {
+            maps = stage.backward_all(p, maps, workers);
+            if let Some(own) = features.pop() {
+                maps.iter_mut().zip(&own).for_each(|(map, own)| *map += own);
+            }
+        }
+        maps
+    }
+
+    /// Runs a task whose backward passes leave the parameters alone.
+    pub(super) fn held<T: Scalar, R>(
+        workers: &mut [Worker<T>],
+        task: impl FnOnce(&mut [Worker<T>]) -> R,
+    ) -> R {
+        let grads: Vec<_> = workers
+            .iter_mut()
+            .map(|w| std::mem::take(&mut w.grads))
+            .collect();
+        let result = task(workers);
+        workers.iter_mut().zip(grads).for_each(|(w, g)| w.grads = g);
+        result
+    }
+
+    /// Adds the gradients of `gamma` / 2 times the mean of |dD/dx|^2 over the pictures to the workers', D being
+    /// the mean of a picture's logits (R1, Mescheder et al. 2018); returns the mean.
+    ///
+    /// With v = dD/dx, the penalty's gradient is gamma times that of <v, dD/dx> with v held fixed: the slope
+    /// of dD/dtheta in direction v. It is taken as a central difference, whose pictures lie `reach` times the
+    /// root mean square of 1 to both sides. No second-order pass runs, and the slope is that over a
+    /// neighbourhood, with the kinks of the ReLUs in it.
+    pub(super) fn penalise<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        pictures: &[ArrayView4<'_, T>],
+        (gamma, reach): (f64, f64),
+        workers: &mut [Worker<T>],
+    ) -> f64 {
+        let n: usize = pictures.iter().map(|x| x.dim().0).sum();
+        let values: usize = pictures.iter().map(|x| x.len()).sum();
+        let slopes = self.slopes(p, pictures, workers);
+        let squares = slopes.iter().flatten().map(|v| v.wide() * v.wide());
+        let squares: f64 = squares.sum();
+        let length = squares.sqrt();
+        if length > 0.0 && length.is_finite() {
+            let step = reach * (values as f64).sqrt();
+            let strength = gamma / n as f64 * length / (2.0 * step);
+            for side in [1.0, -1.0] {
+                let far = T::of(side * step / length);
+                let pairs = pictures.iter().zip(&slopes);
+                let moved: Vec<_> = pairs.map(|(x, v)| v * far + x).collect();
+                let views: Vec<_> = moved.iter().map(|x| x.view()).collect();
+                let logits = self.forward(p, &views, workers, None);
+                self.backward(p, means(logits, side * strength), workers);
+            }
+        }
+        squares / n as f64
+    }
+
+    /// dD/dx of all pictures.
+    fn slopes<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        pictures: &[ArrayView4<'_, T>],
+        workers: &mut [Worker<T>],
+    ) -> Vec<Array4<T>> {
+        let logits = self.forward(p, pictures, workers, None);
+        Self::held(workers, |workers| {
+            self.backward(p, means(logits, 1.0), workers)
+        })
+    }
+}
+
+/// In place of logits the gradient of `factor` times the sum over pictures of their means.
+fn means<T: Scalar>(mut logits: Vec<Array4<T>>, factor: f64) -> Vec<Array4<T>> {
+    for map in &mut logits {
+        let (_, h, w, _) = map.dim();
+        map.fill(T::of(factor / (h * w) as f64));
+    }
+    logits
+}
+
+fn convolution(cin: usize, cout: usize, stride: usize, bias: bool) -> ConvSpec {
+    ConvSpec {
+        cin,
+        cout,
+        kernel: KERNEL,
+        stride,
+        before: PAD,
+        after: PAD,
+        relu: false,
+        bias,
+    }
+}
+
+fn layer(spec: ConvSpec, norm: DiscriminatorNorm, name: &str, table: &mut ParamTable) -> Layer {
+    let conv = Conv2d::new(spec, name, Some(Init::Normal(SPREAD)), table);
+    match norm {
+        DiscriminatorNorm::Spectral => SpectralNorm::new(Normed::Conv2d(conv), name, table).into(),
+        DiscriminatorNorm::Batch | DiscriminatorNorm::None => Layer::Conv2d(conv),
+    }
+}
+
+fn batch_norm(channels: usize, name: &str, table: &mut ParamTable) -> BatchNorm {
+    let spec = BatchNormSpec {
+        channels,
+        momentum: 0.1,
+        eps: 1e-5,
+    };
+    let norm = BatchNorm::new(spec, &format!("{name}.norm"), table);
+    table.start(&norm.weight, Init::Gain(SPREAD));
+    norm
+}
