@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(sheet.columns, columns);
         assert!(sheet.rows.iter().all(|row| row.len() == columns.len()));
         let table = both.report.to_string();
-        let ends = |line: &str| line.find(|c: char| c == '.').unwrap_or(0);
+        let ends = |line: &str| line.find('.').unwrap();
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(ends(lines[1]), ends(lines[2]), "{table}");
         assert!(
