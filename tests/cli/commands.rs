@@ -271,14 +271,28 @@ fn eval_reports_what_the_design_lists() {
     assert_eq!(report["images"], PHOTOS.len());
     has(
         &report,
-        &["bytes_mean", "bpp", "psnr", "ssim", "perplexity", "usage"],
+        &[
+            "bytes_mean",
+            "bpp",
+            "psnr",
+            "ssim",
+            "ms_ssim",
+            "ssimulacra2",
+            "perplexity",
+            "usage",
+        ],
     );
     // Null: nobody named weights for it.
     assert_eq!(report.get("lpips"), Some(&Value::Null));
     let encoded = lab.json("encode photos -m i8.vqm -o codes");
     let mean = number(&encoded, "bytes") / PHOTOS.len() as f64;
     assert!((number(&report, "bytes_mean") - mean).abs() < 1e-9);
-    has(&report["rivals"], &["jpeg", "webp"]);
+    for rival in ["jpeg", "webp"] {
+        has(
+            &report["rivals"][rival],
+            &["bytes_mean", "psnr", "ssim", "ms_ssim", "ssimulacra2"],
+        );
+    }
     assert!(Picture::load(&lab.path("sheet.png")).is_ok());
     let lossy = lab.json("eval photos -m i8.vqm --packet 20 --drop 60");
     assert!(
@@ -287,6 +301,47 @@ fn eval_reports_what_the_design_lists() {
     );
     assert_ne!(lossy["psnr"], report["psnr"]);
     assert!(lab.ok("eval photos/a.png -m f32.vqm").contains("PSNR"));
+}
+
+#[test]
+fn eval_of_several_models_keeps_the_form_of_one() {
+    let lab = Lab::trained();
+    let rivals = "--against jpeg,webp";
+    let one = lab.json(&format!("eval photos -m i8.vqm {rivals} --sheet one.png"));
+    let both = lab.json(&format!(
+        "eval photos -m i8.vqm -m f32.vqm {rivals} --sheet both.png"
+    ));
+    // The first model's fields stand where they stand without others, and the rivals meet its bytes.
+    for field in keys(&one) {
+        if field != "models" && field != "name" {
+            assert_eq!(one[field], both[field], "{field}");
+        }
+    }
+    let names = |report: &Value| -> Vec<String> {
+        let models = report["models"].as_array().unwrap().iter();
+        models.map(|m| m["name"].as_str().unwrap().into()).collect()
+    };
+    assert_eq!(names(&one), ["vq"]);
+    assert_eq!(names(&both), ["i8", "f32"]);
+    let alone = lab.json("eval photos -m f32.vqm");
+    let second = &both["models"][1];
+    for field in ["bytes_mean", "psnr", "ms_ssim", "ssimulacra2", "perplexity"] {
+        assert_eq!(second[field], alone[field], "{field}");
+    }
+    let width = |name: &str| Picture::load(&lab.path(name)).unwrap().width;
+    assert!(
+        width("both.png") > width("one.png"),
+        "five columns, and four"
+    );
+    let table = lab.ok("eval photos -m i8.vqm -m f32.vqm");
+    for name in ["i8 ", "f32 ", "MS-SSIM", "SSIMULACRA2", "f32, stage 0"] {
+        assert!(table.contains(name), "{name}: {table}");
+    }
+    // Two files of one name are told apart by their folders.
+    std::fs::create_dir(lab.path("other")).unwrap();
+    lab.write("other/i8.vqm", lab.read("f16.vqm"));
+    let paths = lab.json("eval photos/a.png -m i8.vqm -m other/i8.vqm");
+    assert_eq!(names(&paths), ["i8.vqm", "other/i8.vqm"]);
 }
 
 #[test]

@@ -140,6 +140,20 @@ fn packets_of_another_model_are_refused() {
 }
 
 #[test]
+fn models_of_other_colours_are_not_measured_together() {
+    let lab = Lab::trained();
+    let grey = crate::lab::CONFIG.replace("channels = 3", "channels = 1");
+    let grey = grey.replace("transposed = { out = 3 }", "transposed = { out = 1 }");
+    lab.write("grey.toml", grey);
+    lab.ok("train grey.toml --data photos --out grey --steps 5");
+    lab.ok("export grey -o grey.vqm --calibrate photos");
+    let line = "eval photos -m i8.vqm -m f16.vqm -m grey.vqm";
+    lab.refused(line, &["grey.vqm is for grey pictures", "i8.vqm for RGB"]);
+    let line = "eval photos -m i8.vqm -m nowhere.vqm";
+    lab.refused(line, &["nowhere.vqm"]);
+}
+
+#[test]
 fn options_out_of_range_are_named_before_any_work() {
     let lab = Lab::trained();
     let encode = "encode photos/a.png -m i8.vqm -o o.vqc";

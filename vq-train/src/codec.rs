@@ -125,6 +125,16 @@ impl Codec {
         Model::parse(&self.file).expect("proved when the codec was made")
     }
 
+    /// The number of codes in each stage's codebook.
+    pub fn codebooks(&self) -> Vec<usize> {
+        let model = self.model();
+        model
+            .codebooks()
+            .iter()
+            .map(|c| usize::from(c.codes))
+            .collect()
+    }
+
     /// The size of picture that packets need not mention.
     pub fn native(&self) -> Size {
         size_of(self.model().native())

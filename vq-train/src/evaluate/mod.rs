@@ -1,9 +1,9 @@
 //! What a codec costs and gives over a set of pictures, next to its rivals: the library behind
 //! `vq eval`.
 //!
-//! The codec is a closure from a picture to a [`Coded`] one, so nothing here depends on a model.
-//! Every picture is coded, measured, and given to each rival at the setting nearest in bytes;
-//! the figures are means over the pictures.
+//! A codec is a closure from a picture to a [`Coded`] one, so nothing here depends on a model.
+//! Every picture is coded by one or more of them, measured, and given to each rival at the setting nearest in
+//! bytes to the first; the figures are means over the pictures.
 
 mod report;
 
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-pub use report::{CodeUse, Figures, Report, RivalFigures};
-use report::{Measure, RivalMeasure, Row};
+pub use report::{CodeUse, Figures, ModelFigures, Report, RivalFigures};
+use report::{Measure, ModelMeasure, RivalMeasure, Row};
 
 use crate::metrics::{Lpips, Scores};
 use crate::picture::Picture;
@@ -35,12 +35,21 @@ pub struct Coded {
 pub struct Setup<'a> {
     /// The network for LPIPS, or none to leave it out.
     pub lpips: Option<&'a Lpips>,
+    /// The models, one at least.
+    pub models: &'a [Contestant],
     /// Whom to compare with.
     pub rivals: &'a [Rival],
-    /// The number of codes in each stage's codebook.
-    pub codebooks: &'a [usize],
     /// How many pictures, from the first, to keep for a contact sheet.
     pub samples: usize,
+}
+
+/// What has to be known of a model to report on it.
+#[derive(Clone, Debug)]
+pub struct Contestant {
+    /// What it is called in tables and on sheets.
+    pub name: String,
+    /// The number of codes in each stage's codebook.
+    pub codebooks: Vec<usize>,
 }
 
 /// The outcome of [`evaluate`].
@@ -59,7 +68,7 @@ pub struct Sample {
     pub path: PathBuf,
     /// As it was.
     pub original: Picture,
-    /// Ours first, then the rivals in the order of [`Setup::rivals`].
+    /// Those of the models in the order of [`Setup::models`], then the rivals' in that of [`Setup::rivals`].
     pub attempts: Vec<Attempt>,
 }
 
@@ -74,7 +83,9 @@ pub struct Attempt {
     pub scores: Scores,
 }
 
-/// Runs `encode_decode` and the rivals over `pictures` in parallel; `done` is called after each.
+/// Runs the models and the rivals over `pictures` in parallel; `done` is called after each.
+///
+/// `encode_decode` is given the place of a model in [`Setup::models`].
 ///
 /// The result does not depend on the number of threads.
 ///
@@ -82,14 +93,15 @@ pub struct Attempt {
 /// The first error of `encode_decode` or of a rival.
 ///
 /// # Panics
-/// When there are no pictures, or a decoded picture differs in size or channels.
+/// When there are no pictures or no models, or a decoded picture differs in size or channels.
 pub fn evaluate<E: Send + From<RivalError>>(
     pictures: &[(PathBuf, Picture)],
     setup: Setup<'_>,
-    encode_decode: impl Fn(&Picture) -> Result<Coded, E> + Sync,
+    encode_decode: impl Fn(usize, &Picture) -> Result<Coded, E> + Sync,
     done: impl Fn() + Sync,
 ) -> Result<Evaluation, E> {
     assert!(!pictures.is_empty(), "there is nothing to evaluate");
+    assert!(!setup.models.is_empty(), "there is no model to evaluate");
     let outcomes = pictures
         .par_iter()
         .enumerate()
@@ -111,8 +123,7 @@ pub fn evaluate<E: Send + From<RivalError>>(
 
 /// All about one picture, pictures included.
 struct Outcome {
-    codes: Vec<Vec<u16>>,
-    ours: Attempt,
+    models: Vec<(Attempt, Vec<Vec<u16>>)>,
     rivals: Vec<(RivalPicture, Scores)>,
 }
 
@@ -120,41 +131,43 @@ impl Outcome {
     fn of<E: From<RivalError>>(
         original: &Picture,
         setup: Setup<'_>,
-        encode_decode: impl Fn(&Picture) -> Result<Coded, E>,
+        encode_decode: impl Fn(usize, &Picture) -> Result<Coded, E>,
     ) -> Result<Outcome, E> {
-        let Coded {
-            picture,
-            bytes,
-            codes,
-        } = encode_decode(original)?;
-        let scores = Scores::measure(original, &picture, setup.lpips);
+        let model = |index| {
+            let coded = encode_decode(index, original)?;
+            let attempt = Attempt {
+                scores: Scores::measure(original, &coded.picture, setup.lpips),
+                picture: coded.picture,
+                bytes: coded.bytes,
+            };
+            Ok((attempt, coded.codes))
+        };
+        let models = (0..setup.models.len()).map(model);
+        let models: Vec<_> = models.collect::<Result<_, E>>()?;
+        let bytes = models[0].0.bytes;
         let rival = |&rival: &Rival| {
             let coded = rival.nearest(original, bytes)?;
             let scores = Scores::measure(original, &coded.picture, setup.lpips);
             Ok((coded, scores))
         };
-        let rivals = setup
-            .rivals
-            .iter()
-            .map(rival)
-            .collect::<Result<_, RivalError>>()?;
-        Ok(Outcome {
-            codes,
-            ours: Attempt {
-                picture,
-                bytes,
-                scores,
-            },
-            rivals,
-        })
+        let rivals = setup.rivals.iter().map(rival);
+        let rivals = rivals.collect::<Result<_, RivalError>>()?;
+        Ok(Outcome { models, rivals })
     }
 
     fn keep_or_drop(self, path: &Path, original: &Picture, keep: bool) -> (Row, Option<Sample>) {
+        let (ours, codes): (Vec<Attempt>, Vec<_>) = self.models.into_iter().unzip();
         let measure = |bytes, scores| Measure { bytes, scores };
         let row = Row {
             pixels: original.width * original.height,
-            codes: self.codes,
-            ours: measure(self.ours.bytes, self.ours.scores),
+            models: ours
+                .iter()
+                .zip(codes)
+                .map(|(attempt, codes)| ModelMeasure {
+                    measure: measure(attempt.bytes, attempt.scores),
+                    codes,
+                })
+                .collect(),
             rivals: self
                 .rivals
                 .iter()
@@ -175,7 +188,7 @@ impl Outcome {
             Sample {
                 path: path.into(),
                 original: original.clone(),
-                attempts: std::iter::once(self.ours).chain(rivals).collect(),
+                attempts: ours.into_iter().chain(rivals).collect(),
             }
         });
         (row, sample)
@@ -183,11 +196,11 @@ impl Outcome {
 }
 
 impl Evaluation {
-    /// The kept pictures as a contact sheet: original, ours, rivals, with bytes and PSNR.
+    /// The kept pictures as a contact sheet: original, models, rivals, with bytes and PSNR.
     pub fn sheet(&self, title: &str, rivals: &[Rival]) -> Sheet {
-        let rivals = rivals.iter().map(Rival::to_string);
-        let columns = ["original".into(), "vq".into()].into_iter().chain(rivals);
-        let mut sheet = Sheet::new(title, columns);
+        let models = self.report.models.iter().map(|model| model.name.clone());
+        let columns = models.chain(rivals.iter().map(Rival::to_string));
+        let mut sheet = Sheet::new(title, ["original".into()].into_iter().chain(columns));
         for sample in &self.samples {
             let name = sample
                 .path
@@ -231,7 +244,7 @@ mod tests {
     }
 
     /// Adds 1 to the samples below 255, and pretends to use codes 0, 0, 1 and a missing one.
-    fn brighter(picture: &Picture) -> Result<Coded, RivalError> {
+    fn brighter(_: usize, picture: &Picture) -> Result<Coded, RivalError> {
         let pixels = picture
             .pixels
             .iter()
@@ -245,12 +258,23 @@ mod tests {
         })
     }
 
-    const SETUP: Setup<'static> = Setup {
-        lpips: None,
-        rivals: &Rival::ALL,
-        codebooks: &[4],
-        samples: 2,
-    };
+    /// So many models of one codebook of four.
+    fn models(names: &[&str]) -> Vec<Contestant> {
+        let model = |name: &&str| Contestant {
+            name: name.to_string(),
+            codebooks: vec![4],
+        };
+        names.iter().map(model).collect()
+    }
+
+    fn setup(models: &[Contestant]) -> Setup<'_> {
+        Setup {
+            lpips: None,
+            models,
+            rivals: &Rival::ALL,
+            samples: 2,
+        }
+    }
 
     #[test]
     fn figures_are_means_over_the_pictures() {
@@ -259,35 +283,36 @@ mod tests {
         let done = || {
             counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         };
-        let Evaluation { report, samples } = evaluate(&pictures, SETUP, brighter, done).unwrap();
+        let Evaluation { report, samples } =
+            evaluate(&pictures, setup(&models(&["vq"])), brighter, done).unwrap();
         assert_eq!(counted.into_inner(), 4);
-        assert_eq!((report.images, report.ours.bytes_mean), (4, 20.0));
+        assert_eq!((report.images, report.ours.figures.bytes_mean), (4, 20.0));
         let pixels = 16 * (9 + 10 + 11 + 12);
-        assert_eq!(report.ours.bpp, 640.0 / pixels as f64);
+        assert_eq!(report.ours.figures.bpp, 640.0 / pixels as f64);
         let expected = pictures
             .iter()
-            .map(|(_, p)| Scores::measure(p, &brighter(p).unwrap().picture, None).psnr / 4.0);
-        assert!((report.ours.psnr - expected.sum::<f64>()).abs() < 1e-9);
-        assert!(report.ours.ssim.is_some() && report.ours.lpips.is_none());
+            .map(|(_, p)| Scores::measure(p, &brighter(0, p).unwrap().picture, None).psnr / 4.0);
+        assert!((report.ours.figures.psnr - expected.sum::<f64>()).abs() < 1e-9);
+        assert!(report.ours.figures.ssim.is_some() && report.ours.figures.lpips.is_none());
         assert_eq!((samples.len(), samples[1].attempts.len()), (2, 3));
         assert!(report.rivals.values().all(|rival| rival.too_large == 4));
     }
 
     #[test]
     fn code_use_counts_known_codes_only() {
-        let report = evaluate(&pictures(), SETUP, brighter, || ())
+        let report = evaluate(&pictures(), setup(&models(&["vq"])), brighter, || ())
             .unwrap()
             .report;
         // Two thirds and one third: exp(H) = 3 / 2^(2/3).
-        assert!((report.perplexity - 3.0 / 4f64.cbrt()).abs() < 1e-12);
-        assert_eq!(report.usage, 0.5);
+        assert!((report.ours.perplexity - 3.0 / 4f64.cbrt()).abs() < 1e-12);
+        assert_eq!(report.ours.usage, 0.5);
         let even = CodeUse::of(&[7; 8]);
         assert!((even.perplexity - 8.0).abs() < 1e-12 && even.usage == 1.0);
     }
 
     #[test]
     fn json_and_table_hold_the_figures() {
-        let report = evaluate(&pictures(), SETUP, brighter, || ())
+        let report = evaluate(&pictures(), setup(&models(&["vq"])), brighter, || ())
             .unwrap()
             .report;
         let json = serde_json::to_value(&report).unwrap();
@@ -297,13 +322,15 @@ mod tests {
             "bpp",
             "psnr",
             "ssim",
+            "ssimulacra2",
             "perplexity",
             "usage",
         ] {
             assert!(json[key].is_number(), "{key} in {json}");
         }
         assert!(json["lpips"].is_null());
-        assert!(json["rivals"]["webp"]["psnr"].is_number());
+        assert!(json["rivals"]["webp"]["ssimulacra2"].is_number());
+        assert_eq!(json["models"][0]["psnr"], json["psnr"]);
         let table = report.to_string();
         let columns: Vec<_> = table.lines().take(2).map(str::len).collect();
         assert_eq!(columns[0], columns[1], "{table}");
@@ -311,8 +338,46 @@ mod tests {
     }
 
     #[test]
+    fn several_models_stand_side_by_side_and_the_first_sets_the_bytes() {
+        // The second needs ten times the bytes, and uses one code.
+        let either = |model: usize, picture: &Picture| {
+            let coded = brighter(model, picture)?;
+            Ok(match model {
+                0 => coded,
+                _ => Coded {
+                    bytes: 200,
+                    codes: vec![vec![3, 3]],
+                    picture: picture.clone(),
+                },
+            })
+        };
+        let run = |names: &[&str]| {
+            evaluate::<RivalError>(&pictures(), setup(&models(names)), either, || ()).unwrap()
+        };
+        let (one, both) = (run(&["a"]), run(&["a", "a longer name"]));
+        assert_eq!(one.report.models, both.report.models[..1]);
+        assert_eq!(one.report.ours, both.report.ours);
+        assert_eq!(one.report.rivals, both.report.rivals);
+        let second = &both.report.models[1];
+        assert_eq!((second.figures.bytes_mean, second.usage), (200.0, 0.25));
+        assert_eq!(second.figures.ms_ssim, None, "8 rows are too few");
+        let sheet = both.sheet("", &Rival::ALL);
+        let columns = ["original", "a", "a longer name", "jpeg", "webp"];
+        assert_eq!(sheet.columns, columns);
+        assert!(sheet.rows.iter().all(|row| row.len() == columns.len()));
+        let table = both.report.to_string();
+        let ends = |line: &str| line.find('.').unwrap();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(ends(lines[1]), ends(lines[2]), "{table}");
+        assert!(
+            table.contains("a longer name, stage 0: 4 codes, 25.0 % used"),
+            "{table}"
+        );
+    }
+
+    #[test]
     fn an_error_of_the_codec_comes_through() {
-        let refuse = |picture: &Picture| match picture.height {
+        let refuse = |_, picture: &Picture| match picture.height {
             11 => Rival::WebP
                 .nearest(
                     &Picture::filled(
@@ -325,9 +390,9 @@ mod tests {
                     1,
                 )
                 .map(|_| unreachable!()),
-            _ => brighter(picture),
+            _ => brighter(0, picture),
         };
-        let error = evaluate(&pictures(), SETUP, refuse, || ()).unwrap_err();
+        let error = evaluate(&pictures(), setup(&models(&["vq"])), refuse, || ()).unwrap_err();
         assert!(error.to_string().contains("20000x1"));
     }
 }

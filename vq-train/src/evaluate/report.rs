@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Setup;
+use super::{Contestant, Setup};
 use crate::metrics::Scores;
 use crate::quantizer;
 
@@ -14,17 +14,29 @@ use crate::quantizer;
 pub struct Report {
     /// Number of pictures.
     pub images: usize,
-    /// The codec's own figures.
+    /// The first model's figures, whose fields stand beside `images`.
     #[serde(flatten)]
-    pub ours: Figures,
+    pub ours: ModelFigures,
+    /// Every model's figures, the first one's too.
+    pub models: Vec<ModelFigures>,
+    /// The rivals by name, each at the setting nearest in bytes to the first model.
+    pub rivals: BTreeMap<String, RivalFigures>,
+}
+
+/// The means of one model, and the use of its codes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelFigures {
+    /// As in [`Contestant::name`](super::Contestant::name).
+    pub name: String,
+    /// As for every codec.
+    #[serde(flatten)]
+    pub figures: Figures,
     /// Mean over the stages of [`CodeUse::perplexity`].
     pub perplexity: f64,
     /// Part of all codes of all stages that was used at least once, 0 to 1.
     pub usage: f64,
     /// The use of each stage's codebook.
     pub stages: Vec<CodeUse>,
-    /// The rivals by name, each at the setting nearest in bytes.
-    pub rivals: BTreeMap<String, RivalFigures>,
 }
 
 /// The means of one codec.
@@ -38,19 +50,23 @@ pub struct Figures {
     pub psnr: f64,
     /// Mean SSIM; absent when a picture is too small for it.
     pub ssim: Option<f64>,
+    /// Mean MS-SSIM; absent when a picture is too small for it.
+    pub ms_ssim: Option<f64>,
     /// Mean LPIPS; absent without weights or when a picture is too small for it.
     pub lpips: Option<f64>,
+    /// Mean SSIMULACRA2; absent when a picture is too small for it.
+    pub ssimulacra2: Option<f64>,
 }
 
 /// The means of a rival codec.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RivalFigures {
-    /// As for ours.
+    /// As for every codec.
     #[serde(flatten)]
     pub figures: Figures,
     /// Mean quality setting.
     pub quality_mean: f64,
-    /// For how many pictures no setting gives a file as small as ours.
+    /// For how many pictures no setting gives a file as small as the first model's.
     pub too_large: usize,
 }
 
@@ -68,9 +84,13 @@ pub struct CodeUse {
 /// What the means need to know of one picture.
 pub(super) struct Row {
     pub(super) pixels: usize,
-    pub(super) codes: Vec<Vec<u16>>,
-    pub(super) ours: Measure,
+    pub(super) models: Vec<ModelMeasure>,
     pub(super) rivals: Vec<RivalMeasure>,
+}
+
+pub(super) struct ModelMeasure {
+    pub(super) measure: Measure,
+    pub(super) codes: Vec<Vec<u16>>,
 }
 
 #[derive(Clone, Copy)]
@@ -88,24 +108,34 @@ pub(super) struct RivalMeasure {
 
 impl Report {
     pub(super) fn of(rows: &[Row], setup: Setup<'_>) -> Report {
-        let stages: Vec<CodeUse> = setup
-            .codebooks
-            .iter()
-            .enumerate()
-            .map(|(stage, &codes)| CodeUse::of(&histogram(rows, stage, codes)))
+        let contestants = setup.models.iter().enumerate();
+        let models: Vec<_> = contestants
+            .map(|(index, model)| ModelFigures::of(rows, index, model))
             .collect();
-        let all = |f: fn(&CodeUse) -> f64| stages.iter().map(f).sum::<f64>();
+        let rivals = setup.rivals.iter().enumerate();
         Report {
             images: rows.len(),
-            ours: Figures::of(rows, |row| row.ours),
-            perplexity: all(|s| s.perplexity) / stages.len() as f64,
-            usage: all(|s| s.usage * s.codes as f64) / all(|s| s.codes as f64),
-            rivals: setup
-                .rivals
-                .iter()
-                .enumerate()
+            ours: models[0].clone(),
+            models,
+            rivals: rivals
                 .map(|(index, rival)| (rival.to_string(), RivalFigures::of(rows, index)))
                 .collect(),
+        }
+    }
+}
+
+impl ModelFigures {
+    fn of(rows: &[Row], index: usize, model: &Contestant) -> ModelFigures {
+        let codebooks = model.codebooks.iter().enumerate();
+        let stages: Vec<CodeUse> = codebooks
+            .map(|(stage, &codes)| CodeUse::of(&histogram(rows, index, stage, codes)))
+            .collect();
+        let all = |f: fn(&CodeUse) -> f64| stages.iter().map(f).sum::<f64>();
+        ModelFigures {
+            name: model.name.clone(),
+            figures: Figures::of(rows, |row| row.models[index].measure),
+            perplexity: all(|s| s.perplexity) / stages.len() as f64,
+            usage: all(|s| s.usage * s.codes as f64) / all(|s| s.codes as f64),
             stages,
         }
     }
@@ -124,7 +154,9 @@ impl Figures {
             bpp: (bytes * 8) as f64 / pixels as f64,
             psnr: mean(|s| Some(s.psnr)).expect("every picture has a PSNR"),
             ssim: mean(|s| s.ssim),
+            ms_ssim: mean(|s| s.ms_ssim),
             lpips: mean(|s| s.lpips),
+            ssimulacra2: mean(|s| s.ssimulacra2),
         }
     }
 }
@@ -157,9 +189,10 @@ impl CodeUse {
     }
 }
 
-fn histogram(rows: &[Row], stage: usize, codes: usize) -> Vec<u64> {
+fn histogram(rows: &[Row], model: usize, stage: usize, codes: usize) -> Vec<u64> {
     let mut counts = vec![0; codes];
-    for code in rows.iter().filter_map(|row| row.codes.get(stage)).flatten() {
+    let codes = rows.iter().map(|row| &row.models[model].codes);
+    for code in codes.filter_map(|codes| codes.get(stage)).flatten() {
         if let Some(count) = counts.get_mut(usize::from(*code)) {
             *count += 1;
         }
@@ -167,28 +200,50 @@ fn histogram(rows: &[Row], stage: usize, codes: usize) -> Vec<u64> {
     counts
 }
 
+/// Headings of the table, and decimals of the figures beneath.
+const COLUMNS: [(&str, usize); 7] = [
+    ("bytes", 1),
+    ("bpp", 3),
+    ("PSNR dB", 2),
+    ("SSIM", 3),
+    ("MS-SSIM", 3),
+    ("LPIPS", 3),
+    ("SSIMULACRA2", 1),
+];
+
 impl fmt::Display for Report {
     /// An aligned table for a terminal, without a final newline.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["bytes", "bpp", "PSNR dB", "SSIM", "LPIPS"];
-        write!(f, "{:<6}", "")?;
-        head.iter().try_for_each(|name| write!(f, " {name:>8}"))?;
-        write!(f, "\n{:<6}{}", "vq", self.ours)?;
+        let names = self.models.iter().map(|model| &model.name);
+        let widths = names.chain(self.rivals.keys()).map(|n| n.chars().count());
+        let width = widths.max().unwrap_or(0).max(6);
+        write!(f, "{:<width$}", "")?;
+        let mut headings = COLUMNS.iter();
+        headings.try_for_each(|(name, _)| write!(f, " {name:>8}"))?;
+        for ModelFigures { name, figures, .. } in &self.models {
+            write!(f, "\n{name:<width$}{figures}")?;
+        }
         for (name, rival) in &self.rivals {
-            write!(
-                f,
-                "\n{name:<6}{}  quality {:.1}",
-                rival.figures, rival.quality_mean
-            )?;
-            if rival.too_large > 0 {
-                write!(
-                    f,
-                    ", never as small for {} of {}",
-                    rival.too_large, self.images
-                )?;
+            let RivalFigures {
+                figures,
+                quality_mean,
+                too_large,
+            } = rival;
+            write!(f, "\n{name:<width$}{figures}  quality {quality_mean:.1}")?;
+            if *too_large > 0 {
+                write!(f, ", never as small for {too_large} of {}", self.images)?;
             }
         }
         write!(f, "\n{} pictures", self.images)?;
+        self.models
+            .iter()
+            .try_for_each(|model| model.write_codes(f, self.models.len() > 1))
+    }
+}
+
+impl ModelFigures {
+    /// A line about each stage's codes; it begins with the model's name where there are others.
+    fn write_codes(&self, f: &mut fmt::Formatter<'_>, among_others: bool) -> fmt::Result {
         for (index, stage) in self.stages.iter().enumerate() {
             let CodeUse {
                 codes,
@@ -196,9 +251,13 @@ impl fmt::Display for Report {
                 usage,
             } = stage;
             let used = usage * 100.0;
+            f.write_str("\n")?;
+            if among_others {
+                write!(f, "{}, ", self.name)?;
+            }
             write!(
                 f,
-                "\nstage {index}: {codes} codes, {used:.1} % used, perplexity {perplexity:.1}"
+                "stage {index}: {codes} codes, {used:.1} % used, perplexity {perplexity:.1}"
             )?;
         }
         Ok(())
@@ -207,16 +266,22 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            " {:>8.1} {:>8.3} {:>8.2}",
-            self.bytes_mean, self.bpp, self.psnr
-        )?;
-        [self.ssim, self.lpips]
-            .into_iter()
-            .try_for_each(|figure| match figure {
-                Some(value) => write!(f, " {value:>8.3}"),
-                None => write!(f, " {:>8}", "-"),
-            })
+        let figures = [
+            Some(self.bytes_mean),
+            Some(self.bpp),
+            Some(self.psnr),
+            self.ssim,
+            self.ms_ssim,
+            self.lpips,
+            self.ssimulacra2,
+        ];
+        let mut cells = figures.into_iter().zip(COLUMNS);
+        cells.try_for_each(|(figure, (name, decimals))| {
+            let width = name.len().max(8);
+            match figure {
+                Some(value) => write!(f, " {value:>width$.decimals$}"),
+                None => write!(f, " {:>width$}", "-"),
+            }
+        })
     }
 }

@@ -177,18 +177,18 @@ impl<T: Scalar> Scale<T> {
         let extent = Extent { h, w, c };
         let mut windows = Windows::new(extent, luminance, tape);
         let mut gradient = tape.trains().then(|| tape.map(y.dim()));
-        let mut sums = Vec::with_capacity(n * c);
+        let mut similarities = Vec::with_capacity(n * c);
         for i in 0..n {
             let part = i * extent.len()..(i + 1) * extent.len();
             let pair = (&flat(x)[part.clone()], &flat(y)[part.clone()]);
-            sums.extend(windows.compare(pair));
+            similarities.extend(windows.compare(pair));
             if let Some(gradient) = &mut gradient {
                 windows.spread(pair, &mut flat_mut(gradient)[part]);
             }
         }
         windows.recycle(tape);
         Scale {
-            means: sums,
+            means: similarities,
             gradient,
         }
     }
@@ -199,7 +199,7 @@ impl<T: Scalar> Scale<T> {
 struct Windows<T> {
     extent: Extent,
     luminance: bool,
-    /// Of x, without later use.
+    /// Of x.
     x: Vec<T>,
     /// Of y; then the gradient by it.
     y: Vec<T>,
@@ -251,18 +251,12 @@ impl<T: Scalar> Windows<T> {
     fn compare(&mut self, (x, y): (&[T], &[T])) -> Vec<f64> {
         means(self.extent, x, &mut self.x, &mut self.row);
         means(self.extent, y, &mut self.y, &mut self.row);
-        for ((a, b), out) in
-            [(x, x), (y, y), (x, y)]
-                .into_iter()
-                .zip([&mut self.xx, &mut self.yy, &mut self.xy])
-        {
-            let factors = a.iter().zip(b);
-            self.products
-                .iter_mut()
-                .zip(factors)
-                .for_each(|(p, (&a, &b))| *p = a * b);
-            means(self.extent, &self.products, out, &mut self.row);
-        }
+        self.products_of(x, x);
+        means(self.extent, &self.products, &mut self.xx, &mut self.row);
+        self.products_of(y, y);
+        means(self.extent, &self.products, &mut self.yy, &mut self.row);
+        self.products_of(x, y);
+        means(self.extent, &self.products, &mut self.xy, &mut self.row);
         let similarity = Similarity {
             luminance: self.luminance,
             x: &self.x,
@@ -272,12 +266,22 @@ impl<T: Scalar> Windows<T> {
             xy: &mut self.xy,
         };
         similarity.run_wide();
+        self.channel_means()
+    }
+
+    fn products_of(&mut self, a: &[T], b: &[T]) {
+        let factors = a.iter().zip(b);
+        let products = self.products.iter_mut().zip(factors);
+        products.for_each(|(product, (&a, &b))| *product = a * b);
+    }
+
+    /// The mean of the similarities of each channel.
+    fn channel_means(&self) -> Vec<f64> {
         let c = self.extent.c;
         let mut sums = vec![0.0; c];
         for values in self.xx.chunks_exact(c) {
-            sums.iter_mut()
-                .zip(values)
-                .for_each(|(sum, v)| *sum += v.wide());
+            let channels = sums.iter_mut().zip(values);
+            channels.for_each(|(sum, value)| *sum += value.wide());
         }
         let windows = (self.xx.len() / c) as f64;
         sums.into_iter().map(|sum| sum / windows).collect()
@@ -293,10 +297,8 @@ impl<T: Scalar> Windows<T> {
         dy.iter_mut().for_each(|dy| *dy *= share);
         for (map, at, share) in [(&self.yy, y, share + share), (&self.xy, x, share)] {
             spread(self.extent, map, &mut self.products, &mut self.row);
-            let terms = self.products.iter().zip(at);
-            dy.iter_mut()
-                .zip(terms)
-                .for_each(|(dy, (&d, &v))| *dy += share * d * v);
+            let terms = dy.iter_mut().zip(self.products.iter().zip(at));
+            terms.for_each(|(dy, (&d, &v))| *dy += share * d * v);
         }
     }
 }

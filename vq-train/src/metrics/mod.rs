@@ -1,17 +1,19 @@
-//! How far a decoded picture is from the original: PSNR, SSIM and LPIPS.
+//! How far a decoded picture is from the original: PSNR, SSIM, MS-SSIM, LPIPS and SSIMULACRA2.
 //!
-//! All three look at the 8-bit samples that a user would see, not at the network's floats. What is
+//! All look at the 8-bit samples that a user would see, not at the network's floats. What is
 //! measured over a whole set of pictures, and against which rivals, is in [`crate::evaluate`].
 
 mod psnr;
 mod ssim;
 mod ms_ssim;
 mod lpips;
+mod ssimulacra2;
 
 pub use crate::loss::{Lpips, LpipsError};
 pub use ms_ssim::ms_ssim;
 pub use psnr::{PSNR_OF_IDENTICAL, mean_squared_error, psnr};
 pub use ssim::ssim;
+pub use ssimulacra2::ssimulacra2;
 
 use crate::picture::Picture;
 
@@ -22,9 +24,13 @@ pub struct Scores {
     pub psnr: f64,
     /// Structural similarity, at most 1; absent where a side is shorter than its window of 7.
     pub ssim: Option<f64>,
+    /// The same in up to five scales, at most 1; absent where a side is shorter than its window of 11.
+    pub ms_ssim: Option<f64>,
     /// Perceptual distance, 0 for identical pictures; absent without weights or where a side is
     /// shorter than [`Lpips::MIN_SIDE`].
     pub lpips: Option<f64>,
+    /// At most 100, higher is better; absent where a side is shorter than 8.
+    pub ssimulacra2: Option<f64>,
 }
 
 impl Scores {
@@ -36,7 +42,9 @@ impl Scores {
         Scores {
             psnr: psnr(original, decoded),
             ssim: ssim(original, decoded),
+            ms_ssim: ms_ssim(original, decoded),
             lpips: lpips.and_then(|network| network.distance(original, decoded)),
+            ssimulacra2: ssimulacra2(original, decoded),
         }
     }
 }

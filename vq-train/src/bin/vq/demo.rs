@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use vq_train::codec::{Codec, CodecError, join};
 use vq_train::config::Config;
 use vq_train::data::Dataset;
-use vq_train::evaluate::{Coded, Report, Setup, evaluate};
+use vq_train::evaluate::{Coded, Contestant, Report, Setup, evaluate};
 use vq_train::link::drop_packets;
 use vq_train::metrics::psnr;
 use vq_train::picture::Picture;
@@ -82,19 +82,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         pictures.len(),
         100.0 * LOST
     );
-    let codebooks: Vec<usize> = codec
-        .model()
-        .codebooks()
-        .iter()
-        .map(|c| usize::from(c.codes))
-        .collect();
+    let models = [Contestant {
+        name: "vq".into(),
+        codebooks: codec.codebooks(),
+    }];
     let setup = Setup {
         lpips: None,
+        models: &models,
         rivals: &Rival::ALL,
-        codebooks: &codebooks,
         samples: pictures.len(),
     };
-    let outcome = evaluate::<DemoError>(&pictures, setup, |p| whole(&codec, p), || ())?;
+    let outcome = evaluate::<DemoError>(&pictures, setup, |_, p| whole(&codec, p), || ())?;
     let mut sheet = outcome.sheet("a picture in a packet", &Rival::ALL);
     sheet
         .columns

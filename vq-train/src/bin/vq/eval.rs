@@ -1,30 +1,32 @@
 //! `vq eval`: how good, at how many bytes, beside whom.
 
 use crate::shared::{Result, encoder, percent, pictures, print, print_json, progress, write};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use vq_train::codec::{Codec, CodecError};
-use vq_train::evaluate::{Coded, Setup, evaluate};
+use vq_train::evaluate::{Coded, Contestant, Report, Setup, evaluate};
 use vq_train::link::drop_packets;
 use vq_train::metrics::Lpips;
 use vq_train::picture::{Picture, Size};
 use vq_train::rivals::{Rival, RivalError};
 use vq_train::search;
 
-/// Measure bytes, PSNR, SSIM, LPIPS and code usage on a folder of pictures.
+/// Measure bytes, PSNR, SSIM, MS-SSIM, LPIPS, SSIMULACRA2 and code usage on a folder of pictures.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:  vq eval photos/ -m micro.vqm --size 128x128 --against jpeg,webp --sheet sheet.png"
+    after_help = "Example:  vq eval photos/ -m micro.vqm --size 128x128 --against jpeg,webp --sheet sheet.png\n\
+                  Several:  vq eval photos/ -m vae.vqm -m gan.vqm --against jpeg,webp --sheet sheet.png"
 )]
 pub(crate) struct Args {
     /// A folder of pictures, or one picture.
     input: PathBuf,
-    /// The model.
-    #[arg(short, long, value_name = "M.vqm")]
-    model: PathBuf,
+    /// The model; given several times, models side by side, named after their files
+    #[arg(short = 'm', long = "model", value_name = "M.vqm", required = true)]
+    models: Vec<PathBuf>,
     /// Crop around the centre to these proportions and resample [default: as they are]
     #[arg(long, value_name = "WxH")]
     size: Option<Size>,
-    /// Codecs to compare with, each at the setting nearest in bytes: jpeg,webp
+    /// Codecs to compare with, each at the setting nearest in bytes to the (first) model: jpeg,webp
     #[arg(long, value_delimiter = ',')]
     against: Vec<Rival>,
     /// AlexNet weights for LPIPS, a safetensors file [default: the file that VQ_LPIPS names, if any]
@@ -48,7 +50,8 @@ pub(crate) struct Args {
     /// Pictures on the sheet
     #[arg(long, default_value_t = 8)]
     samples: usize,
-    /// Print the figures as JSON on stdout
+    /// Print the figures as JSON on stdout: the (first) model's as fields of the object itself, every model's in
+    /// the list `models`, in the order of -m, and the other codecs' in `rivals`
     #[arg(long)]
     json: bool,
 }
@@ -63,39 +66,29 @@ enum EvalError {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let codec = encoder(&args.model)?;
+    let codecs = args.models.iter().map(|path| encoder(path));
+    let codecs = codecs.collect::<Result<Vec<Codec>>>()?;
+    let channels = common_channels(args, &codecs)?;
     let wanted = args.lpips.is_some() || std::env::var_os(Lpips::VARIABLE).is_some();
     let lpips = wanted
         .then(|| Lpips::find(args.lpips.as_deref()))
         .transpose()?;
-    let pictures = pictures(&args.input, args.size)?;
-    let codebooks: Vec<usize> = codec
-        .model()
-        .codebooks()
-        .iter()
-        .map(|c| usize::from(c.codes))
+    let pictures: Vec<(PathBuf, Picture)> = pictures(&args.input, args.size)?
+        .into_iter()
+        .map(|(path, p)| (path, p.with_channels(channels)))
         .collect();
-    let samples = if args.sheet.is_some() {
-        args.samples
-    } else {
-        0
-    };
+    let models = contestants(args, &codecs);
     let setup = Setup {
         lpips: lpips.as_ref(),
+        models: &models,
         rivals: &args.against,
-        codebooks: &codebooks,
-        samples,
+        samples: args.sheet.as_ref().map_or(0, |_| args.samples),
     };
     let bar = progress(
         pictures.len() as u64,
         "{bar:30} {pos}/{len} pictures [{elapsed} + {eta}]",
     );
-    let channels = usize::from(codec.model().channels());
-    let pictures: Vec<(PathBuf, Picture)> = pictures
-        .into_iter()
-        .map(|(path, p)| (path, p.with_channels(channels)))
-        .collect();
-    let once = |picture: &Picture| coded(&codec, args, picture);
+    let once = |model: usize, picture: &Picture| coded(&codecs[model], args, picture);
     let outcome = evaluate::<EvalError>(&pictures, setup, once, || bar.inc(1))?;
     bar.finish_and_clear();
     if lpips.is_none() {
@@ -105,15 +98,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
     }
     if let Some(path) = &args.sheet {
-        let title = format!(
-            "{} at {:.0} bytes",
-            codec.model().name(),
-            outcome.report.ours.bytes_mean
-        );
-        write(
-            path,
-            &outcome.sheet(&title, &args.against).render().to_png(),
-        )?;
+        let sheet = outcome.sheet(&title(&codecs, &outcome.report), &args.against);
+        write(path, &sheet.render().to_png())?;
         eprintln!("sheet: {}", path.display());
     }
     if args.json {
@@ -121,6 +107,64 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     print(format_args!("{}", outcome.report))?;
     Ok(())
+}
+
+/// The channels of all models' pictures.
+fn common_channels(args: &Args, codecs: &[Codec]) -> Result<usize> {
+    let channels = |codec: &Codec| usize::from(codec.model().channels());
+    let first = channels(&codecs[0]);
+    let Some(i) = codecs.iter().position(|codec| channels(codec) != first) else {
+        return Ok(first);
+    };
+    let (this, other) = (args.models[i].display(), args.models[0].display());
+    let kinds = if first == 1 {
+        ["RGB", "grey"]
+    } else {
+        ["grey", "RGB"]
+    };
+    let [kind, first] = kinds;
+    Err(
+        format!("{this} is for {kind} pictures, {other} for {first} ones: measure them apart")
+            .into(),
+    )
+}
+
+/// One model is "vq"; several go by the names of their files, or by whole paths where two are of one name.
+fn contestants(args: &Args, codecs: &[Codec]) -> Vec<Contestant> {
+    let stem = |path: &Path| {
+        path.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let mut names: Vec<String> = args.models.iter().map(|path| stem(path)).collect();
+    let distinct: BTreeSet<&String> = names.iter().collect();
+    if distinct.len() < names.len() {
+        names = args
+            .models
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+    }
+    if let [only] = &mut names[..] {
+        *only = "vq".into();
+    }
+    let named = names.into_iter().zip(codecs);
+    named
+        .map(|(name, codec)| Contestant {
+            name,
+            codebooks: codec.codebooks(),
+        })
+        .collect()
+}
+
+/// The names that the models were given in training, and what a picture costs with each.
+fn title(codecs: &[Codec], report: &Report) -> String {
+    let parts = codecs.iter().zip(&report.models).map(|(codec, model)| {
+        let bytes = model.figures.bytes_mean;
+        format!("{} at {bytes:.0} bytes", codec.model().name())
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// One picture to packets, through the lossy link, and back.

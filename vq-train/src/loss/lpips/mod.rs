@@ -198,9 +198,7 @@ fn units(c: usize) -> (f64, f64) {
 fn normalised<T: Scalar>(pictures: &ArrayView4<'_, T>, tape: &mut Tape<T>) -> Array4<T> {
     let (n, h, w, c) = pictures.dim();
     assert!(c == 1 || c == 3, "{c} channels are neither grey nor RGB");
-    let units = [0, 1, 2]
-        .map(|k| units(k))
-        .map(|(f, s)| (T::of(f), T::of(s)));
+    let units = [0, 1, 2].map(units).map(|(f, s)| (T::of(f), T::of(s)));
     let mut x = tape.map((n, h, w, 3));
     let pictures = pictures.as_standard_layout();
     let pixels = pictures
