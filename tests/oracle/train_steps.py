@@ -77,7 +77,7 @@ def parameters(model):
         elif isinstance(module, torch.nn.ConvTranspose2d):
             axes = (0, 3, 1, 2)
             fan_in = module.in_channels * module.kernel_size[0] ** 2 // module.stride[0] ** 2
-        elif isinstance(module, torch.nn.GroupNorm):
+        elif isinstance(module, (torch.nn.GroupNorm, torch.nn.BatchNorm2d)):
             middle = 1
         else:
             continue
@@ -128,8 +128,28 @@ def run(model, batches):
 
 def tensors(model):
     found = {name: ours(p, axes) for name, p, axes, _ in parameters(model)}
-    found["codebook"] = model.codebook.table.double().reshape(-1).numpy()
+    if hasattr(model, "codebook"):
+        found["codebook"] = model.codebook.table.double().reshape(-1).numpy()
     return found
+
+
+def kept_tensors(model, exact):
+    """What the fixture keeps of a model's tensors, by those of the same one in float64."""
+    kept, wide = [], tensors(exact)
+    for key, values in tensors(model).items():
+        rms = np.sqrt(np.mean(wide[key] ** 2))
+        floor = np.abs(values - wide[key]) / rms
+        every = -(-len(values) // KEPT)
+        kept.append({
+            "name": key,
+            "len": len(values),
+            "norm": float(f"{np.linalg.norm(wide[key]):.8g}"),
+            "every": every,
+            "values": [float(f"{v:.8g}") for v in wide[key][::every]],
+            "noise": float(f"{floor[::every].max():.2g}"),
+        })  # fmt: skip
+        print(f"  {key:32} noise {floor.max():.1e}, of those kept {floor[::every].max():.1e}")
+    return kept
 
 
 def case(name, seed, batch, codes):
@@ -153,28 +173,13 @@ def case(name, seed, batch, codes):
     )
     shown = [round(step["perplexity"]) for step in figures]
     print(f"{name}: noise of the figures {noise_of_losses:.1e}, perplexities {shown}")
-    kept = []
-    wide = tensors(exact)
-    for key, values in tensors(model).items():
-        rms = np.sqrt(np.mean(wide[key] ** 2))
-        floor = np.abs(values - wide[key]) / rms
-        every = -(-len(values) // KEPT)
-        kept.append({
-            "name": key,
-            "len": len(values),
-            "norm": float(f"{np.linalg.norm(wide[key]):.8g}"),
-            "every": every,
-            "values": [float(f"{v:.8g}") for v in wide[key][::every]],
-            "noise": float(f"{floor[::every].max():.2g}"),
-        })  # fmt: skip
-        print(f"  {key:32} noise {floor.max():.1e}, of those kept {floor[::every].max():.1e}")
     return {
         "name": name,
         "seed": seed,
         "batch": batch,
         "codes": codes.numpy().tobytes().hex(),
         "steps": wide_figures,
-        "tensors": kept,
+        "tensors": kept_tensors(model, exact),
     }
 
 
@@ -186,8 +191,6 @@ def main():
         "variance": VARIANCE,
         "lr": LR,
         "warmup": WARMUP,
-        "tile": TILE,
-        "grid": GRID,
         "source": f"torch {torch.__version__}",
         "cases": cases,
     }

@@ -251,7 +251,7 @@ pub(super) mod tests {
         let path = folder.path().join("weights.safetensors");
         let say = |bytes: &[u8]| {
             fs::write(&path, bytes).unwrap();
-            Lpips::load(&path).err().expect("must not load").to_string()
+            Lpips::load(&path).expect_err("must not load").to_string()
         };
         let whole = file([1; 5], None, |_| 0.01);
         let without = file([1; 5], Some("lin3.weight"), |_| 0.01);
