@@ -142,7 +142,9 @@ fn deployable_configurations_keep_to_their_tiers() {
 fn assert_within(tier: &Tier, codec: &Codec) {
     let name = tier.name;
     let model = codec.model();
-    let macs = model.decoder().macs_per_pixel();
+    let macs = model
+        .decoder()
+        .macs_per_pixel(model.native().grid(model.down()));
     assert!(macs <= tier.macs_per_pixel, "{name}: {macs} MACs a pixel");
     let flash = without_encoder(codec.bytes()).unwrap().len();
     assert!(flash <= tier.flash, "{name}: {flash} bytes of flash");

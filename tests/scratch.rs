@@ -1,8 +1,11 @@
 //! The scratch: asked for beforehand, refused when too small, and never larger than needed.
 
-use vq_core::format::{Dtype, Op};
-use vq_core::{Decoder, Encoder, Model, Picture, PictureSize, Probe, RunError};
+use half::f16;
+use vq_core::format::{Dtype, Kernel, Op, Quant};
+use vq_core::plan::RingSize;
+use vq_core::{Decoder, Element, Encoder, Model, Picture, PictureSize, Probe, RunError};
 use vq_tests::Draft;
+use vq_tests::draft::ConvShape;
 use vq_tests::streamed::{self, FullPlan};
 
 /// Follows the rows of every value as they come about, and counts how many are needed at once.
@@ -71,12 +74,15 @@ impl Ledger {
             Op::Add(_) | Op::Relu(_) | Op::Activation(_) => y,
             Op::DepthToSpace(op) => y / i32::from(op.factor),
             Op::SpaceToDepth(op) => y * i32::from(op.factor),
+            Op::GroupNorm(_) => 0,
+            Op::Attention(op) if [op.keys, op.values].contains(&(value as u16)) => 0,
+            Op::Attention(_) => y,
         })
     }
 }
 
 fn reads(op: &Op, value: usize) -> bool {
-    usize::from(op.input()) == value || op.skip().map(usize::from) == Some(value)
+    op.inputs().map(usize::from).contains(&value)
 }
 
 fn top_padding(op: &Op) -> i32 {
@@ -107,8 +113,18 @@ impl<E> Probe<E> for Ledger {
 
 #[test]
 fn rings_hold_exactly_what_a_whole_run_needs() {
+    rings_are_exact::<i8>();
+}
+
+#[test]
+fn rings_hold_exactly_what_whole_maps_need() {
+    rings_are_exact::<f32>();
+    rings_are_exact::<f16>();
+}
+
+fn rings_are_exact<E: Element>() {
     for seed in 0..60 {
-        let file = Draft::random(seed, Dtype::I8).file();
+        let file = Draft::random(seed, E::DTYPE).file();
         let model = Model::parse(&file).unwrap();
         for rows in [1, 2, 3, 9, 40] {
             let down = u16::from(model.down());
@@ -119,16 +135,59 @@ fn rings_hold_exactly_what_a_whole_run_needs() {
             let mut plan = FullPlan::new();
             let layout = plan.decoder(&model, size).unwrap();
             let rings: Vec<_> = layout.rings().collect();
-            let needed: usize = rings.iter().map(|(rows, len)| rows * len).sum();
-            assert_eq!(layout.scratch_len(), needed);
+            let len = |ring: &RingSize| ring.rows * ring.row_len + ring.state_len;
+            assert_eq!(layout.scratch_len(), rings.iter().map(len).sum());
 
             let codes = vec![0; layout.code_count()];
             let mut ledger = Ledger::new(&model, size);
-            streamed::decode_with::<i8>(&model, size, &codes, &mut ledger).unwrap();
+            streamed::decode_with::<E>(&model, size, &codes, &mut ledger).unwrap();
             ledger.finish_step();
-            let planned: Vec<_> = rings.iter().map(|&(rows, _)| rows as i32).collect();
+            let planned: Vec<_> = rings.iter().map(|ring| ring.rows as i32).collect();
             assert_eq!(planned, ledger.most, "model {seed}, {rows} rows of codes");
         }
+    }
+}
+
+/// A normalisation keeps two singles a group, attention one a position; both see all rows of a map.
+#[test]
+fn whole_maps_cost_what_they_hold() {
+    for (dtype, per_single) in [(Dtype::F32, 1), (Dtype::F16, 2)] {
+        let mut draft = Draft::new(1, dtype, 1, 1, 6, &[4]);
+        let mut graph = draft.start(draft.latent_map());
+        draft.group_norm(&mut graph, 3, true);
+        draft.attention(&mut graph, 1, 0, 2);
+        let kernel = Kernel {
+            height: 3,
+            width: 3,
+        };
+        let shape = ConvShape {
+            out_channels: 1,
+            kernel,
+            stride: 1,
+        };
+        draft.conv(&mut graph, shape, false, Quant::UNIT);
+        draft.decoder = graph.ops;
+        let file = draft.file();
+        let model = Model::parse(&file).unwrap();
+        let mut plan = FullPlan::new();
+        let size = PictureSize {
+            width: 5,
+            height: 70,
+        };
+        let layout = plan.decoder(&model, size).unwrap();
+        let found: Vec<_> = layout.rings().map(|r| (r.rows, r.state_len)).collect();
+        let expected = [
+            (70, 0),
+            (70, 2 * 3 * per_single),
+            (3, 5 * 70 * per_single),
+            (1, 0),
+        ];
+        assert_eq!(found, expected, "{dtype:?}");
+        // Squares and products of the normalisation, scores, weighted sums, the convolution.
+        let area = 5 * 70;
+        let macs = area * 6 * 2 + area * area * (6 + 6) + area * 6 * 9;
+        assert_eq!(model.decoder().macs(layout.grid()), macs);
+        assert!(model.decoder().sees_whole_map());
     }
 }
 
@@ -215,13 +274,19 @@ fn misuse_is_an_error() {
 /// A scratch that was used before, for another picture or another graph, changes nothing.
 #[test]
 fn a_used_scratch_is_as_good_as_a_new_one() {
+    used_as_new(77i8);
+    used_as_new(f32::NAN);
+    used_as_new(f16::NAN);
+}
+
+fn used_as_new<E: Element>(left: E) {
     for seed in 0..20 {
-        let file = Draft::random(seed, Dtype::I8).file();
+        let file = Draft::random(seed, E::DTYPE).file();
         let model = Model::parse(&file).unwrap();
         let mut plan = FullPlan::new();
         let mut layout = plan.decoder(&model, model.native()).unwrap();
         let codes: Vec<u16> = (0..layout.code_count() as u16).map(|i| i % 3).collect();
-        let mut scratch = vec![77i8; layout.scratch_len()];
+        let mut scratch = vec![left; layout.scratch_len()];
         let mut row = vec![0; layout.row_bytes()];
         let mut found = Vec::<u8>::new();
         for _ in 0..2 {
@@ -230,7 +295,7 @@ fn a_used_scratch_is_as_good_as_a_new_one() {
                 found.extend(&row);
             }
         }
-        let expected = streamed::decode::<i8>(&model, model.native(), &codes);
+        let expected = streamed::decode::<E>(&model, model.native(), &codes);
         assert_eq!(found, [expected.clone(), expected].concat(), "model {seed}");
     }
 }

@@ -14,7 +14,7 @@ impl<'a, E> Rows<'a, E> {
     pub(crate) fn new(ring: &'a Ring, scratch: &'a [E]) -> Self {
         Self {
             ring,
-            data: &scratch[ring.offset..][..ring.row_len() * ring.rows as usize],
+            data: &scratch[ring.offset..][..ring.slots_len()],
         }
     }
 
@@ -26,6 +26,28 @@ impl<'a, E> Rows<'a, E> {
     pub(crate) fn row(&self, y: i32, before: u8) -> &'a [E] {
         let start = usize::from(self.ring.pad.left - before) * usize::from(self.ring.map.channels);
         &self.data[slot(self.ring, y)..][..self.ring.row_len()][start..]
+    }
+
+    /// Row y of the map, without padding: w * c elements.
+    pub(crate) fn inner_row(&self, y: i32) -> &'a [E] {
+        &self.row(y, 0)[..self.ring.inner_len()]
+    }
+
+    /// All rows of the map, without padding; they must all be kept.
+    pub(crate) fn rows(self) -> impl Iterator<Item = &'a [E]> + Clone
+    where
+        E: Copy,
+    {
+        (0..self.ring.height as i32).map(move |y| self.inner_row(y))
+    }
+
+    /// All points of the map, c elements each; they must all be kept.
+    pub(crate) fn points(self) -> impl Iterator<Item = &'a [E]> + Clone
+    where
+        E: Copy,
+    {
+        let channels = usize::from(self.ring.map.channels);
+        self.rows().flat_map(move |row| row.chunks_exact(channels))
     }
 }
 
@@ -53,9 +75,16 @@ impl<'a, E> RowsMut<'a, E> {
 
     /// The same, for as long as the scratch is borrowed.
     pub(crate) fn into_row(self, y: i32) -> &'a mut [E] {
-        let channels = usize::from(self.ring.map.channels);
-        let start = slot(self.ring, y) + usize::from(self.ring.pad.left) * channels;
-        &mut self.data[start..][..self.ring.width as usize * channels]
+        self.into_row_and_state(y).0
+    }
+
+    /// The same, and what the operator that makes the rows keeps of the whole map.
+    pub(crate) fn into_row_and_state(self, y: i32) -> (&'a mut [E], &'a mut [E]) {
+        let (slots, rest) = self.data.split_at_mut(self.ring.slots_len());
+        let before = usize::from(self.ring.pad.left) * usize::from(self.ring.map.channels);
+        let start = slot(self.ring, y) + before;
+        let row = &mut slots[start..][..self.ring.inner_len()];
+        (row, &mut rest[..self.ring.state_len])
     }
 }
 

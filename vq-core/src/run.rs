@@ -76,8 +76,7 @@ impl<'a, E: Element> Runner<'a, E> {
             node.ring.rewind();
             // The padding at the sides is written here once and for all.
             let ring = &node.ring;
-            let len = ring.row_len() * ring.rows as usize;
-            scratch[ring.offset..][..len].fill(E::zero(ring.map.quant.zero));
+            scratch[ring.offset..][..ring.slots_len()].fill(E::zero(ring.map.quant.zero));
         }
         Ok(Self {
             nodes: layout.nodes,
@@ -135,11 +134,9 @@ impl<'a, E: Element> Runner<'a, E> {
             return y..y + 1;
         };
         let rows = |value: u16| Rows::new(&self.nodes[usize::from(value)].ring, made);
-        let (input, skip) = (rows(op.input()), rows(op.skip().unwrap_or(op.input())));
         op.run(Step {
             y,
-            input,
-            skip,
+            inputs: op.inputs().map(rows),
             output,
             blob: self.blob,
         });
