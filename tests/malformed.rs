@@ -497,9 +497,9 @@ fn the_largest_whole_map_is_planned_in_time() {
     let layout_len = FullPlan::new()
         .decoder(&model, size)
         .map(|l| l.scratch_len());
-    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     let rows = u64::from(u16::MAX);
-    assert!(layout_len.unwrap() as u64 > 100 * rows * rows);
+    assert!(layout_len.unwrap() as u64 > 3 * rows * rows);
 }
 
 #[test]

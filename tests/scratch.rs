@@ -18,6 +18,9 @@ struct Ledger {
     next: Vec<i32>,
     /// The most rows needed at once.
     most: Vec<i32>,
+    /// The first and the last step that writes to a value or reads it.
+    lives: Vec<[usize; 2]>,
+    steps: usize,
     running: Option<usize>,
     rows: i32,
 }
@@ -42,11 +45,14 @@ impl Ledger {
             .map(|value| -top(value).unwrap_or(0))
             .collect();
         let most = vec![0; next.len()];
+        let lives = vec![[usize::MAX, 0]; next.len()];
         Self {
             ops,
             heights,
             next,
             most,
+            lives,
+            steps: 0,
             running: None,
             rows: 0,
         }
@@ -62,6 +68,32 @@ impl Ledger {
             .min();
         let needed = self.next[value] - oldest.unwrap_or(self.next[value]);
         self.most[value] = self.most[value].max(needed).max(self.rows);
+    }
+
+    /// Marks what the next step of a value uses.
+    fn book(&mut self, value: usize) {
+        let inside = (0..self.heights[value]).contains(&self.next[value]);
+        let inputs = self.ops[value].filter(|_| inside).map(|op| op.inputs());
+        let used = inputs.into_iter().flatten().map(usize::from);
+        for used in used.chain([value]) {
+            let [first, last] = &mut self.lives[used];
+            (*first, *last) = ((*first).min(self.steps), self.steps);
+        }
+        self.steps += 1;
+    }
+
+    /// The most elements that are in use at once, of rings of these lengths.
+    fn peak(&self, lens: &[usize]) -> usize {
+        let alive = |&(value, &[first, last]): &(usize, &[usize; 2]), step| {
+            // The caller reads the last value.
+            first <= step && (step <= last || value + 1 == lens.len())
+        };
+        let at = |step| {
+            let lives = self.lives.iter().enumerate();
+            let used = lives.filter(|life| alive(life, step));
+            used.map(|(value, _)| lens[value]).sum()
+        };
+        self.lives.iter().map(|life| at(life[0])).max().unwrap()
     }
 
     /// The first row of `value` that `reader` still needs.
@@ -96,6 +128,7 @@ fn top_padding(op: &Op) -> i32 {
 impl<E> Probe<E> for Ledger {
     fn before(&mut self, value: usize) {
         self.finish_step();
+        self.book(value);
         self.running = Some(value);
         self.rows = 0;
     }
@@ -136,7 +169,8 @@ fn rings_are_exact<E: Element>() {
             let layout = plan.decoder(&model, size).unwrap();
             let rings: Vec<_> = layout.rings().collect();
             let len = |ring: &RingSize| ring.rows * ring.row_len + ring.state_len;
-            assert_eq!(layout.scratch_len(), rings.iter().map(len).sum());
+            let lens: Vec<_> = rings.iter().map(len).collect();
+            let (scratch, all) = (layout.scratch_len(), lens.iter().sum());
 
             let codes = vec![0; layout.code_count()];
             let mut ledger = Ledger::new(&model, size);
@@ -144,6 +178,14 @@ fn rings_are_exact<E: Element>() {
             ledger.finish_step();
             let planned: Vec<_> = rings.iter().map(|ring| ring.rows as i32).collect();
             assert_eq!(planned, ledger.most, "model {seed}, {rows} rows of codes");
+            if model.decoder().sees_whole_map() {
+                assert!(
+                    (ledger.peak(&lens)..=all).contains(&scratch),
+                    "model {seed}"
+                );
+            } else {
+                assert_eq!(scratch, all, "model {seed}");
+            }
         }
     }
 }
@@ -189,6 +231,24 @@ fn whole_maps_cost_what_they_hold() {
         assert_eq!(model.decoder().macs(layout.grid()), macs);
         assert!(model.decoder().sees_whole_map());
     }
+}
+
+/// A whole map that is done with makes room: of a chain, two are kept at a time, however long it is.
+#[test]
+fn whole_maps_share_their_place() {
+    let mut draft = Draft::new(1, Dtype::F32, 1, 1, 1, &[4]);
+    let mut graph = draft.start(draft.latent_map());
+    for _ in 0..6 {
+        draft.group_norm(&mut graph, 1, true);
+    }
+    draft.decoder = graph.ops;
+    let file = draft.file();
+    let model = Model::parse(&file).unwrap();
+    let mut plan = FullPlan::new();
+    let (width, height) = (5, 70);
+    let layout = plan.decoder(&model, PictureSize { width, height }).unwrap();
+    let map = usize::from(width) * usize::from(height) + 2;
+    assert_eq!(layout.scratch_len(), 2 * map);
 }
 
 #[test]

@@ -3,12 +3,14 @@
 //! Every value of a graph lives in a ring of rows. The schedule is demand-driven: to make a row of
 //! the last value, the deepest operator whose rows are missing runs first, one step at a time, so
 //! that nothing is computed before it is needed. How many rows a ring must hold follows from
-//! walking through exactly this schedule beforehand. Nothing is computed here.
+//! walking through exactly this schedule beforehand. Nothing is computed here, and where rings lie is
+//! found in `place`.
 
 use crate::error::PlanError;
-use crate::format::{Dtype, MAX_INPUTS, Op, Pad};
+use crate::format::{Dtype, MAX_INPUTS, MAX_OPS, Op, Pad};
 use crate::model::{Model, Network};
 use crate::ops::Window;
+use crate::place::{Life, place};
 use crate::shape::{Grid, Map, PictureSize};
 
 /// Room for the plan of a graph of up to N - 1 operators; firmware keeps it in a static.
@@ -100,6 +102,10 @@ impl<const N: usize> Plan<N> {
             let mut node = Node::new(Some(op), output, grid);
             let positions = u64::from(node.ring.width) * u64::from(node.ring.height);
             node.ring.state_len = elements(op.singles(positions), dtype)?;
+            node.ring.last_reader = self.nodes.len() as u16;
+            for input in inputs {
+                self.nodes[usize::from(input)].ring.last_reader = node.ring.last_reader;
+            }
             self.nodes.push(node).map_err(|_| too_many)?;
             let pad = &mut self.nodes[usize::from(inputs[0])].ring.pad;
             *pad = larger(*pad, op.pad());
@@ -204,6 +210,10 @@ pub(crate) struct Ring {
     /// Elements behind the slots, in which the operator that makes the rows keeps what it knows of the
     /// whole map.
     pub(crate) state_len: usize,
+    /// The last value that is made of it; its own number if there is none.
+    pub(crate) last_reader: u16,
+    /// The steps in which the ring is in use.
+    pub(crate) life: Life,
     /// The next row to be made, starting at -pad.top.
     pub(crate) made: i32,
 }
@@ -224,6 +234,8 @@ impl Node {
             offset: 0,
             rows: 0,
             state_len: 0,
+            last_reader: 0,
+            life: Life::NONE,
             made: 0,
         };
         Self { op, ring }
@@ -280,6 +292,11 @@ impl Ring {
         self.width as usize * usize::from(self.map.channels)
     }
 
+    /// Whether nothing is made yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.made == -i32::from(self.pad.top)
+    }
+
     /// Back to where nothing is made.
     pub(crate) fn rewind(&mut self) {
         self.made = -i32::from(self.pad.top);
@@ -302,11 +319,11 @@ fn missing_input(nodes: &[Node], value: usize) -> Option<usize> {
     windows.into_iter().find(lacking).map(|window| window.value)
 }
 
-/// Sets each ring's slots to the most rows that are ever needed at once.
+/// Sets each ring's slots to the most rows that are ever needed at once, and its life.
 ///
 /// From the last value's first row on the schedule repeats itself every `density` rows, but for
 /// what falls away at the bottom; so it is enough to follow it that far. Only whole maps keep filling up
-/// until the end.
+/// until the end, and only what lies before one has a life of its own.
 fn find_heights(nodes: &mut [Node], density: i32) {
     let last = nodes.len() - 1;
     nodes.iter_mut().for_each(|node| node.ring.rewind());
@@ -314,36 +331,44 @@ fn find_heights(nodes: &mut [Node], density: i32) {
     let mut ops = nodes.iter().filter_map(|node| node.op);
     let whole = ops.any(|op| op.sees_whole_map());
     let end = if whole { bottom } else { density.min(bottom) };
+    let mut step = 0;
+    // Who waits for whom, the last value first: as `due` finds it, but without starting anew each time.
+    let mut waiting = heapless::Vec::<u16, { MAX_OPS + 1 }>::new();
     while nodes[last].ring.made <= end {
-        let value = due(nodes);
+        let value = waiting.last().map_or(last, |&value| value.into());
+        if let Some(input) = missing_input(nodes, value) {
+            // Inputs have lower numbers, so that no more can wait than there are operators.
+            let _ = waiting.push(input as u16);
+            continue;
+        }
+        waiting.pop();
+        for window in nodes[value].next_windows().into_iter().flatten() {
+            nodes[window.value].ring.life.extend(step);
+        }
         nodes[value].advance();
         let needed = rows_needed(nodes, value);
         let ring = &mut nodes[value].ring;
         ring.rows = ring.rows.max(needed);
+        ring.life.extend(step);
+        step = step.saturating_add(1);
+    }
+    // The caller reads the last value.
+    nodes[last].ring.life.extend(u32::MAX);
+    if !whole {
+        nodes
+            .iter_mut()
+            .for_each(|node| node.ring.life = Life::WHOLE);
     }
 }
 
 /// Rows of a value that are made and still needed, when its newest step has just run.
 fn rows_needed(nodes: &[Node], value: usize) -> u32 {
-    let readers = nodes[value + 1..].iter();
+    let behind = usize::from(nodes[value].ring.last_reader);
+    let readers = nodes[value + 1..].iter().take(behind - value);
     let oldest = readers.filter_map(|node| node.oldest_needed(value)).min();
     let made = nodes[value].ring.made;
     let newest = nodes[value].op.map_or(1, |op| op.rows_per_step());
     made.saturating_sub(oldest.unwrap_or(made)).max(newest) as u32
-}
-
-/// Gives each ring its place, one behind the other; returns the length of all.
-fn place(nodes: &mut [Node]) -> Result<usize, PlanError> {
-    let mut offset = 0u64;
-    for node in nodes {
-        let ring = &mut node.ring;
-        ring.offset = usize::try_from(offset).map_err(|_| PlanError::TooLarge)?;
-        let columns = u64::from(ring.width) + u64::from(ring.pad.left) + u64::from(ring.pad.right);
-        // 2^17 columns, 2^16 channels and 2^17 rows at most.
-        let len = columns * u64::from(ring.map.channels) * u64::from(ring.rows);
-        offset = offset.saturating_add(len + ring.state_len as u64);
-    }
-    usize::try_from(offset).map_err(|_| PlanError::TooLarge)
 }
 
 /// Elements that have room for so many numbers in single precision.

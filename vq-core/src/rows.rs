@@ -10,11 +10,15 @@ pub(crate) struct Rows<'a, E> {
 }
 
 impl<'a, E> Rows<'a, E> {
-    /// `scratch` is all of it, or at least up to the ring's end.
-    pub(crate) fn new(ring: &'a Ring, scratch: &'a [E]) -> Self {
+    /// The ring lies in one of the two parts of the scratch.
+    pub(crate) fn new(ring: &'a Ring, around: &Around<'a, E>) -> Self {
+        let data = match ring.offset.checked_sub(around.after_at) {
+            Some(offset) => &around.after[offset..],
+            None => &around.before[ring.offset..],
+        };
         Self {
             ring,
-            data: &scratch[ring.offset..][..ring.slots_len()],
+            data: &data[..ring.slots_len()],
         }
     }
 
@@ -51,6 +55,15 @@ impl<'a, E> Rows<'a, E> {
     }
 }
 
+/// The scratch around the ring of the value that is being made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around<'a, E> {
+    before: &'a [E],
+    after: &'a [E],
+    /// Where the second part starts in the scratch.
+    after_at: usize,
+}
+
 /// The ring of the value that is being made.
 #[derive(Debug)]
 pub(crate) struct RowsMut<'a, E> {
@@ -59,9 +72,29 @@ pub(crate) struct RowsMut<'a, E> {
 }
 
 impl<'a, E> RowsMut<'a, E> {
-    /// `data` starts where the ring does.
-    pub(crate) fn new(ring: &'a Ring, data: &'a mut [E]) -> Self {
-        Self { ring, data }
+    /// `scratch` is all of it.
+    pub(crate) fn new(ring: &'a Ring, scratch: &'a mut [E]) -> Self {
+        Self::split(ring, scratch).0
+    }
+
+    /// The ring, and what lies around it.
+    pub(crate) fn split(ring: &'a Ring, scratch: &'a mut [E]) -> (Self, Around<'a, E>) {
+        let (before, rest) = scratch.split_at_mut(ring.offset);
+        let (data, after) = rest.split_at_mut(ring.slots_len() + ring.state_len);
+        let around = Around {
+            before,
+            after,
+            after_at: ring.offset + data.len(),
+        };
+        (Self { ring, data }, around)
+    }
+
+    /// Fills all slots, the padding at their sides included.
+    pub(crate) fn clear(&mut self, zero: E)
+    where
+        E: Clone,
+    {
+        self.data[..self.ring.slots_len()].fill(zero);
     }
 
     pub(crate) fn ring(&self) -> &'a Ring {
@@ -70,7 +103,8 @@ impl<'a, E> RowsMut<'a, E> {
 
     /// Row y of the map, without padding: w * c elements.
     pub(crate) fn row(&mut self, y: i32) -> &mut [E] {
-        RowsMut::new(self.ring, self.data).into_row(y)
+        let (ring, data) = (self.ring, &mut *self.data);
+        RowsMut { ring, data }.into_row(y)
     }
 
     /// The same, for as long as the scratch is borrowed.
@@ -84,7 +118,7 @@ impl<'a, E> RowsMut<'a, E> {
         let before = usize::from(self.ring.pad.left) * usize::from(self.ring.map.channels);
         let start = slot(self.ring, y) + before;
         let row = &mut slots[start..][..self.ring.inner_len()];
-        (row, &mut rest[..self.ring.state_len])
+        (row, rest)
     }
 }
 
