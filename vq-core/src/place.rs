@@ -43,6 +43,9 @@ const NOWHERE: usize = usize::MAX;
 
 /// Gives each ring its place, the longest first: the first that is free while it lives. Returns the length
 /// of all.
+///
+/// Not inlined, so that nothing of it stays on the stack while the model runs.
+#[inline(never)]
 pub(crate) fn place(nodes: &mut [Node]) -> Result<usize, PlanError> {
     let mut end = 0;
     nodes.iter_mut().for_each(|node| node.ring.offset = NOWHERE);

@@ -324,6 +324,9 @@ fn missing_input(nodes: &[Node], value: usize) -> Option<usize> {
 /// From the last value's first row on the schedule repeats itself every `density` rows, but for
 /// what falls away at the bottom; so it is enough to follow it that far. Only whole maps keep filling up
 /// until the end, and only what lies before one has a life of its own.
+///
+/// Not inlined, so that nothing of it stays on the stack while the model runs.
+#[inline(never)]
 fn find_heights(nodes: &mut [Node], density: i32) {
     let last = nodes.len() - 1;
     nodes.iter_mut().for_each(|node| node.ring.rewind());
