@@ -91,7 +91,7 @@ fn micro() -> Vec<u8> {
     file
 }
 
-/// Every curve, one behind the other, between two convolutions.
+/// Every curve, one behind the other, and in floats what sees whole maps, between two convolutions.
 fn curves(dtype: Dtype) -> Vec<u8> {
     let mut draft = Draft::new(31, dtype, 1, 2, 3, &[64]);
     let mut graph = draft.start(draft.latent_map());
@@ -112,6 +112,11 @@ fn curves(dtype: Dtype) -> Vec<u8> {
         ActivationKind::Tanh,
     ] {
         draft.activation(&mut graph, kind, quant);
+    }
+    if dtype != Dtype::I8 {
+        draft.group_norm(&mut graph, 5, true);
+        let normed = graph.last();
+        draft.attention(&mut graph, normed, normed, 1);
     }
     draft.conv(&mut graph, shape(4), false, pixels.quant);
     let input = graph.last();

@@ -91,7 +91,8 @@ fn the_reader_reads_the_golden_bytes() {
     );
     let ops: Vec<Op> = model.decoder().ops().collect();
     assert_eq!(ops, operators());
-    assert_eq!(model.decoder().macs_per_pixel(), 1);
+    let grid = model.native().grid(model.down());
+    assert_eq!(model.decoder().macs_per_pixel(grid), 1);
     assert_eq!(model.decoder().tensor_bytes(), 4 + 4 * 9);
     assert_eq!(model.encoder(), None);
 }
@@ -120,6 +121,32 @@ fn the_text_shows_the_golden_bytes() {
         bytes.extend(hex.map(|byte| u8::from_str_radix(byte, 16).unwrap()));
     }
     assert_eq!(bytes, GOLDEN);
+}
+
+/// Bytes that the text gives as examples of operators.
+#[test]
+fn the_text_shows_the_bytes_of_operators() {
+    let norm = Op::GroupNorm(GroupNorm {
+        input: 3,
+        groups: 8,
+        eps: 1e-6,
+        silu: true,
+        params: 64,
+    });
+    let attention = Op::Attention(Attention {
+        queries: 5,
+        keys: 4,
+        values: 4,
+        heads: 1,
+    });
+    for op in [norm, attention] {
+        let mut bytes = [0; 16];
+        let graph = Graph::encode(&[op], &mut bytes).unwrap();
+        assert_eq!(graph.ops().collect::<Vec<_>>(), [Ok(op)]);
+        let hex: Vec<_> = graph.ops.iter().map(|b| format!("{b:02x}")).collect();
+        let example = format!("`{}`", hex.join(" "));
+        assert!(FORMAT.contains(&example), "{op:?} is {example}");
+    }
 }
 
 #[test]

@@ -10,14 +10,22 @@ use vq_tests::draft::ConvShape;
 use vq_tests::streamed::{self, FullPlan};
 use vq_tests::{Draft, Random};
 
-/// A small model of each element type.
+/// A small model of each element type, and two whose graphs see whole maps.
 fn files() -> Vec<Vec<u8>> {
-    let dtypes = [Dtype::I8, Dtype::F16, Dtype::F32];
-    let models = dtypes
-        .iter()
-        .enumerate()
-        .map(|(i, &dtype)| Draft::random(i as u64, dtype));
-    models.map(|draft| draft.file()).collect()
+    let models = [
+        (0, Dtype::I8),
+        (1, Dtype::F16),
+        (2, Dtype::F32),
+        (33, Dtype::F16),
+        (97, Dtype::F32),
+    ];
+    let models = models.map(|(seed, dtype)| Draft::random(seed, dtype).file());
+    assert!(models[3..].iter().all(|file| {
+        let model = Model::parse(file).unwrap();
+        let networks = [Some(model.decoder()), model.encoder()];
+        networks.iter().flatten().all(|n| n.sees_whole_map())
+    }));
+    models.into()
 }
 
 #[test]
@@ -380,6 +388,118 @@ fn each_fault_of_an_activation_has_its_name() {
         activation_edited(Dtype::I8, |op| op.out.zero = 1),
         decoder(1, Fault::Quant)
     );
+}
+
+/// A valid model of a normalisation, attention and a convolution, changed by `edit`, then parsed.
+fn whole_map_edited(
+    dtype: Dtype,
+    edit: impl FnOnce(&mut GroupNorm, &mut Attention),
+) -> Option<FormatError> {
+    let mut draft = Draft::new(5, dtype, 1, 2, 6, &[4]);
+    let mut graph = draft.start(draft.latent_map());
+    draft.group_norm(&mut graph, 3, true);
+    draft.attention(&mut graph, 0, 0, 2);
+    draft.upconv(&mut graph, 1, false, Quant::pixel(dtype));
+    draft.decoder = graph.ops;
+    let [Op::GroupNorm(norm), Op::Attention(attention), _] = &mut draft.decoder[..] else {
+        unreachable!()
+    };
+    edit(norm, attention);
+    Model::parse(&draft.file()).err()
+}
+
+#[test]
+fn each_fault_of_what_sees_whole_maps_has_its_name() {
+    let decoder = |op, fault| Some(FormatError::Decoder { op, fault });
+    for dtype in [Dtype::F16, Dtype::F32] {
+        let norm = |edit: &dyn Fn(&mut GroupNorm)| whole_map_edited(dtype, |norm, _| edit(norm));
+        let attention = |edit: &dyn Fn(&mut Attention)| whole_map_edited(dtype, |_, op| edit(op));
+        assert_eq!(norm(&|_| ()), None);
+        assert_eq!(norm(&|op| op.input = 1), decoder(0, Fault::Input));
+        for groups in [0, 4, 7, u16::MAX] {
+            assert_eq!(norm(&|op| op.groups = groups), decoder(0, Fault::Groups));
+        }
+        for eps in [0.0, -1e-6, f32::NAN, f32::INFINITY, 1e-40] {
+            assert_eq!(norm(&|op| op.eps = eps), decoder(0, Fault::Epsilon));
+        }
+        // Misaligned; beyond the blob.
+        assert_eq!(norm(&|op| op.params += 2), decoder(0, Fault::Params));
+        for offset in [1 << 20, u32::MAX - 3] {
+            assert_eq!(norm(&|op| op.params = offset), decoder(0, Fault::Params));
+        }
+        for heads in [0, 4, u16::MAX] {
+            assert_eq!(attention(&|op| op.heads = heads), decoder(1, Fault::Groups));
+        }
+        for ahead in [2, u16::MAX] {
+            assert_eq!(
+                attention(&|op| op.queries = ahead),
+                decoder(1, Fault::Input)
+            );
+            assert_eq!(attention(&|op| op.keys = ahead), decoder(1, Fault::Input));
+            assert_eq!(attention(&|op| op.values = ahead), decoder(1, Fault::Input));
+        }
+        assert_eq!(
+            attention(&|op| op.queries = 0),
+            decoder(1, Fault::Unused),
+            "the normalised value is left over"
+        );
+    }
+    assert_eq!(
+        whole_map_edited(Dtype::I8, |_, _| ()),
+        decoder(0, Fault::Dtype)
+    );
+}
+
+/// Attention reads maps of other operators: their channels and sizes must agree.
+#[test]
+fn attention_to_what_does_not_fit_is_an_error() {
+    let parsed = |channels, doubled: bool, values_doubled: bool| {
+        let mut draft = Draft::new(5, Dtype::F32, 1, 2, 6, &[4]);
+        let mut graph = draft.start(draft.latent_map());
+        draft.upconv(&mut graph, channels, false, Quant::UNIT);
+        let (keys, values) = (u16::from(doubled), u16::from(values_doubled));
+        draft.attention(&mut graph, keys, values, 1);
+        draft.decoder = graph.ops;
+        Model::parse(&draft.file()).err()
+    };
+    let fault = |fault| Some(FormatError::Decoder { op: 1, fault });
+    assert_eq!(parsed(5, false, true), fault(Fault::Channels));
+    assert_eq!(parsed(6, false, true), fault(Fault::Density));
+    assert_eq!(parsed(6, true, false), fault(Fault::Density));
+    let end = Some(FormatError::Decoder {
+        op: 2,
+        fault: Fault::Channels,
+    });
+    assert_eq!(parsed(6, true, true), end);
+}
+
+/// The largest picture that the format names, with a whole map of the most channels: too large for a
+/// 32-bit machine, and a plan all the same.
+#[test]
+fn the_largest_whole_map_is_planned_in_time() {
+    let mut draft = Draft::new(5, Dtype::F16, 1, 1, 1, &[1]);
+    let mut graph = draft.start(draft.latent_map());
+    for value in 0..MAX_OPS as u16 {
+        if value % 2 == 0 {
+            draft.group_norm(&mut graph, 1, false);
+        } else {
+            draft.attention(&mut graph, value - 1, value, 1);
+        }
+    }
+    draft.decoder = graph.ops;
+    let file = draft.file();
+    let model = Model::parse(&file).unwrap();
+    let size = PictureSize {
+        width: u16::MAX,
+        height: u16::MAX,
+    };
+    let start = std::time::Instant::now();
+    let layout_len = FullPlan::new()
+        .decoder(&model, size)
+        .map(|l| l.scratch_len());
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let rows = u64::from(u16::MAX);
+    assert!(layout_len.unwrap() as u64 > 3 * rows * rows);
 }
 
 #[test]

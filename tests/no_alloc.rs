@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use vq_core::format::Dtype;
-use vq_core::{Decoder, Encoder, Model, Picture};
+use vq_core::{Decoder, Element, Encoder, Model, Picture, f16};
 use vq_tests::Draft;
 use vq_tests::streamed::FullPlan;
 
@@ -33,15 +33,34 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn parse_plan_decode_and_encode_allocate_nothing() {
-    let file = Draft::random(11, Dtype::I8).file();
+    allocate_nothing::<i8>(&Draft::random(11, Dtype::I8).file());
+}
+
+#[test]
+fn operators_that_see_the_whole_map_allocate_nothing() {
+    let names = |file: &[u8]| -> Vec<_> {
+        let model = Model::parse(file).unwrap();
+        let networks = [Some(model.decoder()), model.encoder()];
+        let ops = networks.into_iter().flatten().flat_map(|n| n.ops());
+        ops.map(|op| op.name()).collect()
+    };
+    let both = |file: &Vec<u8>| {
+        let names = names(file);
+        names.contains(&"group_norm") && names.contains(&"attention")
+    };
+    let mut drawn = (0..100).map(|seed| Draft::random(seed, Dtype::F16).file());
+    allocate_nothing::<f16>(&drawn.find(both).expect("one of a hundred has both"));
+}
+
+fn allocate_nothing<E: Element>(file: &[u8]) {
     let mut plan = FullPlan::new();
-    let mut scratch = vec![0i8; 1 << 20];
+    let mut scratch = vec![E::default(); 1 << 20];
     let mut codes = vec![0; 1 << 10];
     let (pixels, mut row) = (vec![100; 1 << 10], vec![0; 1 << 10]);
     assert!(ALLOCATIONS.get() >= 5, "allocations are counted");
 
     let before = ALLOCATIONS.get();
-    let model = Model::parse(&file).unwrap();
+    let model = Model::parse(file).unwrap();
     let mut layout = plan.encoder(&model, model.native()).unwrap();
     let codes = &mut codes[..layout.code_count()];
     let picture = Picture {

@@ -1,8 +1,11 @@
 //! The scratch: asked for beforehand, refused when too small, and never larger than needed.
 
-use vq_core::format::{Dtype, Op};
-use vq_core::{Decoder, Encoder, Model, Picture, PictureSize, Probe, RunError};
+use half::f16;
+use vq_core::format::{Dtype, Kernel, Op, Quant};
+use vq_core::plan::RingSize;
+use vq_core::{Decoder, Element, Encoder, Model, Picture, PictureSize, Probe, RunError};
 use vq_tests::Draft;
+use vq_tests::draft::ConvShape;
 use vq_tests::streamed::{self, FullPlan};
 
 /// Follows the rows of every value as they come about, and counts how many are needed at once.
@@ -15,6 +18,9 @@ struct Ledger {
     next: Vec<i32>,
     /// The most rows needed at once.
     most: Vec<i32>,
+    /// The first and the last step that writes to a value or reads it.
+    lives: Vec<[usize; 2]>,
+    steps: usize,
     running: Option<usize>,
     rows: i32,
 }
@@ -39,11 +45,14 @@ impl Ledger {
             .map(|value| -top(value).unwrap_or(0))
             .collect();
         let most = vec![0; next.len()];
+        let lives = vec![[usize::MAX, 0]; next.len()];
         Self {
             ops,
             heights,
             next,
             most,
+            lives,
+            steps: 0,
             running: None,
             rows: 0,
         }
@@ -61,6 +70,32 @@ impl Ledger {
         self.most[value] = self.most[value].max(needed).max(self.rows);
     }
 
+    /// Marks what the next step of a value uses.
+    fn book(&mut self, value: usize) {
+        let inside = (0..self.heights[value]).contains(&self.next[value]);
+        let inputs = self.ops[value].filter(|_| inside).map(|op| op.inputs());
+        let used = inputs.into_iter().flatten().map(usize::from);
+        for used in used.chain([value]) {
+            let [first, last] = &mut self.lives[used];
+            (*first, *last) = ((*first).min(self.steps), self.steps);
+        }
+        self.steps += 1;
+    }
+
+    /// The most elements that are in use at once, of rings of these lengths.
+    fn peak(&self, lens: &[usize]) -> usize {
+        let alive = |&(value, &[first, last]): &(usize, &[usize; 2]), step| {
+            // The caller reads the last value.
+            first <= step && (step <= last || value + 1 == lens.len())
+        };
+        let at = |step| {
+            let lives = self.lives.iter().enumerate();
+            let used = lives.filter(|life| alive(life, step));
+            used.map(|(value, _)| lens[value]).sum()
+        };
+        self.lives.iter().map(|life| at(life[0])).max().unwrap()
+    }
+
     /// The first row of `value` that `reader` still needs.
     fn oldest(&self, reader: usize, value: usize) -> Option<i32> {
         let op = self.ops[reader].filter(|op| reads(op, value))?;
@@ -71,12 +106,15 @@ impl Ledger {
             Op::Add(_) | Op::Relu(_) | Op::Activation(_) => y,
             Op::DepthToSpace(op) => y / i32::from(op.factor),
             Op::SpaceToDepth(op) => y * i32::from(op.factor),
+            Op::GroupNorm(_) => 0,
+            Op::Attention(op) if [op.keys, op.values].contains(&(value as u16)) => 0,
+            Op::Attention(_) => y,
         })
     }
 }
 
 fn reads(op: &Op, value: usize) -> bool {
-    usize::from(op.input()) == value || op.skip().map(usize::from) == Some(value)
+    op.inputs().map(usize::from).contains(&value)
 }
 
 fn top_padding(op: &Op) -> i32 {
@@ -90,6 +128,7 @@ fn top_padding(op: &Op) -> i32 {
 impl<E> Probe<E> for Ledger {
     fn before(&mut self, value: usize) {
         self.finish_step();
+        self.book(value);
         self.running = Some(value);
         self.rows = 0;
     }
@@ -107,8 +146,18 @@ impl<E> Probe<E> for Ledger {
 
 #[test]
 fn rings_hold_exactly_what_a_whole_run_needs() {
+    rings_are_exact::<i8>();
+}
+
+#[test]
+fn rings_hold_exactly_what_whole_maps_need() {
+    rings_are_exact::<f32>();
+    rings_are_exact::<f16>();
+}
+
+fn rings_are_exact<E: Element>() {
     for seed in 0..60 {
-        let file = Draft::random(seed, Dtype::I8).file();
+        let file = Draft::random(seed, E::DTYPE).file();
         let model = Model::parse(&file).unwrap();
         for rows in [1, 2, 3, 9, 40] {
             let down = u16::from(model.down());
@@ -119,17 +168,87 @@ fn rings_hold_exactly_what_a_whole_run_needs() {
             let mut plan = FullPlan::new();
             let layout = plan.decoder(&model, size).unwrap();
             let rings: Vec<_> = layout.rings().collect();
-            let needed: usize = rings.iter().map(|(rows, len)| rows * len).sum();
-            assert_eq!(layout.scratch_len(), needed);
+            let len = |ring: &RingSize| ring.rows * ring.row_len + ring.state_len;
+            let lens: Vec<_> = rings.iter().map(len).collect();
+            let (scratch, all) = (layout.scratch_len(), lens.iter().sum());
 
             let codes = vec![0; layout.code_count()];
             let mut ledger = Ledger::new(&model, size);
-            streamed::decode_with::<i8>(&model, size, &codes, &mut ledger).unwrap();
+            streamed::decode_with::<E>(&model, size, &codes, &mut ledger).unwrap();
             ledger.finish_step();
-            let planned: Vec<_> = rings.iter().map(|&(rows, _)| rows as i32).collect();
+            let planned: Vec<_> = rings.iter().map(|ring| ring.rows as i32).collect();
             assert_eq!(planned, ledger.most, "model {seed}, {rows} rows of codes");
+            if model.decoder().sees_whole_map() {
+                assert!(
+                    (ledger.peak(&lens)..=all).contains(&scratch),
+                    "model {seed}"
+                );
+            } else {
+                assert_eq!(scratch, all, "model {seed}");
+            }
         }
     }
+}
+
+/// A normalisation keeps two singles a group, attention one a position; both see all rows of a map.
+#[test]
+fn whole_maps_cost_what_they_hold() {
+    for (dtype, per_single) in [(Dtype::F32, 1), (Dtype::F16, 2)] {
+        let mut draft = Draft::new(1, dtype, 1, 1, 6, &[4]);
+        let mut graph = draft.start(draft.latent_map());
+        draft.group_norm(&mut graph, 3, true);
+        draft.attention(&mut graph, 1, 0, 2);
+        let kernel = Kernel {
+            height: 3,
+            width: 3,
+        };
+        let shape = ConvShape {
+            out_channels: 1,
+            kernel,
+            stride: 1,
+        };
+        draft.conv(&mut graph, shape, false, Quant::UNIT);
+        draft.decoder = graph.ops;
+        let file = draft.file();
+        let model = Model::parse(&file).unwrap();
+        let mut plan = FullPlan::new();
+        let size = PictureSize {
+            width: 5,
+            height: 70,
+        };
+        let layout = plan.decoder(&model, size).unwrap();
+        let found: Vec<_> = layout.rings().map(|r| (r.rows, r.state_len)).collect();
+        let expected = [
+            (70, 0),
+            (70, 2 * 3 * per_single),
+            (3, 5 * 70 * per_single),
+            (1, 0),
+        ];
+        assert_eq!(found, expected, "{dtype:?}");
+        // Squares and products of the normalisation, scores, weighted sums, the convolution.
+        let area = 5 * 70;
+        let macs = area * 6 * 2 + area * area * (6 + 6) + area * 6 * 9;
+        assert_eq!(model.decoder().macs(layout.grid()), macs);
+        assert!(model.decoder().sees_whole_map());
+    }
+}
+
+/// A whole map that is done with makes room: of a chain, two are kept at a time, however long it is.
+#[test]
+fn whole_maps_share_their_place() {
+    let mut draft = Draft::new(1, Dtype::F32, 1, 1, 1, &[4]);
+    let mut graph = draft.start(draft.latent_map());
+    for _ in 0..6 {
+        draft.group_norm(&mut graph, 1, true);
+    }
+    draft.decoder = graph.ops;
+    let file = draft.file();
+    let model = Model::parse(&file).unwrap();
+    let mut plan = FullPlan::new();
+    let (width, height) = (5, 70);
+    let layout = plan.decoder(&model, PictureSize { width, height }).unwrap();
+    let map = usize::from(width) * usize::from(height) + 2;
+    assert_eq!(layout.scratch_len(), 2 * map);
 }
 
 #[test]
@@ -215,13 +334,19 @@ fn misuse_is_an_error() {
 /// A scratch that was used before, for another picture or another graph, changes nothing.
 #[test]
 fn a_used_scratch_is_as_good_as_a_new_one() {
+    used_as_new(77i8);
+    used_as_new(f32::NAN);
+    used_as_new(f16::NAN);
+}
+
+fn used_as_new<E: Element>(left: E) {
     for seed in 0..20 {
-        let file = Draft::random(seed, Dtype::I8).file();
+        let file = Draft::random(seed, E::DTYPE).file();
         let model = Model::parse(&file).unwrap();
         let mut plan = FullPlan::new();
         let mut layout = plan.decoder(&model, model.native()).unwrap();
         let codes: Vec<u16> = (0..layout.code_count() as u16).map(|i| i % 3).collect();
-        let mut scratch = vec![77i8; layout.scratch_len()];
+        let mut scratch = vec![left; layout.scratch_len()];
         let mut row = vec![0; layout.row_bytes()];
         let mut found = Vec::<u8>::new();
         for _ in 0..2 {
@@ -230,7 +355,7 @@ fn a_used_scratch_is_as_good_as_a_new_one() {
                 found.extend(&row);
             }
         }
-        let expected = streamed::decode::<i8>(&model, model.native(), &codes);
+        let expected = streamed::decode::<E>(&model, model.native(), &codes);
         assert_eq!(found, [expected.clone(), expected].concat(), "model {seed}");
     }
 }

@@ -351,7 +351,14 @@ fn bench_reports_what_the_design_lists() {
         let report = lab.json(&format!("bench -m {dtype}.vqm --runs 3 --size 40x24"));
         has(
             &report,
-            &["backend", "threads", "macs", "decode_us", "layers"],
+            &[
+                "backend",
+                "threads",
+                "macs",
+                "scratch_bytes",
+                "decode_us",
+                "layers",
+            ],
         );
         let info = lab.json(&format!("info {dtype}.vqm"));
         let per_pixel = number(&info["decoder"], "macs_per_pixel");

@@ -245,6 +245,52 @@ impl Draft {
         graph.push(op, Map { quant: out, ..map });
     }
 
+    /// Appends a group normalisation of the last value, of a float type.
+    pub fn group_norm(&mut self, graph: &mut Drawn, groups: u16, silu: bool) {
+        let map = graph.values[graph.values.len() - 1];
+        let numbers = 2 * usize::from(map.channels);
+        let params: Vec<u8> = (0..numbers)
+            .flat_map(|_| (1.5 * self.random.real()).to_le_bytes())
+            .collect();
+        let op = Op::GroupNorm(GroupNorm {
+            input: graph.last(),
+            groups,
+            eps: self.random.pick(&[1e-6, 1e-5, 0.1]),
+            silu,
+            params: self.tensor(&params),
+        });
+        graph.push(op, map);
+    }
+
+    /// Appends attention from the last value to two others, of a float type.
+    pub fn attention(&mut self, graph: &mut Drawn, keys: u16, values: u16, heads: u16) {
+        let op = Op::Attention(Attention {
+            queries: graph.last(),
+            keys,
+            values,
+            heads,
+        });
+        let map = graph.values[usize::from(values)];
+        let quant = Quant::UNIT;
+        graph.push(op, Map { quant, ..map });
+    }
+
+    /// Attention from the last value to itself or earlier ones, where the map is small.
+    fn any_attention(&mut self, graph: &mut Drawn, alike: &[u16]) {
+        let map = graph.values[graph.values.len() - 1];
+        if map.density > 2 {
+            return;
+        }
+        let dense = |v: &u16| graph.values[usize::from(*v)].density == map.density;
+        let dense: Vec<u16> = (0..=graph.last()).filter(dense).collect();
+        let (keys, values) = (self.random.pick(alike), self.random.pick(&dense));
+        let channels = [map.channels, graph.values[usize::from(values)].channels];
+        let divides = |heads: &u16| channels.iter().all(|c| c.is_multiple_of(*heads));
+        let heads: Vec<u16> = (1..=4).filter(divides).collect();
+        let heads = self.random.pick(&heads);
+        self.attention(graph, keys, values, heads);
+    }
+
     /// Any curve.
     fn kind(&mut self) -> ActivationKind {
         let slope = self.random.real();
@@ -368,7 +414,8 @@ impl Draft {
         self.conv(graph, shape, true, quant);
     }
 
-    /// Operators that keep the density: convolutions, cuts, curves, and sums with any earlier value.
+    /// Operators that keep the density: convolutions, cuts, curves, and sums with any earlier value; in
+    /// floats also what sees the whole map.
     fn decorate(&mut self, graph: &mut Drawn) {
         for _ in 0..self.random.below(4) {
             let input = graph.last();
@@ -378,7 +425,8 @@ impl Draft {
                 .filter(|&v| same(&graph.values[usize::from(v)]))
                 .collect();
             let quant = self.quant();
-            match self.random.below(6) {
+            let kinds = if self.dtype == Dtype::I8 { 6 } else { 8 };
+            match self.random.below(kinds) {
                 0 => graph.push(Op::Relu(Relu { input }), map),
                 1 | 2 => {
                     let skip = self.random.pick(&others);
@@ -388,6 +436,14 @@ impl Draft {
                     let kind = self.kind();
                     self.activation(graph, kind, quant);
                 }
+                6 => {
+                    let divides = |groups: &u16| map.channels.is_multiple_of(*groups);
+                    let groups: Vec<u16> = (1..=map.channels).filter(divides).collect();
+                    let groups = self.random.pick(&groups);
+                    let silu = self.random.below(2) == 0;
+                    self.group_norm(graph, groups, silu);
+                }
+                7 => self.any_attention(graph, &others),
                 _ => {
                     let channels = self.random.pick(&[map.channels, 1, 2, 5]);
                     self.any_conv(graph, channels, quant);

@@ -76,6 +76,10 @@ pub trait Arithmetic: Copy + PartialEq {
     fn minus(self, other: Self) -> Self;
     /// (self - other)^2
     fn square(self, other: Self) -> f64;
+    /// In single precision, of a float
+    fn single(self) -> f32;
+    /// A result in single precision as a float stores it
+    fn stored(x: f32) -> Self;
 }
 
 /// A channel among those that have parameters.
@@ -147,6 +151,12 @@ impl Arithmetic for i8 {
     fn square(self, other: i8) -> f64 {
         (f64::from(self) - f64::from(other)).powi(2)
     }
+    fn single(self) -> f32 {
+        unreachable!("integers are not computed in single precision")
+    }
+    fn stored(_: f32) -> i8 {
+        unreachable!("integers are not computed in single precision")
+    }
 }
 
 impl Arithmetic for f32 {
@@ -190,23 +200,30 @@ impl Arithmetic for f32 {
     fn square(self, other: f32) -> f64 {
         f64::from((self - other) * (self - other))
     }
+    fn single(self) -> f32 {
+        self
+    }
+    fn stored(x: f32) -> f32 {
+        x
+    }
+}
+
+/// s and p of exp(-a) by the letter of the format.
+fn parts(a: f32) -> (f32, f32) {
+    let a = a.min(87.0);
+    let n = (a * std::f32::consts::LOG2_E + 0.5).floor();
+    let low = (std::f64::consts::LN_2 - 355.0 / 512.0) as f32;
+    let r = (n * (355.0 / 512.0) - a) + n * low;
+    let sixth = r * (1.0 / 5040.0) + 1.0 / 720.0;
+    let fourth = (sixth * r + 1.0 / 120.0) * r + 1.0 / 24.0;
+    let second = (fourth * r + 1.0 / 6.0) * r + 1.0 / 2.0;
+    (0.5f32.powi(n as i32), (second * r + 1.0) * r)
 }
 
 /// The curves by the letter of the format.
 fn curve(kind: ActivationKind, x: f32) -> f32 {
-    let parts = |a: f32| {
-        let a = a.min(87.0);
-        let n = (a * std::f32::consts::LOG2_E + 0.5).floor();
-        let low = (std::f64::consts::LN_2 - 355.0 / 512.0) as f32;
-        let r = (n * (355.0 / 512.0) - a) + n * low;
-        let sixth = r * (1.0 / 5040.0) + 1.0 / 720.0;
-        let fourth = (sixth * r + 1.0 / 120.0) * r + 1.0 / 24.0;
-        let second = (fourth * r + 1.0 / 6.0) * r + 1.0 / 2.0;
-        (0.5f32.powi(n as i32), (second * r + 1.0) * r)
-    };
     let sigmoid = |x: f32| {
-        let (s, p) = parts(x.abs());
-        let e = s * p + s;
+        let e = falling(x.abs());
         if x < 0.0 {
             e / (1.0 + e)
         } else {
@@ -225,6 +242,12 @@ fn curve(kind: ActivationKind, x: f32) -> f32 {
         ActivationKind::LeakyRelu { slope } if x < 0.0 => slope * x,
         ActivationKind::LeakyRelu { .. } => x,
     }
+}
+
+/// exp(-a) by the letter of the format.
+fn falling(a: f32) -> f32 {
+    let (s, p) = parts(a);
+    s * p + s
 }
 
 fn half(x: f32) -> f16 {
@@ -273,6 +296,12 @@ impl Arithmetic for f16 {
     fn square(self, other: f16) -> f64 {
         self.to_f32().square(other.to_f32())
     }
+    fn single(self) -> f32 {
+        self.to_f32()
+    }
+    fn stored(x: f32) -> f16 {
+        half(x)
+    }
 }
 
 /// Every value of the graph, its input first.
@@ -286,7 +315,7 @@ pub fn run<E: Arithmetic>(
     let mut quants = vec![network.input().quant];
     for op in network.ops() {
         let of = |value: u16| (&values[usize::from(value)], quants[usize::from(value)]);
-        let (x, quant) = of(op.input());
+        let (x, quant) = of(op.inputs()[0]);
         let (y, out) = match &op {
             Op::Conv2d(conv) => (conv2d(conv, x, quant, blob), conv.out),
             Op::UpConv(conv) => (upconv(conv, x, quant, blob), conv.out),
@@ -309,6 +338,11 @@ pub fn run<E: Arithmetic>(
             Op::Activation(op) => {
                 let data = x.data.iter().map(|x| x.curve(blob, op)).collect();
                 (Tensor { data, ..*x }, op.out)
+            }
+            Op::GroupNorm(op) => (group_norm(op, x, blob), quant),
+            Op::Attention(op) => {
+                let (keys, values) = (of(op.keys).0, of(op.values).0);
+                (attention(usize::from(op.heads), x, keys, values), quant)
             }
         };
         values.push(y);
@@ -397,6 +431,80 @@ fn space_to_depth<E: Copy>(x: &Tensor<E>, f: usize) -> Tensor<E> {
     for (y, column, c) in places(&out) {
         let (fy, fx) = (c / f % f, c % f);
         out.set(y, column, c, x.at(y * f + fy, column * f + fx, c / (f * f)));
+    }
+    out
+}
+
+fn group_norm<E: Arithmetic>(op: &GroupNorm, x: &Tensor<E>, blob: &[u8]) -> Tensor<E> {
+    let size = x.c / usize::from(op.groups);
+    let count = (x.h * x.w * size) as f32;
+    let mut out = x.clone();
+    for first in (0..x.c).step_by(size) {
+        let sum = |of: &dyn Fn(f32) -> f32| {
+            let mut sum = 0.0;
+            for y in 0..x.h {
+                let mut row = 0.0;
+                for (column, c) in (0..x.w * size).map(|i| (i / size, first + i % size)) {
+                    row += of(x.at(y, column, c).single());
+                }
+                sum += row;
+            }
+            sum
+        };
+        let mean = sum(&|x| x) / count;
+        let variance = sum(&|x| (x - mean) * (x - mean)) / count;
+        let root = inverse_root(variance + op.eps);
+        for (y, column, c) in places(x).filter(|&(_, _, c)| c / size == first / size) {
+            let gain = <f32 as Arithmetic>::load(blob, op.params, c);
+            let bias = <f32 as Arithmetic>::load(blob, op.params, x.c + c);
+            let u = (x.at(y, column, c).single() - mean) * (root * gain) + bias;
+            let u = if op.silu {
+                curve(ActivationKind::Silu, u)
+            } else {
+                u
+            };
+            out.set(y, column, c, E::stored(u));
+        }
+    }
+    out
+}
+
+/// 1 / sqrt(v) by the letter of the format.
+fn inverse_root(v: f32) -> f32 {
+    let mut r = f32::from_bits(0x5f37_59df - v.to_bits() / 2);
+    for _ in 0..3 {
+        r *= 1.5 - v * 0.5 * r * r;
+    }
+    r
+}
+
+fn attention<E: Arithmetic>(
+    heads: usize,
+    queries: &Tensor<E>,
+    keys: &Tensor<E>,
+    values: &Tensor<E>,
+) -> Tensor<E> {
+    let (d, dv) = (keys.c / heads, values.c / heads);
+    let area = keys.h * keys.w;
+    let mut out = values.clone();
+    for (p, head) in (0..area * heads).map(|i| (i / heads, i % heads)) {
+        let score = |r: usize| {
+            let own = head * d..(head + 1) * d;
+            own.fold(0.0, |sum, c| {
+                sum + queries.data[p * keys.c + c].single() * keys.data[r * keys.c + c].single()
+            })
+        };
+        let scores: Vec<f32> = (0..area).map(score).collect();
+        let most = scores.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+        let weights: Vec<f32> = scores.iter().map(|score| falling(most - score)).collect();
+        let total = weights.iter().fold(0.0, |sum, weight| sum + weight);
+        for c in head * dv..(head + 1) * dv {
+            let terms = weights.iter().enumerate();
+            let sum = terms.fold(0.0, |sum, (r, weight)| {
+                sum + weight * values.data[r * values.c + c].single()
+            });
+            out.data[p * values.c + c] = E::stored(sum / total);
+        }
     }
     out
 }

@@ -69,6 +69,21 @@ pub trait Arithmetic: Copy + sealed::Sealed {
     fn distance(self, other: Self, distance: Self::Distance) -> Self::Distance;
 }
 
+/// What the operators that only the float types have need of an element.
+pub trait Real: Element {
+    /// Elements that have room for a single's bits.
+    const PER_SINGLE: usize;
+
+    /// The same number in single precision.
+    fn single(self) -> f32;
+    /// A result in single precision as it is stored: rounded to nearest, not beyond the largest.
+    fn rounded(x: f32) -> Self;
+    /// A single's bits in `place`, which has [`Real::PER_SINGLE`] elements.
+    fn keep(x: f32, place: &mut [Self]);
+    /// The single that [`Real::keep`] has put there.
+    fn kept(place: &[Self]) -> f32;
+}
+
 /// How results are stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -221,7 +236,7 @@ impl Arithmetic for f32 {
     const NO_DISTANCE: f32 = 0.0;
 
     fn kernels() -> &'static Kernels<Self> {
-        &Kernels::SCALAR
+        &Kernels::SCALAR_FLOAT
     }
     fn zero(_: i8) -> Self {
         0.0
@@ -274,6 +289,23 @@ impl Arithmetic for f32 {
     }
 }
 
+impl Real for f32 {
+    const PER_SINGLE: usize = 1;
+
+    fn single(self) -> f32 {
+        self
+    }
+    fn rounded(x: f32) -> Self {
+        x
+    }
+    fn keep(x: f32, place: &mut [Self]) {
+        place[0] = x;
+    }
+    fn kept(place: &[Self]) -> f32 {
+        place[0]
+    }
+}
+
 impl Element for f16 {
     const DTYPE: Dtype = Dtype::F16;
 
@@ -290,7 +322,7 @@ impl Arithmetic for f16 {
     const NO_DISTANCE: f32 = 0.0;
 
     fn kernels() -> &'static Kernels<Self> {
-        &Kernels::SCALAR
+        &Kernels::SCALAR_FLOAT
     }
     fn zero(_: i8) -> Self {
         f16::ZERO
@@ -339,6 +371,26 @@ impl Arithmetic for f16 {
     #[inline(always)]
     fn distance(self, other: f16, distance: f32) -> f32 {
         widen(self).distance(widen(other), distance)
+    }
+}
+
+impl Real for f16 {
+    const PER_SINGLE: usize = 2;
+
+    #[inline(always)]
+    fn single(self) -> f32 {
+        widen(self)
+    }
+    fn rounded(x: f32) -> Self {
+        narrow(x)
+    }
+    fn keep(x: f32, place: &mut [Self]) {
+        let bits = x.to_bits();
+        place[0] = f16::from_bits(bits as u16);
+        place[1] = f16::from_bits((bits >> 16) as u16);
+    }
+    fn kept(place: &[Self]) -> f32 {
+        f32::from_bits(u32::from(place[0].to_bits()) | u32::from(place[1].to_bits()) << 16)
     }
 }
 

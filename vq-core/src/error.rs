@@ -100,6 +100,12 @@ pub enum Fault {
     Table,
     /// The slope of an activation is not finite.
     Slope,
+    /// Groups of a normalisation, or heads of an attention, are zero or do not divide the channels.
+    Groups,
+    /// What a normalisation adds to the variance is not positive, not finite or subnormal.
+    Epsilon,
+    /// The operator does not run in the model's element type.
+    Dtype,
 }
 
 /// Why no plan can be made.
@@ -242,6 +248,9 @@ impl fmt::Display for Fault {
             Self::Rescale => "factors of the addition out of range",
             Self::Table => "lookup table misaligned, outside the file or not allowed here",
             Self::Slope => "slope of the activation is not finite",
+            Self::Groups => "groups or heads do not divide the channels",
+            Self::Epsilon => "epsilon of the normalisation out of range",
+            Self::Dtype => "does not run in this element type: group normalisation and attention need f16 or f32",
         })
     }
 }

@@ -26,6 +26,7 @@ pub mod bitstream;
 pub mod conceal;
 // Where a running model keeps its rows.
 pub mod plan;
+mod place;
 mod rows;
 // The arithmetic, from one number to one operator's rows.
 mod curves;

@@ -246,21 +246,21 @@ impl<'a> Network<'a> {
         Layers::new(*self)
     }
 
-    /// Multiplications of weights for a code grid of this size.
-    pub fn macs(&self, grid: Grid) -> u64 {
-        let per_code = self
-            .layers()
-            .fold(0u64, |sum, layer| sum.saturating_add(layer.macs_per_code));
-        per_code.saturating_mul(grid.cells().into())
+    /// Whether an operator sees a whole map, so that a run's memory grows with the picture's height.
+    pub fn sees_whole_map(&self) -> bool {
+        self.ops().any(|op| op.sees_whole_map())
     }
 
-    /// Multiplications of weights for each pixel, rounded up.
-    pub fn macs_per_pixel(&self) -> u64 {
-        self.macs(Grid {
-            columns: 1,
-            rows: 1,
-        })
-        .div_ceil(u64::from(self.down).pow(2))
+    /// Multiplications for a code grid of this size.
+    pub fn macs(&self, grid: Grid) -> u64 {
+        self.layers()
+            .fold(0u64, |sum, layer| sum.saturating_add(layer.macs(grid)))
+    }
+
+    /// Multiplications for each pixel of a code grid of this size, rounded up.
+    pub fn macs_per_pixel(&self, grid: Grid) -> u64 {
+        let pixels = u64::from(grid.cells()) * u64::from(self.down).pow(2);
+        self.macs(grid).div_ceil(pixels.max(1))
     }
 
     /// Bytes of weights, parameters and lookup tables; tensors that operators share count for each.
@@ -280,11 +280,9 @@ impl<'a> Network<'a> {
             let layer = layer.map_err(|fault| (layers.index, fault))?;
             self.check_layer(&layer)
                 .map_err(|fault| (layer.index, fault))?;
-            used[usize::from(layer.op.input())] = true;
-            layer
-                .op
-                .skip()
-                .inspect(|&skip| used[usize::from(skip)] = true);
+            for input in layer.op.inputs() {
+                used[usize::from(input)] = true;
+            }
         }
         if let Some(value) = used[..self.len()].iter().position(|&used| !used) {
             return Err((value as u16, Fault::Unused));
@@ -337,14 +335,26 @@ pub struct Layer {
     pub index: u16,
     /// The operator.
     pub op: Op,
-    /// The shape of the value that it reads (both have the same where it reads two).
+    /// The shape of the value that it reads, of several the first.
     pub input: Map,
     /// The shape of the value that it writes.
     pub output: Map,
-    /// Multiplications of weights for each code of the grid.
+    /// Multiplications for each code of the grid: by weights, and those of a normalisation.
     pub macs_per_code: u64,
+    /// Multiplications for each pair of codes of the grid: those of an attention.
+    pub macs_per_pair: u64,
     /// Bytes of its weights, parameters and lookup table.
     pub tensor_bytes: u64,
+}
+
+impl Layer {
+    /// Multiplications for a code grid of this size.
+    pub fn macs(&self, grid: Grid) -> u64 {
+        let codes = u64::from(grid.cells());
+        let pairs = codes.saturating_mul(codes);
+        let single = self.macs_per_code.saturating_mul(codes);
+        single.saturating_add(self.macs_per_pair.saturating_mul(pairs))
+    }
 }
 
 /// See [`Network::layers`].
@@ -386,9 +396,10 @@ impl<'a> Layers<'a> {
                 .copied()
                 .ok_or(Fault::Input)
         };
-        let input = value(op.input())?;
-        let skip = value(op.skip().unwrap_or(op.input()))?;
-        let output = op.output(input, skip, self.dtype)?;
+        let [first, second, third] = op.inputs();
+        let inputs = [value(first)?, value(second)?, value(third)?];
+        let [input, ..] = inputs;
+        let output = op.output(inputs, self.dtype)?;
         self.values.push(output).map_err(|_| Fault::Count)?;
         let index = self.index;
         self.index += 1;
@@ -401,6 +412,7 @@ impl<'a> Layers<'a> {
             input,
             output,
             macs_per_code: op.macs_per_code(input, output),
+            macs_per_pair: op.macs_per_pair(inputs),
             tensor_bytes,
         })
     }
@@ -471,7 +483,10 @@ mod tests {
         let (mut graph, mut file) = ([0; 256], [0; 512]);
         let decoder = Graph::encode(ops, &mut graph).unwrap();
         let file = container::encode(&container(decoder, blob), &mut file)?;
-        Model::parse(file).map(|model| model.decoder().macs_per_pixel())
+        Model::parse(file).map(|model| {
+            let grid = model.native().grid(model.down());
+            model.decoder().macs_per_pixel(grid)
+        })
     }
 
     #[test]

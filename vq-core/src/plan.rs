@@ -3,11 +3,14 @@
 //! Every value of a graph lives in a ring of rows. The schedule is demand-driven: to make a row of
 //! the last value, the deepest operator whose rows are missing runs first, one step at a time, so
 //! that nothing is computed before it is needed. How many rows a ring must hold follows from
-//! walking through exactly this schedule beforehand. Nothing is computed here.
+//! walking through exactly this schedule beforehand. Nothing is computed here, and where rings lie is
+//! found in `place`.
 
 use crate::error::PlanError;
-use crate::format::{Dtype, Op, Pad};
+use crate::format::{Dtype, MAX_INPUTS, MAX_OPS, Op, Pad};
 use crate::model::{Model, Network};
+use crate::ops::Window;
+use crate::place::{Life, place};
 use crate::shape::{Grid, Map, PictureSize};
 
 /// Room for the plan of a graph of up to N - 1 operators; firmware keeps it in a static.
@@ -92,14 +95,19 @@ impl<const N: usize> Plan<N> {
             .push(Node::new(None, network.input(), grid))
             .map_err(|_| too_many)?;
         for op in network.ops() {
-            let map = |value: u16| self.nodes[usize::from(value)].ring.map;
-            let (input, skip) = (map(op.input()), map(op.skip().unwrap_or(op.input())));
+            let inputs = op.inputs();
+            let maps = inputs.map(|value| self.nodes[usize::from(value)].ring.map);
             // The model has proved that it fits.
-            let output = op.output(input, skip, dtype).unwrap_or(input);
-            self.nodes
-                .push(Node::new(Some(op), output, grid))
-                .map_err(|_| too_many)?;
-            let pad = &mut self.nodes[usize::from(op.input())].ring.pad;
+            let output = op.output(maps, dtype).unwrap_or(maps[0]);
+            let mut node = Node::new(Some(op), output, grid);
+            let positions = u64::from(node.ring.width) * u64::from(node.ring.height);
+            node.ring.state_len = elements(op.singles(positions), dtype)?;
+            node.ring.last_reader = self.nodes.len() as u16;
+            for input in inputs {
+                self.nodes[usize::from(input)].ring.last_reader = node.ring.last_reader;
+            }
+            self.nodes.push(node).map_err(|_| too_many)?;
+            let pad = &mut self.nodes[usize::from(inputs[0])].ring.pad;
             *pad = larger(*pad, op.pad());
         }
         Ok(())
@@ -148,12 +156,25 @@ impl Layout<'_> {
         usize::from(self.size.width) * usize::from(self.model.channels())
     }
 
-    /// What the scratch is for: rows kept of each value in the values' order, and elements of a row.
-    pub fn rings(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        self.nodes
-            .iter()
-            .map(|node| (node.ring.rows as usize, node.ring.row_len()))
+    /// What the scratch is for, value by value.
+    pub fn rings(&self) -> impl Iterator<Item = RingSize> + '_ {
+        self.nodes.iter().map(|node| RingSize {
+            rows: node.ring.rows as usize,
+            row_len: node.ring.row_len(),
+            state_len: node.ring.state_len,
+        })
     }
+}
+
+/// What a run keeps of a value, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingSize {
+    /// Rows that are kept.
+    pub rows: usize,
+    /// Elements of a row, padding included.
+    pub row_len: usize,
+    /// Elements in which the operator that makes the value keeps statistics or scores.
+    pub state_len: usize,
 }
 
 /// Which of a model's graphs a layout is for.
@@ -186,6 +207,13 @@ pub(crate) struct Ring {
     pub(crate) offset: usize,
     /// Slots.
     pub(crate) rows: u32,
+    /// Elements behind the slots, in which the operator that makes the rows keeps what it knows of the
+    /// whole map.
+    pub(crate) state_len: usize,
+    /// The last value that is made of it; its own number if there is none.
+    pub(crate) last_reader: u16,
+    /// The steps in which the ring is in use.
+    pub(crate) life: Life,
     /// The next row to be made, starting at -pad.top.
     pub(crate) made: i32,
 }
@@ -205,6 +233,9 @@ impl Node {
             },
             offset: 0,
             rows: 0,
+            state_len: 0,
+            last_reader: 0,
+            life: Life::NONE,
             made: 0,
         };
         Self { op, ring }
@@ -218,25 +249,19 @@ impl Node {
         }
     }
 
-    /// The rows of its inputs that its next step reads, first to last; none for padding.
-    fn next_window(&self) -> Option<(i32, i32)> {
+    /// The rows that its next step reads; none for padding.
+    fn next_windows(&self) -> Option<[Window; MAX_INPUTS]> {
         let op = self.op.filter(|_| !self.ring.is_padding())?;
-        Some(op.window(self.ring.made))
+        Some(op.windows(self.ring.made, self.ring.height as i32))
     }
 
-    /// The first row of its inputs that it still needs; none if it needs nothing any more.
-    fn oldest_needed(&self) -> Option<i32> {
-        let op = self
-            .op
-            .filter(|_| self.ring.made < self.ring.height as i32)?;
-        Some(op.window(self.ring.made.max(0)).0)
-    }
-
-    fn reads(&self, value: usize) -> bool {
-        self.op.is_some_and(|op| {
-            usize::from(op.input()) == value
-                || op.skip().is_some_and(|skip| usize::from(skip) == value)
-        })
+    /// The first row of a value that it still needs; none if it needs nothing of it any more.
+    fn oldest_needed(&self, value: usize) -> Option<i32> {
+        let height = self.ring.height as i32;
+        let op = self.op.filter(|_| self.ring.made < height)?;
+        let windows = op.windows(self.ring.made.max(0), height);
+        let own = windows.iter().filter(|window| window.value == value);
+        own.map(|window| window.first).min()
     }
 
     /// Counts the rows of its next step as made.
@@ -257,6 +282,21 @@ impl Ring {
             * usize::from(self.map.channels)
     }
 
+    /// Elements of all slots.
+    pub(crate) fn slots_len(&self) -> usize {
+        self.row_len() * self.rows as usize
+    }
+
+    /// Elements of a row of the map, without padding.
+    pub(crate) fn inner_len(&self) -> usize {
+        self.width as usize * usize::from(self.map.channels)
+    }
+
+    /// Whether nothing is made yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.made == -i32::from(self.pad.top)
+    }
+
     /// Back to where nothing is made.
     pub(crate) fn rewind(&mut self) {
         self.made = -i32::from(self.pad.top);
@@ -274,52 +314,70 @@ pub(crate) fn due(nodes: &[Node]) -> usize {
 
 /// An input that has too few rows for the next step of a value.
 fn missing_input(nodes: &[Node], value: usize) -> Option<usize> {
-    let op = nodes[value].op?;
-    let (_, last) = nodes[value].next_window()?;
-    let lacks = |&input: &usize| nodes[input].ring.made <= last;
-    Some(op.input().into())
-        .filter(lacks)
-        .or(op.skip().map(usize::from).filter(lacks))
+    let windows = nodes[value].next_windows()?;
+    let lacking = |window: &Window| nodes[window.value].ring.made <= window.last;
+    windows.into_iter().find(lacking).map(|window| window.value)
 }
 
-/// Sets each ring's slots to the most rows that are ever needed at once.
+/// Sets each ring's slots to the most rows that are ever needed at once, and its life.
 ///
 /// From the last value's first row on the schedule repeats itself every `density` rows, but for
-/// what falls away at the bottom; so it is enough to follow it that far.
+/// what falls away at the bottom; so it is enough to follow it that far. Only whole maps keep filling up
+/// until the end, and only what lies before one has a life of its own.
+///
+/// Not inlined, so that nothing of it stays on the stack while the model runs.
+#[inline(never)]
 fn find_heights(nodes: &mut [Node], density: i32) {
     let last = nodes.len() - 1;
     nodes.iter_mut().for_each(|node| node.ring.rewind());
-    let end = density.min(nodes[last].ring.height as i32 - 1);
+    let bottom = nodes[last].ring.height as i32 - 1;
+    let mut ops = nodes.iter().filter_map(|node| node.op);
+    let whole = ops.any(|op| op.sees_whole_map());
+    let end = if whole { bottom } else { density.min(bottom) };
+    let mut step = 0;
+    // Who waits for whom, the last value first: as `due` finds it, but without starting anew each time.
+    let mut waiting = heapless::Vec::<u16, { MAX_OPS + 1 }>::new();
     while nodes[last].ring.made <= end {
-        let value = due(nodes);
+        let value = waiting.last().map_or(last, |&value| value.into());
+        if let Some(input) = missing_input(nodes, value) {
+            // Inputs have lower numbers, so that no more can wait than there are operators.
+            let _ = waiting.push(input as u16);
+            continue;
+        }
+        waiting.pop();
+        for window in nodes[value].next_windows().into_iter().flatten() {
+            nodes[window.value].ring.life.extend(step);
+        }
         nodes[value].advance();
         let needed = rows_needed(nodes, value);
         let ring = &mut nodes[value].ring;
         ring.rows = ring.rows.max(needed);
+        ring.life.extend(step);
+        step = step.saturating_add(1);
+    }
+    // The caller reads the last value.
+    nodes[last].ring.life.extend(u32::MAX);
+    if !whole {
+        nodes
+            .iter_mut()
+            .for_each(|node| node.ring.life = Life::WHOLE);
     }
 }
 
 /// Rows of a value that are made and still needed, when its newest step has just run.
 fn rows_needed(nodes: &[Node], value: usize) -> u32 {
-    let readers = nodes[value + 1..].iter().filter(|node| node.reads(value));
-    let oldest = readers.filter_map(Node::oldest_needed).min();
+    let behind = usize::from(nodes[value].ring.last_reader);
+    let readers = nodes[value + 1..].iter().take(behind - value);
+    let oldest = readers.filter_map(|node| node.oldest_needed(value)).min();
     let made = nodes[value].ring.made;
     let newest = nodes[value].op.map_or(1, |op| op.rows_per_step());
     made.saturating_sub(oldest.unwrap_or(made)).max(newest) as u32
 }
 
-/// Gives each ring its place, one behind the other; returns the length of all.
-fn place(nodes: &mut [Node]) -> Result<usize, PlanError> {
-    let mut offset = 0u64;
-    for node in nodes {
-        let ring = &mut node.ring;
-        ring.offset = usize::try_from(offset).map_err(|_| PlanError::TooLarge)?;
-        let columns = u64::from(ring.width) + u64::from(ring.pad.left) + u64::from(ring.pad.right);
-        // 2^24 columns and 2^16 channels at most, and rows as a few kernels are high.
-        let len = columns * u64::from(ring.map.channels) * u64::from(ring.rows);
-        offset = offset.saturating_add(len);
-    }
-    usize::try_from(offset).map_err(|_| PlanError::TooLarge)
+/// Elements that have room for so many numbers in single precision.
+fn elements(singles: u64, dtype: Dtype) -> Result<usize, PlanError> {
+    let len = singles * Dtype::F32.size() as u64 / dtype.size() as u64;
+    usize::try_from(len).map_err(|_| PlanError::TooLarge)
 }
 
 fn larger(a: Pad, b: Pad) -> Pad {

@@ -10,11 +10,15 @@ pub(crate) struct Rows<'a, E> {
 }
 
 impl<'a, E> Rows<'a, E> {
-    /// `scratch` is all of it, or at least up to the ring's end.
-    pub(crate) fn new(ring: &'a Ring, scratch: &'a [E]) -> Self {
+    /// The ring lies in one of the two parts of the scratch.
+    pub(crate) fn new(ring: &'a Ring, around: &Around<'a, E>) -> Self {
+        let data = match ring.offset.checked_sub(around.after_at) {
+            Some(offset) => &around.after[offset..],
+            None => &around.before[ring.offset..],
+        };
         Self {
             ring,
-            data: &scratch[ring.offset..][..ring.row_len() * ring.rows as usize],
+            data: &data[..ring.slots_len()],
         }
     }
 
@@ -27,6 +31,37 @@ impl<'a, E> Rows<'a, E> {
         let start = usize::from(self.ring.pad.left - before) * usize::from(self.ring.map.channels);
         &self.data[slot(self.ring, y)..][..self.ring.row_len()][start..]
     }
+
+    /// Row y of the map, without padding: w * c elements.
+    pub(crate) fn inner_row(&self, y: i32) -> &'a [E] {
+        &self.row(y, 0)[..self.ring.inner_len()]
+    }
+
+    /// All rows of the map, without padding; they must all be kept.
+    pub(crate) fn rows(self) -> impl Iterator<Item = &'a [E]> + Clone
+    where
+        E: Copy,
+    {
+        (0..self.ring.height as i32).map(move |y| self.inner_row(y))
+    }
+
+    /// All points of the map, c elements each; they must all be kept.
+    pub(crate) fn points(self) -> impl Iterator<Item = &'a [E]> + Clone
+    where
+        E: Copy,
+    {
+        let channels = usize::from(self.ring.map.channels);
+        self.rows().flat_map(move |row| row.chunks_exact(channels))
+    }
+}
+
+/// The scratch around the ring of the value that is being made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around<'a, E> {
+    before: &'a [E],
+    after: &'a [E],
+    /// Where the second part starts in the scratch.
+    after_at: usize,
 }
 
 /// The ring of the value that is being made.
@@ -37,9 +72,29 @@ pub(crate) struct RowsMut<'a, E> {
 }
 
 impl<'a, E> RowsMut<'a, E> {
-    /// `data` starts where the ring does.
-    pub(crate) fn new(ring: &'a Ring, data: &'a mut [E]) -> Self {
-        Self { ring, data }
+    /// `scratch` is all of it.
+    pub(crate) fn new(ring: &'a Ring, scratch: &'a mut [E]) -> Self {
+        Self::split(ring, scratch).0
+    }
+
+    /// The ring, and what lies around it.
+    pub(crate) fn split(ring: &'a Ring, scratch: &'a mut [E]) -> (Self, Around<'a, E>) {
+        let (before, rest) = scratch.split_at_mut(ring.offset);
+        let (data, after) = rest.split_at_mut(ring.slots_len() + ring.state_len);
+        let around = Around {
+            before,
+            after,
+            after_at: ring.offset + data.len(),
+        };
+        (Self { ring, data }, around)
+    }
+
+    /// Fills all slots, the padding at their sides included.
+    pub(crate) fn clear(&mut self, zero: E)
+    where
+        E: Clone,
+    {
+        self.data[..self.ring.slots_len()].fill(zero);
     }
 
     pub(crate) fn ring(&self) -> &'a Ring {
@@ -48,14 +103,22 @@ impl<'a, E> RowsMut<'a, E> {
 
     /// Row y of the map, without padding: w * c elements.
     pub(crate) fn row(&mut self, y: i32) -> &mut [E] {
-        RowsMut::new(self.ring, self.data).into_row(y)
+        let (ring, data) = (self.ring, &mut *self.data);
+        RowsMut { ring, data }.into_row(y)
     }
 
     /// The same, for as long as the scratch is borrowed.
     pub(crate) fn into_row(self, y: i32) -> &'a mut [E] {
-        let channels = usize::from(self.ring.map.channels);
-        let start = slot(self.ring, y) + usize::from(self.ring.pad.left) * channels;
-        &mut self.data[start..][..self.ring.width as usize * channels]
+        self.into_row_and_state(y).0
+    }
+
+    /// The same, and what the operator that makes the rows keeps of the whole map.
+    pub(crate) fn into_row_and_state(self, y: i32) -> (&'a mut [E], &'a mut [E]) {
+        let (slots, rest) = self.data.split_at_mut(self.ring.slots_len());
+        let before = usize::from(self.ring.pad.left) * usize::from(self.ring.map.channels);
+        let start = slot(self.ring, y) + before;
+        let row = &mut slots[start..][..self.ring.inner_len()];
+        (row, rest)
     }
 }
 

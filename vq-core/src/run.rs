@@ -74,10 +74,6 @@ impl<'a, E: Element> Runner<'a, E> {
             .ok_or(RunError::Scratch { needed, given })?;
         for node in layout.nodes.iter_mut() {
             node.ring.rewind();
-            // The padding at the sides is written here once and for all.
-            let ring = &node.ring;
-            let len = ring.row_len() * ring.rows as usize;
-            scratch[ring.offset..][..len].fill(E::zero(ring.map.quant.zero));
         }
         Ok(Self {
             nodes: layout.nodes,
@@ -124,22 +120,24 @@ impl<'a, E: Element> Runner<'a, E> {
     ) -> core::ops::Range<i32> {
         let Node { op, ring } = &self.nodes[value];
         let y = ring.made;
-        let (made, rest) = self.scratch.split_at_mut(ring.offset);
-        let mut output = RowsMut::new(ring, rest);
+        let (mut output, around) = RowsMut::split(ring, self.scratch);
+        let zero = E::zero(ring.map.quant.zero);
+        if ring.is_new() {
+            // The padding at the sides is written here once and for all.
+            output.clear(zero);
+        }
         if ring.is_padding() {
-            output.row(y).fill(E::zero(ring.map.quant.zero));
+            output.row(y).fill(zero);
             return 0..0;
         }
         let Some(op) = op else {
             source.fill(y as u32, output.row(y));
             return y..y + 1;
         };
-        let rows = |value: u16| Rows::new(&self.nodes[usize::from(value)].ring, made);
-        let (input, skip) = (rows(op.input()), rows(op.skip().unwrap_or(op.input())));
+        let rows = |value: u16| Rows::new(&self.nodes[usize::from(value)].ring, &around);
         op.run(Step {
             y,
-            input,
-            skip,
+            inputs: op.inputs().map(rows),
             output,
             blob: self.blob,
         });
@@ -147,7 +145,6 @@ impl<'a, E: Element> Runner<'a, E> {
     }
 
     fn rows_mut(&mut self, value: usize) -> RowsMut<'_, E> {
-        let ring = &self.nodes[value].ring;
-        RowsMut::new(ring, &mut self.scratch[ring.offset..])
+        RowsMut::new(&self.nodes[value].ring, self.scratch)
     }
 }

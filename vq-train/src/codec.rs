@@ -148,6 +148,17 @@ impl Codec {
         Ok(picture_size(size)?.grid(self.model().down()))
     }
 
+    /// The scratch of the decoder for a picture of this size, in elements of the model's type.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLarge`], and [`CodecError::Plan`] for a picture without pixels.
+    pub fn scratch_len(&self, size: Size) -> Result<usize, CodecError> {
+        let model = self.model();
+        let mut plan = HostPlan::new();
+        let layout = plan.decoder(&model, picture_size(size)?)?;
+        Ok(layout.scratch_len())
+    }
+
     /// Codes of a picture of any size, stage by stage and row by row.
     ///
     /// # Errors

@@ -88,7 +88,8 @@ fn inspect(model: &Model<'_>) {
     {
         assert_eq!(network.ops().count(), network.len());
         assert_eq!(network.layers().count(), network.len());
-        let _ = (network.macs_per_pixel(), network.tensor_bytes());
+        let grid = model.native().grid(model.down());
+        let _ = (network.macs_per_pixel(grid), network.tensor_bytes());
     }
     let mut plan = Plan::<{ MAX_OPS + 1 }>::new();
     let _ = plan

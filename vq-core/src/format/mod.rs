@@ -8,7 +8,7 @@ pub mod tensor;
 
 pub use container::{Codebook, Container, Entropy};
 pub use op::{
-    Activation, ActivationKind, Add, CURVE_LEN, Conv2d, DepthToSpace, Graph, Kernel, MAX_KERNEL,
-    MAX_OPS, Op, Pad, Relu, Rescale, SpaceToDepth, UpConv,
+    Activation, ActivationKind, Add, Attention, CURVE_LEN, Conv2d, DepthToSpace, Graph, GroupNorm,
+    Kernel, MAX_INPUTS, MAX_KERNEL, MAX_OPS, Op, Pad, Relu, Rescale, SpaceToDepth, UpConv,
 };
 pub use tensor::{Dtype, Params, Quant};

@@ -13,6 +13,9 @@ pub const MAX_OPS: usize = 128;
 /// The largest side of a convolution's kernel.
 pub const MAX_KERNEL: usize = 8;
 
+/// The most values that an operator reads.
+pub const MAX_INPUTS: usize = 3;
+
 /// Numbers of an [`Activation`]'s lookup table: one for each number that a byte can store.
 pub const CURVE_LEN: usize = 256;
 
@@ -43,6 +46,10 @@ pub enum Op {
     SpaceToDepth(SpaceToDepth),
     /// A curve, number by number.
     Activation(Activation),
+    /// Normalisation of groups of channels over the whole map; in the float types only.
+    GroupNorm(GroupNorm),
+    /// Weighted means over the whole map; in the float types only.
+    Attention(Attention),
 }
 
 /// y\[h, w, co\] = bias\[co\] + sum over kh, kw, ci of
@@ -163,6 +170,39 @@ pub enum ActivationKind {
     },
 }
 
+/// Group normalisation (Wu and He 2018), over all positions and the channels of a group:
+/// y\[h, w, c\] = gain\[c\] * (x\[h, w, c\] - mean) / sqrt(variance + eps) + bias\[c\].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct GroupNorm {
+    /// The value to normalise.
+    pub input: u16,
+    /// Groups of neighbouring channels; not zero, and divides the channels.
+    pub groups: u16,
+    /// Added to the variance: positive, and not subnormal.
+    pub eps: f32,
+    /// Whether SiLU follows.
+    pub silu: bool,
+    /// Offset in the blob of gain f32\[c\] and bias f32\[c\], one behind the other.
+    pub params: u32,
+}
+
+/// Attention (Vaswani et al. 2017) of every position to all. Each head has its own run of channels; with
+/// its queries q, keys k and values v, position p of the output is
+/// y\[p\] = sum over r of v\[r\] * softmax over r (sum over c of q\[p, c\] * k\[r, c\]).
+///
+/// Scores are not divided by anything: that is for the weights that make the queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// The value of the queries.
+    pub queries: u16,
+    /// The value of the keys, of as many channels.
+    pub keys: u16,
+    /// The value of the values, of any number of channels.
+    pub values: u16,
+    /// Not zero, and divides the channels.
+    pub heads: u16,
+}
+
 /// Sides of a convolution's kernel, 1 ..= [`MAX_KERNEL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
@@ -218,29 +258,38 @@ impl Rescale {
 }
 
 impl Op {
-    /// The value that it reads; for [`Add`] the first of the two.
-    pub const fn input(&self) -> u16 {
-        match self {
-            Self::Conv2d(op) => op.input,
-            Self::UpConv(op) => op.input,
-            Self::Add(op) => op.input,
-            Self::Relu(op) => op.input,
-            Self::DepthToSpace(op) => op.input,
-            Self::SpaceToDepth(op) => op.input,
-            Self::Activation(op) => op.input,
+    /// The values that it reads; where it reads fewer than three, the first stands in the places left.
+    pub const fn inputs(&self) -> [u16; MAX_INPUTS] {
+        match *self {
+            Self::Conv2d(Conv2d { input, .. })
+            | Self::UpConv(UpConv { input, .. })
+            | Self::Relu(Relu { input })
+            | Self::DepthToSpace(DepthToSpace { input, .. })
+            | Self::SpaceToDepth(SpaceToDepth { input, .. })
+            | Self::Activation(Activation { input, .. })
+            | Self::GroupNorm(GroupNorm { input, .. }) => [input; MAX_INPUTS],
+            Self::Add(Add { input, skip, .. }) => [input, skip, input],
+            Self::Attention(Attention {
+                queries,
+                keys,
+                values,
+                ..
+            }) => [queries, keys, values],
         }
     }
 
-    /// The second value that it reads, if there is one.
-    pub const fn skip(&self) -> Option<u16> {
+    /// Whether it can make no row before it has seen all rows of a value, so that what it keeps grows
+    /// with the picture's height.
+    pub const fn sees_whole_map(&self) -> bool {
         match self {
-            Self::Add(op) => Some(op.skip),
+            Self::GroupNorm(_) | Self::Attention(_) => true,
             Self::Conv2d(_)
             | Self::UpConv(_)
+            | Self::Add(_)
             | Self::Relu(_)
             | Self::DepthToSpace(_)
             | Self::SpaceToDepth(_)
-            | Self::Activation(_) => None,
+            | Self::Activation(_) => false,
         }
     }
 
@@ -263,6 +312,8 @@ impl Op {
             Self::DepthToSpace(_) => "depth_to_space",
             Self::SpaceToDepth(_) => "space_to_depth",
             Self::Activation(op) => op.kind.name(),
+            Self::GroupNorm(_) => "group_norm",
+            Self::Attention(_) => "attention",
         }
     }
 }

@@ -3,9 +3,11 @@
 //! `scalar` is the readable reference, always built; any other backend must give the same numbers.
 
 mod scalar;
+mod whole_map;
 
-use crate::element::{AddScale, Arithmetic, Element, Output};
+use crate::element::{AddScale, Arithmetic, Element, Output, Real};
 use crate::format::Params;
+use crate::rows::Rows;
 
 /// The row functions of one backend.
 #[derive(Debug)]
@@ -20,6 +22,19 @@ pub struct Kernels<E: Arithmetic> {
     pub(crate) activation_row: for<'c> fn(&[E], E::Curve<'c>, &mut [E]),
     /// Index of the table's entry nearest to a vector; the lowest of equals.
     pub(crate) nearest: fn(&[E], &[E::Stored]) -> usize,
+    /// What sees the whole map; not in integers.
+    pub(crate) whole_map: Option<WholeMap<E>>,
+}
+
+/// The functions of operators that see the whole map.
+#[derive(Debug)]
+pub(crate) struct WholeMap<E> {
+    /// Statistics of a map's groups.
+    pub(crate) measure: fn(Rows<'_, E>, &Norm<'_>, &mut [E]),
+    /// Normalises one row by the statistics.
+    pub(crate) norm_row: fn(&[E], &Norm<'_>, &[E], &mut [E]),
+    /// Attends from one row; the elements between are room for scores.
+    pub(crate) attention_row: fn(&Attend<'_, E>, &mut [E], &mut [E]),
 }
 
 impl<E: Element> Kernels<E> {
@@ -30,6 +45,19 @@ impl<E: Element> Kernels<E> {
         relu_row: scalar::relu_row,
         activation_row: scalar::activation_row,
         nearest: scalar::nearest,
+        whole_map: None,
+    };
+}
+
+impl<R: Real> Kernels<R> {
+    /// The reference with what only floats have.
+    pub(crate) const SCALAR_FLOAT: Self = Self {
+        whole_map: Some(WholeMap {
+            measure: whole_map::measure,
+            norm_row: whole_map::norm_row,
+            attention_row: whole_map::attention_row,
+        }),
+        ..Self::SCALAR
     };
 }
 
@@ -64,4 +92,32 @@ pub(crate) struct AddRow<'a, E> {
     pub(crate) b: &'a [E],
     /// Zero points and factors.
     pub(crate) scale: AddScale,
+}
+
+/// A group normalisation.
+#[derive(Debug)]
+pub(crate) struct Norm<'a> {
+    /// Groups of channels.
+    pub(crate) groups: usize,
+    /// Added to the variance.
+    pub(crate) eps: f32,
+    /// Whether SiLU follows.
+    pub(crate) silu: bool,
+    /// f32\[channels\], little-endian.
+    pub(crate) gain: &'a [u8],
+    /// f32\[channels\], little-endian.
+    pub(crate) bias: &'a [u8],
+}
+
+/// Attention from the points of one row to all points of a map.
+#[derive(Debug)]
+pub(crate) struct Attend<'a, E> {
+    /// Heads; divides the channels of keys and values.
+    pub(crate) heads: usize,
+    /// A row of queries, of as many channels as the keys.
+    pub(crate) queries: &'a [E],
+    /// The whole map of keys.
+    pub(crate) keys: Rows<'a, E>,
+    /// The whole map of values.
+    pub(crate) values: Rows<'a, E>,
 }

@@ -26,7 +26,7 @@ impl Activation {
     pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
         let Step {
             y,
-            input,
+            inputs: [input, ..],
             mut output,
             blob,
             ..

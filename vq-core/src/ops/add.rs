@@ -30,8 +30,7 @@ impl Add {
     pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
         let Step {
             y,
-            input,
-            skip,
+            inputs: [input, skip, _],
             mut output,
             ..
         } = step;

@@ -51,7 +51,7 @@ impl Conv2d {
     pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
         let Step {
             y,
-            input,
+            inputs: [input, ..],
             mut output,
             blob,
             ..

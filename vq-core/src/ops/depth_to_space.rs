@@ -35,7 +35,7 @@ impl DepthToSpace {
     pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
         let Step {
             y,
-            input,
+            inputs: [input, ..],
             mut output,
             ..
         } = step;

@@ -3,15 +3,17 @@
 
 mod activation;
 mod add;
+mod attention;
 mod conv2d;
 mod depth_to_space;
+mod group_norm;
 mod relu;
 mod space_to_depth;
 mod upconv;
 
 use crate::element::Element;
 use crate::error::Fault;
-use crate::format::{Dtype, Op, Pad, Params, Quant};
+use crate::format::{Dtype, MAX_INPUTS, Op, Pad, Params, Quant};
 use crate::rows::{Rows, RowsMut};
 use crate::shape::Map;
 
@@ -32,8 +34,9 @@ pub struct Tensors {
 const MAX_TAPS: u64 = 65_535;
 
 impl Op {
-    /// What it makes of its inputs; `skip` is read only where [`Op::skip`] names one.
-    pub(crate) fn output(&self, input: Map, skip: Map, dtype: Dtype) -> Result<Map, Fault> {
+    /// What it makes of the values that [`Op::inputs`] names.
+    pub(crate) fn output(&self, inputs: [Map; MAX_INPUTS], dtype: Dtype) -> Result<Map, Fault> {
+        let [input, skip, _] = inputs;
         match self {
             Self::Conv2d(op) => op.output(input, dtype),
             Self::UpConv(op) => op.output(input, dtype),
@@ -42,6 +45,8 @@ impl Op {
             Self::DepthToSpace(op) => op.output(input),
             Self::SpaceToDepth(op) => op.output(input),
             Self::Activation(op) => op.output(input, dtype),
+            Self::GroupNorm(op) => op.output(input, dtype),
+            Self::Attention(op) => op.output(inputs, dtype),
         }
     }
 
@@ -50,20 +55,55 @@ impl Op {
         match self {
             Self::Conv2d(op) => Some(op.tensors(channels)),
             Self::UpConv(op) => Some(op.tensors(channels)),
+            Self::GroupNorm(op) => Some(op.tensors(channels)),
             Self::Add(_)
             | Self::Relu(_)
             | Self::DepthToSpace(_)
             | Self::SpaceToDepth(_)
-            | Self::Activation(_) => None,
+            | Self::Activation(_)
+            | Self::Attention(_) => None,
         }
     }
 
-    /// Multiplications of weights for each code of the grid.
+    /// Multiplications for each code of the grid: by weights, and those that make and use statistics.
     pub(crate) fn macs_per_code(&self, input: Map, output: Map) -> u64 {
         match self {
             Self::Conv2d(op) => points(output) * op.tensors(input.channels).weight_count,
             Self::UpConv(op) => points(input) * op.tensors(input.channels).weight_count,
+            // A square and a product.
+            Self::GroupNorm(_) => 2 * points(input) * u64::from(input.channels),
             Self::Add(_)
+            | Self::Relu(_)
+            | Self::DepthToSpace(_)
+            | Self::SpaceToDepth(_)
+            | Self::Activation(_)
+            | Self::Attention(_) => 0,
+        }
+    }
+
+    /// Multiplications for each pair of codes of the grid.
+    pub(crate) fn macs_per_pair(&self, [_, keys, values]: [Map; MAX_INPUTS]) -> u64 {
+        match self {
+            Self::Attention(op) => op.macs_per_pair(keys, values),
+            Self::Conv2d(_)
+            | Self::UpConv(_)
+            | Self::Add(_)
+            | Self::Relu(_)
+            | Self::DepthToSpace(_)
+            | Self::SpaceToDepth(_)
+            | Self::Activation(_)
+            | Self::GroupNorm(_) => 0,
+        }
+    }
+
+    /// Numbers in single precision that it keeps of a whole map of so many positions.
+    pub(crate) fn singles(&self, positions: u64) -> u64 {
+        match self {
+            Self::GroupNorm(op) => op.singles(),
+            Self::Attention(op) => op.singles(positions),
+            Self::Conv2d(_)
+            | Self::UpConv(_)
+            | Self::Add(_)
             | Self::Relu(_)
             | Self::DepthToSpace(_)
             | Self::SpaceToDepth(_)
@@ -82,7 +122,9 @@ impl Op {
             | Self::Relu(_)
             | Self::DepthToSpace(_)
             | Self::SpaceToDepth(_)
-            | Self::Activation(_) => Pad::NONE,
+            | Self::Activation(_)
+            | Self::GroupNorm(_)
+            | Self::Attention(_) => Pad::NONE,
         }
     }
 
@@ -95,19 +137,30 @@ impl Op {
             | Self::Add(_)
             | Self::Relu(_)
             | Self::SpaceToDepth(_)
-            | Self::Activation(_) => 1,
+            | Self::Activation(_)
+            | Self::GroupNorm(_)
+            | Self::Attention(_) => 1,
         }
     }
 
-    /// The first and the last row of its inputs that the step reads which makes row y.
-    pub(crate) fn window(&self, y: i32) -> (i32, i32) {
-        match self {
-            Self::Conv2d(op) => op.window(y),
-            Self::UpConv(op) => op.window(y),
-            Self::Add(_) | Self::Relu(_) | Self::Activation(_) => (y, y),
-            Self::DepthToSpace(op) => op.window(y),
-            Self::SpaceToDepth(op) => op.window(y),
-        }
+    /// The rows of each input that the step reads which makes row y of a map of `height` rows.
+    pub(crate) fn windows(&self, y: i32, height: i32) -> [Window; MAX_INPUTS] {
+        let (own, whole) = ((y, y), (0, height - 1));
+        let rows = match self {
+            Self::Conv2d(op) => [op.window(y); MAX_INPUTS],
+            Self::UpConv(op) => [op.window(y); MAX_INPUTS],
+            Self::Add(_) | Self::Relu(_) | Self::Activation(_) => [own; MAX_INPUTS],
+            Self::DepthToSpace(op) => [op.window(y); MAX_INPUTS],
+            Self::SpaceToDepth(op) => [op.window(y); MAX_INPUTS],
+            Self::GroupNorm(_) => [whole; MAX_INPUTS],
+            Self::Attention(_) => [own, whole, whole],
+        };
+        let inputs = self.inputs();
+        core::array::from_fn(|i| Window {
+            value: inputs[i].into(),
+            first: rows[i].0,
+            last: rows[i].1,
+        })
     }
 
     /// Makes the rows of one step.
@@ -120,18 +173,26 @@ impl Op {
             Self::DepthToSpace(op) => op.run(step),
             Self::SpaceToDepth(op) => op.run(step),
             Self::Activation(op) => op.run(step),
+            Self::GroupNorm(op) => op.run(step),
+            Self::Attention(op) => op.run(step),
         }
     }
+}
+
+/// Rows of a value that a step reads, first to last.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) value: usize,
+    pub(crate) first: i32,
+    pub(crate) last: i32,
 }
 
 /// What an operator works on when it makes the rows of one step.
 pub(crate) struct Step<'a, E> {
     /// The first of the rows to be made.
     pub(crate) y: i32,
-    /// The value that it reads.
-    pub(crate) input: Rows<'a, E>,
-    /// The second value that it reads; the same as `input` where it reads one.
-    pub(crate) skip: Rows<'a, E>,
+    /// The values that [`Op::inputs`] names.
+    pub(crate) inputs: [Rows<'a, E>; MAX_INPUTS],
     /// The value that it makes.
     pub(crate) output: RowsMut<'a, E>,
     /// The model's tensors.

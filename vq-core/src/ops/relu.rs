@@ -14,7 +14,7 @@ impl Relu {
     pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
         let Step {
             y,
-            input,
+            inputs: [input, ..],
             mut output,
             ..
         } = step;

@@ -33,7 +33,7 @@ impl SpaceToDepth {
     pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
         let Step {
             y,
-            input,
+            inputs: [input, ..],
             mut output,
             ..
         } = step;

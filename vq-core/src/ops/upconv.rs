@@ -47,7 +47,7 @@ impl UpConv {
     pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
         let Step {
             y,
-            input,
+            inputs: [input, ..],
             mut output,
             blob,
             ..

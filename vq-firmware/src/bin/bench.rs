@@ -23,7 +23,7 @@ fn bench(session: Session) {
         model,
         ..
     } = session;
-    let cells = u64::from(layout.grid().cells());
+    let grid = layout.grid();
     let mut costs = Costs {
         of: [0; VALUES],
         between: 0,
@@ -41,7 +41,7 @@ fn bench(session: Session) {
         costs.of[0]
     ));
     for (layer, cost) in model.decoder().layers().zip(&costs.of[1..]) {
-        let macs = layer.macs_per_code * cells;
+        let macs = layer.macs(grid);
         let (index, op) = (layer.index + 1, layer.op.name());
         line(format_args!(
             "layer index={index} op={op} macs={macs} cost={cost}"

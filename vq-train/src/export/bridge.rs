@@ -43,7 +43,7 @@ fn pointwise(input: u16, weight: &[f32], bias: &[f32]) -> FloatOp {
 }
 
 /// A linear step becomes part of the convolution before it: S (W x + b) + s = (S W) x + (S b + s).
-fn compose(conv: &mut FloatConv, step: &[f32], shift: &[f32]) {
+pub(super) fn compose(conv: &mut FloatConv, step: &[f32], shift: &[f32]) {
     let taps = conv.weight.len() / conv.cout;
     let rows = step.chunks_exact(conv.cout);
     let row = |row: &[f32]| -> Vec<f32> {

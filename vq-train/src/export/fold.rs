@@ -6,14 +6,21 @@
 //! sorting its taps. Both are exact, borders included. A ReLU behind a convolution or a sum that
 //! nothing else reads becomes part of it, and so does a batch normalisation behind a convolution: in use
 //! it is a scale and a shift of each channel.
+//!
+//! Attention of one head needs neither keys nor values of its own. With n the normalised map and s the
+//! weights, q'(K n + k) = (K'q)'n + q'k, whose last term is the same for all positions, so that softmax drops
+//! it; and as the weights sum to 1, sum s (V n + v) = V (sum s n) + v. So K becomes part of the queries'
+//! convolution and V of the last one: half the matrices, and one map to keep instead of three.
 
 use super::ExportError;
+use super::bridge::compose;
 use crate::nn::{
-    Activation, BatchNorm, Chain, Conv2d, ConvSpec, ConvTranspose2d, Layer, Linear, Normed,
+    Activation, Attention, BatchNorm, Chain, Conv2d, ConvSpec, ConvTranspose2d, GroupNorm, Layer,
+    Linear, Normed,
 };
 use std::borrow::Cow;
 use std::ops::Range;
-use vq_core::format::ActivationKind;
+use vq_core::format::{ActivationKind, Dtype};
 
 /// A network of the core's operators with float weights. Values are numbered as in the container.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +71,19 @@ pub enum FloatOp {
         /// The curve.
         kind: ActivationKind,
     },
+    /// Group normalisation.
+    GroupNorm(FloatNorm),
+    /// Attention of every position to all, scores as they are.
+    Attention {
+        /// The value of the queries.
+        queries: u16,
+        /// The value of the keys.
+        keys: u16,
+        /// The value of the values.
+        values: u16,
+        /// Runs of channels that attend by themselves.
+        heads: u16,
+    },
 }
 
 impl FloatOp {
@@ -77,6 +97,13 @@ impl FloatOp {
             | &Self::DepthToSpace { input, .. }
             | &Self::SpaceToDepth { input, .. }
             | &Self::Activation { input, .. } => input == value,
+            Self::GroupNorm(norm) => norm.input == value,
+            &Self::Attention {
+                queries,
+                keys,
+                values,
+                ..
+            } => [queries, keys, values].contains(&value),
         }
     }
 }
@@ -104,6 +131,23 @@ pub struct FloatConv {
     pub bias: Vec<f32>,
 }
 
+/// A group normalisation.
+#[derive(Debug, Clone)]
+pub struct FloatNorm {
+    /// The value to normalise.
+    pub input: u16,
+    /// Groups of channels.
+    pub groups: u16,
+    /// Added to the variance.
+    pub eps: f32,
+    /// SiLU on the output.
+    pub silu: bool,
+    /// `[c]`.
+    pub gain: Vec<f32>,
+    /// `[c]`.
+    pub bias: Vec<f32>,
+}
+
 /// Four 2x2 convolutions.
 #[derive(Debug, Clone)]
 pub struct FloatUpConv {
@@ -119,17 +163,32 @@ pub struct FloatUpConv {
     pub bias: Vec<f32>,
 }
 
+/// One of a model's two chains of layers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Side<'m> {
+    /// Encoder or decoder.
+    pub(super) name: &'static str,
+    /// The element type that it is to run in.
+    pub(super) dtype: Dtype,
+    /// Its layers.
+    pub(super) chain: &'m Chain,
+    /// The model's parameters.
+    pub(super) params: &'m [f32],
+}
+
 /// A chain of layers behind the operators of a graph, which may be none.
-pub(super) fn chain(
-    side: &'static str,
-    graph: FloatGraph,
-    chain: &Chain,
-    params: &[f32],
-) -> Result<FloatGraph, ExportError> {
+pub(super) fn chain(side: Side<'_>, graph: FloatGraph) -> Result<FloatGraph, ExportError> {
+    let Side {
+        name,
+        dtype,
+        chain,
+        params,
+    } = side;
     let mut fold = Fold {
         params,
         graph,
-        side,
+        side: name,
+        dtype,
         index: 0,
     };
     fold.layers(&chain.layers, true)?;
@@ -140,6 +199,7 @@ struct Fold<'p> {
     params: &'p [f32],
     graph: FloatGraph,
     side: &'static str,
+    dtype: Dtype,
     index: usize,
 }
 
@@ -220,11 +280,8 @@ impl Fold<'_> {
                 Layer::BatchNorm(norm) => self.batch_norm(norm, first)?,
                 // Nothing in use.
                 Layer::Dropout(_) => {}
-                Layer::GroupNorm(_) | Layer::Attention(_) => {
-                    let reason = "group normalisation and attention do not deploy: use batchnorm \
-                                  behind a conv, and residual blocks";
-                    return Err(self.error(reason));
-                }
+                Layer::GroupNorm(norm) => self.group_norm(norm)?,
+                Layer::Attention(block) => self.attention(block)?,
                 Layer::Activation(curve) => {
                     let kind = match *curve {
                         Activation::Tanh => ActivationKind::Tanh,
@@ -256,6 +313,74 @@ impl Fold<'_> {
             }
         }
         Ok(())
+    }
+
+    fn group_norm(&mut self, norm: &GroupNorm) -> Result<(), ExportError> {
+        if self.dtype == Dtype::I8 {
+            let reason = "group normalisation does not run in i8; export with --dtype f16, or train \
+                          without norm layers";
+            return Err(self.error(reason));
+        }
+        let eps = norm.spec.eps as f32;
+        if !eps.is_normal() {
+            return Err(self.error("group normalisation deploys with an eps of 1.2e-38 or more"));
+        }
+        let op = FloatOp::GroupNorm(FloatNorm {
+            input: self.last(),
+            groups: norm.spec.groups as u16,
+            eps,
+            silu: norm.spec.silu,
+            gain: self.params[norm.weight.clone()].to_vec(),
+            bias: self.params[norm.bias.clone()].to_vec(),
+        });
+        self.graph.ops.push(op);
+        Ok(())
+    }
+
+    /// y = x + out(attend(norm(x))).
+    fn attention(&mut self, block: &Attention) -> Result<(), ExportError> {
+        if self.dtype == Dtype::I8 {
+            let reason =
+                "attention does not run in i8; export with --dtype f16, or train without it";
+            return Err(self.error(reason));
+        }
+        let skip = self.last();
+        self.group_norm(&block.norm)?;
+        let normed = self.last();
+        let conv = |l| convolution(normed, &PlainConv::of_conv2d(l, self.params));
+        let [mut q, k, mut v] = block.projections.each_ref().map(conv);
+        let mut out = conv(&block.out);
+        let scale = ((q.cout / block.heads) as f32).sqrt().recip();
+        let numbers = q.weight.iter_mut().chain(&mut q.bias);
+        numbers.for_each(|number| *number *= scale);
+        let (keys, values) = if block.heads == 1 {
+            let [_, key, _] = &block.projections;
+            // As the trainer keeps it, [cin, cout], it is K'.
+            compose(&mut q, &self.params[key.weight.clone()], &vec![0.0; k.cout]);
+            compose(&mut v, &out.weight, &out.bias);
+            out = v;
+            (normed, normed)
+        } else {
+            let keys = self.push(FloatOp::Conv(k));
+            (keys, self.push(FloatOp::Conv(v)))
+        };
+        let queries = self.push(FloatOp::Conv(q));
+        out.input = self.push(FloatOp::Attention {
+            queries,
+            keys,
+            values,
+            heads: block.heads as u16,
+        });
+        let input = self.push(FloatOp::Conv(out));
+        let relu = false;
+        self.push(FloatOp::Add { input, skip, relu });
+        Ok(())
+    }
+
+    /// Appends an operator and says which value it makes.
+    fn push(&mut self, op: FloatOp) -> u16 {
+        self.graph.ops.push(op);
+        self.last()
     }
 
     /// A batch normalisation becomes part of the convolution before it.
@@ -504,7 +629,13 @@ mod tests {
             let p = Weights::in_use(&table, &[&chain], &params, &mut panels);
             let x = Array4::from_shape_fn((1, 1, 4, 4), |(_, _, x, c)| f32::from(x == c));
             let used = chain.forward(&p, x, &mut Tape::off());
-            let graph = super::chain("encoder", FloatGraph::default(), &chain, &params).unwrap();
+            let side = Side {
+                name: "encoder",
+                dtype: Dtype::F32,
+                chain: &chain,
+                params: &params,
+            };
+            let graph = super::chain(side, FloatGraph::default()).unwrap();
             let [FloatOp::Conv(conv)] = &graph.ops[..] else {
                 panic!("{text}: {graph:?}");
             };

@@ -2,11 +2,11 @@
 
 use super::activation;
 use super::calibrate::Range;
-use super::fold::{FloatConv, FloatGraph, FloatOp, FloatUpConv};
+use super::fold::{FloatConv, FloatGraph, FloatNorm, FloatOp, FloatUpConv};
 use vq_core::f16;
 use vq_core::format::{
-    Activation, Add, Conv2d, DepthToSpace, Dtype, Kernel, Op, Pad, Quant, Relu, Rescale,
-    SpaceToDepth, UpConv,
+    Activation, Add, Attention, Conv2d, DepthToSpace, Dtype, GroupNorm, Kernel, Op, Pad, Quant,
+    Relu, Rescale, SpaceToDepth, UpConv,
 };
 
 /// The blob being written: tensors at multiples of 4 bytes.
@@ -75,7 +75,9 @@ fn kept_from(op: &FloatOp) -> Option<u16> {
         FloatOp::Conv(_)
         | FloatOp::UpConv(_)
         | FloatOp::Add { .. }
-        | FloatOp::Activation { .. } => None,
+        | FloatOp::Activation { .. }
+        | FloatOp::GroupNorm(_)
+        | FloatOp::Attention { .. } => None,
     }
 }
 
@@ -149,6 +151,18 @@ pub(super) fn graph(
                     table,
                 })
             }
+            FloatOp::GroupNorm(norm) => group_norm(norm, blob),
+            &FloatOp::Attention {
+                queries,
+                keys,
+                values,
+                heads,
+            } => Op::Attention(Attention {
+                queries,
+                keys,
+                values,
+                heads,
+            }),
         }
     };
     graph.ops.iter().enumerate().map(lower).collect()
@@ -188,6 +202,16 @@ fn upconv(c: &FloatUpConv, dtype: Dtype, from: Quant, out: Quant, blob: &mut Blo
         out,
         weights,
         params,
+    })
+}
+
+fn group_norm(norm: &FloatNorm, blob: &mut Blob) -> Op {
+    Op::GroupNorm(GroupNorm {
+        input: norm.input,
+        groups: norm.groups,
+        eps: norm.eps,
+        silu: norm.silu,
+        params: blob.add_floats(&[&norm.gain[..], &norm.bias].concat()),
     })
 }
 

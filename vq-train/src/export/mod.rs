@@ -15,7 +15,7 @@ mod report;
 mod tests;
 mod write;
 
-pub use fold::{FloatConv, FloatGraph, FloatOp, FloatUpConv};
+pub use fold::{FloatConv, FloatGraph, FloatNorm, FloatOp, FloatUpConv};
 pub use report::{LayerError, layer_errors};
 
 use crate::codec::{Codec, CodecError};
@@ -97,20 +97,22 @@ pub fn export(
     if bridge.precise && options.dtype == Dtype::I8 {
         return Err(ExportError::Precise);
     }
-    let decoder = bridge::graph(&bridge.decoder);
-    let decoder = fold::chain(
-        "decoder",
-        decoder,
-        &trainer.model.decoder,
-        trainer.deployed(),
-    )?;
-    let encoder = FloatGraph::default();
-    let mut encoder = fold::chain(
-        "encoder",
-        encoder,
-        &trainer.model.encoder,
-        trainer.deployed(),
-    )?;
+    let side = |name, dtype, chain| fold::Side {
+        name,
+        dtype,
+        chain,
+        params: trainer.deployed(),
+    };
+    let decoder = side("decoder", options.dtype, &trainer.model.decoder);
+    let decoder = fold::chain(decoder, bridge::graph(&bridge.decoder))?;
+    // An encoder that is left out still chooses the codes to calibrate on, in f32.
+    let kept = if options.encoder {
+        options.dtype
+    } else {
+        Dtype::F32
+    };
+    let encoder = side("encoder", kept, &trainer.model.encoder);
+    let mut encoder = fold::chain(encoder, FloatGraph::default())?;
     bridge::append(&mut encoder, &bridge.encoder);
     let write = |dtype, encoder: Option<&FloatGraph>, ranges: Option<&[Ranges; 2]>| {
         write::container(trainer, &stages, dtype, &decoder, encoder, ranges)

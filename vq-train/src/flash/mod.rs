@@ -181,16 +181,8 @@ impl Expected {
         let received = codec.receive(&codec::split(&payload.codes)?)?;
         let picture = codec.decode(&received.codes, received.size)?;
         let model = codec.model();
-        let codes = received.codes.len() / model.codebooks().len();
-        let macs = model
-            .decoder()
-            .layers()
-            .map(|layer| layer.macs_per_code)
-            .sum::<u64>();
-        Ok(Self {
-            picture,
-            macs: macs * codes as u64,
-        })
+        let macs = model.decoder().macs(codec.grid(received.size)?);
+        Ok(Self { picture, macs })
     }
 }
 

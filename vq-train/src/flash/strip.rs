@@ -86,7 +86,12 @@ impl Blob {
                 op.params = self.moved(op.params);
             }
             Op::Activation(op) => op.table = self.moved(op.table),
-            Op::Add(_) | Op::Relu(_) | Op::DepthToSpace(_) | Op::SpaceToDepth(_) => {}
+            Op::GroupNorm(op) => op.params = self.moved(op.params),
+            Op::Add(_)
+            | Op::Relu(_)
+            | Op::DepthToSpace(_)
+            | Op::SpaceToDepth(_)
+            | Op::Attention(_) => {}
         }
         op
     }

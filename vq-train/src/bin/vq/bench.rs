@@ -38,6 +38,8 @@ struct Report {
     backend: &'static str,
     threads: usize,
     macs: u64,
+    /// What the decoder keeps at this size.
+    scratch_bytes: usize,
     /// Median of a whole decode, in microseconds.
     decode_us: f64,
     layers: Vec<LayerTime>,
@@ -87,17 +89,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "    decode          {:>12} MACs {:>10.1} us {rate:>7.2} GMAC/s",
         report.macs, report.decode_us
     ))?;
-    Ok(())
+    print(format_args!(
+        "    scratch         {:>12} bytes",
+        report.scratch_bytes
+    ))
 }
 
 fn measure<E: Element>(codec: &Codec, size: Size, runs: u32) -> Result<Report> {
     let model = codec.model();
     let stages = model.codebooks();
-    let grid = (
-        size.width.div_ceil(model.down().into()),
-        size.height.div_ceil(model.down().into()),
-    );
-    let cells = grid.0 * grid.1;
+    let grid = codec.grid(size)?;
+    let cells = grid.cells() as usize;
     let codes: Vec<u16> = stages
         .iter()
         .flat_map(|stage| (0..cells).map(|i| (i * 7919 % usize::from(stage.codes)) as u16))
@@ -117,18 +119,14 @@ fn measure<E: Element>(codec: &Codec, size: Size, runs: u32) -> Result<Report> {
     let per_layer = model.decoder().layers().map(|layer| LayerTime {
         index: layer.index.into(),
         op: layer.op.name(),
-        macs: layer.macs_per_code * cells as u64,
+        macs: layer.macs(grid),
         us: time(layer.index.into()),
     });
     Ok(Report {
         backend: BACKENDS[0],
         threads: 1,
-        macs: model
-            .decoder()
-            .layers()
-            .map(|l| l.macs_per_code)
-            .sum::<u64>()
-            * cells as u64,
+        macs: model.decoder().macs(grid),
+        scratch_bytes: codec.scratch_len(size)? * model.dtype().size(),
         decode_us: median(whole),
         layers: per_layer.collect(),
     })

@@ -123,8 +123,12 @@ fn model(args: &Args, trainer: &Trainer) -> Result<()> {
         .iter()
         .filter(|&&t| t <= args.dtype && !measured.is_empty())
     {
-        let codec = Codec::from_bytes(export((*dtype).into(), true)?)?;
-        let mean = mean_psnr(&codec, measured)?;
+        let codec = Codec::from_bytes(export((*dtype).into(), !args.without_encoder)?)?;
+        let encoder = match args.without_encoder {
+            true => &Codec::from_bytes(export(Dtype::F32, true)?)?,
+            false => &codec,
+        };
+        let mean = mean_psnr(encoder, &codec, measured)?;
         let first = *reference.get_or_insert(mean);
         eprintln!("{dtype:?}: {mean:.3} dB ({:+.3} dB)", mean - first);
         report
@@ -133,7 +137,7 @@ fn model(args: &Args, trainer: &Trainer) -> Result<()> {
     }
     if args.layers && !measured.is_empty() {
         let full = Codec::from_bytes(export(Dtype::F32, true)?)?;
-        let lowered = Codec::from_bytes(export(args.dtype.into(), true)?)?;
+        let lowered = Codec::from_bytes(export(args.dtype.into(), !args.without_encoder)?)?;
         report.layers = layer_errors(&full, &lowered, &measured[0])?;
         for l in &report.layers {
             eprintln!("decoder op {:2} {:15} {:5.1} dB", l.index, l.op, l.sqnr);
@@ -150,13 +154,12 @@ fn model(args: &Args, trainer: &Trainer) -> Result<()> {
     }
 }
 
-fn mean_psnr(codec: &Codec, pictures: &[Picture]) -> Result<f64> {
+/// Of pictures whose codes one model chooses and another decodes.
+fn mean_psnr(encoder: &Codec, decoder: &Codec, pictures: &[Picture]) -> Result<f64> {
     let mut sum = 0.0;
     for picture in pictures {
-        sum += psnr(
-            picture,
-            &codec.decode(&codec.encode(picture)?, picture.size())?,
-        );
+        let codes = encoder.encode(picture)?;
+        sum += psnr(picture, &decoder.decode(&codes, picture.size())?);
     }
     Ok(sum / pictures.len() as f64)
 }

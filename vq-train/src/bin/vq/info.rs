@@ -53,7 +53,9 @@ struct ModelInfo {
 struct GraphInfo {
     macs_per_pixel: u64,
     tensor_bytes: u64,
-    /// Scratch in bytes by the picture's width.
+    /// Whether scratch grows with the picture's height too.
+    sees_whole_map: bool,
+    /// Scratch in bytes by the picture's width; where it grows with the height, for square pictures.
     scratch_bytes: std::collections::BTreeMap<u16, usize>,
     layers: Vec<LayerInfo>,
 }
@@ -107,14 +109,15 @@ fn model(codec: &Codec, json: bool) -> Result<()> {
 }
 
 fn graph(model: &Model<'_>, network: Network<'_>, encode: bool) -> Result<GraphInfo> {
-    let pixels = f64::from(model.down()).powi(2);
+    let grid = model.native().grid(model.down());
+    let pixels = f64::from(grid.cells()) * f64::from(model.down()).powi(2);
     let layers = network.layers().map(|l| LayerInfo {
         index: l.index,
         op: l.op.name(),
-        reads: l.op.input(),
+        reads: l.op.inputs()[0],
         channels_in: l.input.channels,
         channels_out: l.output.channels,
-        macs_per_pixel: l.macs_per_code as f64 / pixels,
+        macs_per_pixel: l.macs(grid) as f64 / pixels,
         bytes: l.tensor_bytes,
     });
     let mut plan = Plan::<{ vq_core::format::MAX_OPS + 1 }>::new();
@@ -132,7 +135,8 @@ fn graph(model: &Model<'_>, network: Network<'_>, encode: bool) -> Result<GraphI
         scratch_bytes.insert(width, layout.scratch_len() * model.dtype().size());
     }
     Ok(GraphInfo {
-        macs_per_pixel: network.macs_per_pixel(),
+        macs_per_pixel: network.macs_per_pixel(grid),
+        sees_whole_map: network.sees_whole_map(),
         tensor_bytes: network.tensor_bytes(),
         scratch_bytes,
         layers: layers.collect(),
@@ -154,10 +158,13 @@ fn print_graph(name: &str, g: &GraphInfo) -> Result<()> {
             l.index, l.op, l.reads, l.macs_per_pixel, l.bytes
         ))?;
     }
-    let scratch = g
-        .scratch_bytes
-        .iter()
-        .map(|(w, b)| format!("{b} at {w} wide"));
+    let scratch = g.scratch_bytes.iter().map(|(w, b)| {
+        if g.sees_whole_map {
+            format!("{b} at {w}x{w}")
+        } else {
+            format!("{b} at {w} wide")
+        }
+    });
     print(format_args!(
         "    scratch in bytes: {}",
         scratch.collect::<Vec<_>>().join(", ")
