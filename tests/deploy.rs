@@ -169,7 +169,7 @@ fn normalisation_and_attention_deploy_in_floats() {
 
 #[test]
 fn the_configuration_in_vq_gans_form_deploys() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("configs/taming-64.toml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("configs/vqgan-64.toml");
     let text = fs::read_to_string(path).unwrap();
     let text = text
         .replace("start = 500", "start = 0")

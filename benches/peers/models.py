@@ -189,7 +189,7 @@ class Down(nn.Module):
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
-def taming_64(ch=32, mult=(1, 2, 2), blocks=1, z=64, dim=8, codes=512):
+def vqgan_64(ch=32, mult=(1, 2, 2), blocks=1, z=64, dim=8, codes=512):
     """64x64, 16x16 codes: a small autoencoder of taming-transformers' form, attention at 16x16."""
     sizes = [ch * m for m in mult]
 
@@ -219,5 +219,5 @@ def taming_64(ch=32, mult=(1, 2, 2), blocks=1, z=64, dim=8, codes=512):
 WORKLOADS = {
     "sonnet-cifar10": (sonnet_cifar10, 32),
     "micro": (micro, 128),
-    "taming-64": (taming_64, 64),
+    "vqgan-64": (vqgan_64, 64),
 }

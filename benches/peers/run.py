@@ -20,7 +20,7 @@ from pathlib import Path
 from cargo import ROOT, built
 
 HERE = Path(__file__).resolve().parent
-WORKLOADS = [("sonnet-cifar10", 32), ("sonnet-cifar10", 256), ("micro", 16), ("taming-64", 16)]
+WORKLOADS = [("sonnet-cifar10", 32), ("sonnet-cifar10", 256), ("micro", 16), ("vqgan-64", 16)]
 # For the table of scale: one thing at a time is changed of this step of sonnet-cifar10.
 SCALED = "sonnet-cifar10"
 USUAL = {"batch": 32, "side": 32, "hidden": 128}

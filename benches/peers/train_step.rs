@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use vq_benches::finish;
-use vq_train::config::{Config, LayerConfig, LossKind};
+use vq_train::config::{Config, LayerConfig, LossConfig};
 use vq_train::data::Dataset;
 use vq_train::picture::{Picture, Size};
 use vq_train::train::Trainer;
@@ -70,9 +70,11 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The step that PyTorch is timed on: MSE, no clipping, no restarts, quantised from the first step.
+/// The step that PyTorch is timed on: an autoencoder's, by MSE, no clipping, no restarts, quantised from the first step.
 fn comparable(mut config: Config, batch: usize) -> Config {
-    config.loss.kind = LossKind::Mse;
+    config.loss = LossConfig::default();
+    config.gan = None;
+    config.optimizer.ema = 0.0;
     config.optimizer.clip = 0.0;
     config.quantizer.restart = 0.0;
     config.quantizer.start = 0;

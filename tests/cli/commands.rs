@@ -1,7 +1,7 @@
 //! Commands that succeed: what they write, print and agree about.
 
 use crate::Lab;
-use crate::lab::PHOTOS;
+use crate::lab::{CONFIG, PHOTOS};
 use serde_json::Value;
 use std::path::PathBuf;
 use vq_train::checkpoint::Checkpoint;
@@ -365,4 +365,46 @@ fn bench_reports_what_the_design_lists() {
         assert_eq!(number(&report, "macs"), per_pixel * 40.0 * 24.0);
     }
     assert!(lab.ok("bench -m i8.vqm --runs 1").contains("decode"));
+}
+
+#[test]
+fn adversarial_training_reports_both_sides_and_deploys() {
+    let lab = Lab::new();
+    let gan = "[loss]\nlpips = 0.5\nms_ssim = 0.1\n\
+               [gan]\nstart = 10\ndiscriminator = { channels = 4, layers = 2 }\n";
+    lab.write("gan.toml", CONFIG.to_string() + gan);
+    let refused = lab.vq("train gan.toml --data photos --out none");
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("--lpips"), "{}", refused.stderr);
+    let network = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/oracle/lpips.safetensors"
+    );
+    lab.ok(&format!(
+        "train gan.toml --data photos --out run --lpips {network}"
+    ));
+    let log = String::from_utf8(lab.read("run/log.jsonl")).unwrap();
+    let lines = log.lines().map(|l| serde_json::from_str(l).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    let step = lines.iter().find(|l| l["step"] == 20).unwrap();
+    has(
+        step,
+        &[
+            "lpips",
+            "ms_ssim",
+            "g_loss",
+            "g_weight",
+            "grad_norm",
+            "d_loss",
+            "d_real",
+            "d_fake",
+            "d_grad_norm",
+        ],
+    );
+    has(lines.last().unwrap(), &["lpips", "psnr", "usage"]);
+    lab.ok("export run --calibrate photos -o gan.vqm");
+    lab.ok("encode photos/a.png -m gan.vqm -o a.vqc");
+    // The loss pixel by pixel has no use for the weights.
+    let idle = lab.vq(&format!("train tiny.toml --data photos --lpips {network}"));
+    assert!(idle.stderr.contains("loss.lpips is 0"), "{}", idle.stderr);
 }

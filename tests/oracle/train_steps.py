@@ -26,7 +26,7 @@ VARIANCE = 0.2
 LR, WARMUP = 1e-3, 20
 # Name to seed, pictures a step, and codes: few where attention lets the vectors drift far, so that none comes
 # near the border between two.
-CASES = {"sonnet-cifar10": (4, 8, 512), "taming-64": (4, 2, 16)}
+CASES = {"sonnet-cifar10": (4, 8, 512), "vqgan-64": (4, 2, 16)}
 STEPS = 10
 # Pixels on a side of a picture's tiles.
 TILE = 8

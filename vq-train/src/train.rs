@@ -2,27 +2,29 @@
 
 mod grade;
 mod health;
+mod report;
 
 pub use grade::Parts;
 pub use health::{Event, Health};
+pub use report::{Seen, StageUse, StepReport, Summary, Validation};
 
 use self::grade::{Grader, Opponent};
+use self::report::stage_uses;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::config::{Config, ConfigError, LossKind, OptimizerConfig};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
-use crate::gan::{Adversary, AdversaryReport};
+use crate::gan::Adversary;
 use crate::loss::{Lpips, LpipsError};
 use crate::metrics;
 use crate::model::{Pixels, StepOutput, VqVae, Workspace};
 use crate::nn::{Tape, Weights, flat, flat_mut};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
-use crate::quantizer::{Bridge, SquareOrder, Stage, Table, histogram, perplexity, usage};
+use crate::quantizer::{Bridge, SquareOrder, Table, histogram, perplexity, usage};
 use crate::run::Run;
 use crate::tensorboard::EventError;
 use ndarray::Array4;
 use rayon::prelude::*;
-use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
@@ -74,80 +76,6 @@ pub enum TrainError {
     Mismatch(&'static str),
 }
 
-/// What one step did.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct StepReport {
-    /// Steps done, this one included.
-    pub step: u64,
-    /// What is minimised.
-    pub loss: f64,
-    /// Mean squared error over the data's variance (or its standard deviation, with L1).
-    pub nmse: f64,
-    /// Of the batch as a whole, in dB, before rounding to bytes.
-    pub psnr: f64,
-    /// Of the batch's codes; 0 before the codebook is placed.
-    pub perplexity: f64,
-    /// Codes restarted.
-    pub restarted: usize,
-    /// The gradient's norm before clipping.
-    pub grad_norm: f64,
-    /// Learning rate.
-    pub lr: f64,
-    /// The parts of the loss.
-    #[serde(flatten)]
-    pub parts: Parts,
-    /// What the adversarial loss counted; none while the generator does not listen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub g_weight: Option<f64>,
-    /// What the discriminator did.
-    #[serde(flatten)]
-    pub adversary: Option<AdversaryReport>,
-    /// What a log should say in words.
-    #[serde(skip)]
-    pub event: Option<Event>,
-}
-
-/// How much one stage's codes are used.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct StageUse {
-    /// exp of the entropy of the stage's codes.
-    pub perplexity: f64,
-    /// The share of them that occur.
-    pub usage: f64,
-}
-
-/// Figures over a whole validation set.
-#[derive(Debug, Clone, Serialize)]
-pub struct Validation {
-    /// Steps done.
-    pub step: u64,
-    /// Pictures.
-    pub images: usize,
-    /// Mean over the pictures of each one's PSNR in dB, on bytes.
-    pub psnr: f64,
-    /// Mean squared error over the training data's variance.
-    pub nmse: f64,
-    /// exp of the entropy of all codes of the set.
-    pub perplexity: f64,
-    /// The share of codes that occur in the set.
-    pub usage: f64,
-    /// Mean LPIPS, where a loss uses it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lpips: Option<f64>,
-    /// Stage by stage, where there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stages: Vec<StageUse>,
-}
-
-/// What a validation's figures stand for.
-#[derive(Debug)]
-pub struct Seen {
-    /// The first reconstructions.
-    pub shown: Vec<Picture>,
-    /// How often each code was chosen, stage behind stage.
-    pub counts: Vec<u64>,
-}
-
 /// Who watches a run. Every method has a default, so that tests may watch nothing.
 pub trait Observer {
     /// After each step. Break to save a checkpoint and stop.
@@ -181,8 +109,6 @@ pub struct Trainer {
     lpips: Option<Lpips>,
     tapes: Vec<Tape<f32>>,
     adversary: Option<Adversary>,
-    /// Whether it sat out the last step.
-    rests: bool,
     health: Health,
 }
 
@@ -238,7 +164,6 @@ impl Trainer {
             placed: false,
             lpips: None,
             tapes: Vec::new(),
-            rests: false,
             health: Health::default(),
         })
     }
@@ -290,7 +215,6 @@ impl Trainer {
             lpips: None,
             tapes: Vec::new(),
             adversary,
-            rests: false,
             health,
         })
     }
@@ -438,12 +362,11 @@ impl Trainer {
         };
         let position = (self.step, self.config.train.steps);
         let x = x.view();
-        let rate = self.health.rate();
+        let (rate, rested) = (self.health.rate(), adversary.rests());
         let Some(did) = adversary.learn(&VqVae::chunks(&x), (optimizer, rate), position) else {
             return false;
         };
-        if did.d_rests != self.rests {
-            self.rests = did.d_rests;
+        if did.d_rests != rested {
             report.event = Some(match did.d_rests {
                 true => Event::DiscriminatorRests,
                 false => Event::DiscriminatorLearns,
@@ -612,47 +535,9 @@ impl Trainer {
     }
 }
 
-/// Each stage's share of a histogram of all; none where there is but one.
-fn stage_uses(counts: &[u64], stages: &[Stage]) -> Vec<StageUse> {
-    if stages.len() < 2 {
-        return Vec::new();
-    }
-    let mut rest = counts;
-    let uses = stages.iter().map(|stage| {
-        let (own, behind) = rest.split_at(stage.codes);
-        rest = behind;
-        StageUse {
-            perplexity: perplexity(own),
-            usage: usage(own),
-        }
-    });
-    uses.collect()
-}
-
 /// PSNR in dB of a mean squared error in the network's units, where 255 steps span 255/128.
 fn psnr_of(mse: f64) -> f64 {
     10.0 * ((255.0f64 / 128.0).powi(2) / mse.max(1e-10)).log10()
-}
-
-/// What a finished or stopped run reports.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Summary {
-    /// Steps done.
-    pub steps: u64,
-    /// Of the last validation.
-    pub nmse: f64,
-    /// Of the last validation, in dB.
-    pub psnr: f64,
-    /// Of the last validation.
-    pub perplexity: f64,
-    /// Of the last validation.
-    pub usage: f64,
-    /// Of this call's steps, validations left out.
-    pub images_per_s: f64,
-    /// Bytes that a step works in: maps, their caches, gradients of all chunks, packed weights.
-    pub step_bytes: usize,
-    /// Whether all steps are done.
-    pub finished: bool,
 }
 
 /// Trains to the configuration's last step, or until the observer says to stop.
@@ -735,108 +620,4 @@ fn validate(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::export::{Options, export};
-    use crate::picture::Size;
-    use vq_core::format::Dtype;
-
-    const CONFIG: &str = r#"
-        name = "t"
-        data = { kind = "photos", size = [8, 8] }
-        model = { channels = 3, encoder = [{ conv = { out = 2, stride = 2 } }],
-                  decoder = [{ transposed = { out = 3 } }] }
-        quantizer = { codes = 4, dim = 2 }
-        optimizer = { ema = 0.9 }
-        train = { steps = 9, batch = 2 }"#;
-
-    fn photo() -> Picture {
-        let size = Size {
-            width: 16,
-            height: 16,
-        };
-        Picture::new(size, 3, (0..768).map(|i| (i * i / 7 % 256) as u8).collect())
-    }
-
-    #[test]
-    fn given_codes_are_not_placed() {
-        let config = Config::parse(CONFIG, "test").unwrap();
-        let data = Dataset::from_pictures(&config, vec![photo()], Vec::new());
-        let x = data.batch(0, 2);
-        let fresh = Trainer::new(config.clone(), &data).unwrap();
-        // All four codes are zero, of which the first is taken.
-        let params = fresh.params.clone();
-        let given = Trainer::with_params(config, params, &data).unwrap();
-        assert!(fresh.tables().is_none() && given.tables().is_some());
-        let perplexity = |mut trainer: Trainer| trainer.train_step(&x, &data).unwrap().perplexity;
-        let resumed = Trainer::resume(given.checkpoint()).unwrap();
-        assert_eq!([given, resumed].map(perplexity), [1.0; 2]);
-        assert!(perplexity(fresh) > 1.0);
-    }
-
-    #[test]
-    fn averaged_parameters_are_validated_and_exported() {
-        let photo = photo();
-        let pictures = [photo.fit(Size {
-            width: 8,
-            height: 8,
-        })];
-        let config = Config::parse(CONFIG, "test").unwrap();
-        let data = Dataset::from_pictures(&config, vec![photo], Vec::new());
-        let mut trainer = Trainer::new(config, &data).unwrap();
-        for step in 0..9 {
-            trainer.train_step(&data.batch(step, 2), &data).unwrap();
-        }
-        let results = |trainer: &Trainer| {
-            let options = Options {
-                dtype: Dtype::F32,
-                encoder: true,
-            };
-            let file = export(trainer, options, &[]).unwrap();
-            (trainer.validate(&pictures).0.nmse, file)
-        };
-        let kept = results(&trainer);
-        let averaged = trainer.averaged.take().unwrap();
-        let last = std::mem::replace(&mut trainer.params, averaged);
-        assert!(results(&trainer) == kept);
-        trainer.params = last;
-        let other = results(&trainer);
-        assert!(other.0 != kept.0 && other.1 != kept.1);
-    }
-
-    #[test]
-    fn codes_of_two_levels_train_and_are_refused_for_export_by_name() {
-        let levels = "codes = [6, 4], stages = 2, sides = [2, 1], start = 3";
-        let text = CONFIG.replace("codes = 4", levels);
-        let config = Config::parse(&text, "test").unwrap();
-        let pictures: Vec<Picture> = (0..5)
-            .map(|n| {
-                let size = Size {
-                    width: 8,
-                    height: 8,
-                };
-                let value = |i: usize| ((i + n) * (i + 3 * n) / 5 % 256) as u8;
-                Picture::new(size, 3, (0..192).map(value).collect())
-            })
-            .collect();
-        let data = Dataset::from_pictures(&config, pictures.clone(), Vec::new());
-        let mut trainer = Trainer::new(config, &data).unwrap();
-        // Before the codes are placed, none is in use.
-        let (before, seen) = trainer.validate(&pictures);
-        assert_eq!((before.usage, seen.counts), (0.0, vec![0; 10]));
-        for step in 0..9 {
-            trainer.train_step(&data.batch(step, 2), &data).unwrap();
-        }
-        let (after, seen) = trainer.validate(&pictures);
-        let of_stage = |range: std::ops::Range<usize>| seen.counts[range].iter().sum::<u64>();
-        // Each picture has 2x2 coarse codes and 4x4 fine ones.
-        assert_eq!((of_stage(0..6), of_stage(6..10)), (5 * 4, 5 * 16));
-        assert!(after.nmse.is_finite() && after.stages.len() == 2);
-        let options = Options {
-            dtype: Dtype::F32,
-            encoder: true,
-        };
-        let error = export(&trainer, options, &[]).unwrap_err().to_string();
-        assert!(error.contains("quantizer.sides"), "{error}");
-    }
-}
+mod tests;

@@ -30,8 +30,9 @@ pub struct GanConfig {
     pub r1: f64,
     /// The penalty is taken on every so-many-th step, as many times as strong.
     pub r1_every: u64,
-    /// The discriminator rests while its loss, averaged over some steps, is below this share of what
-    /// guessing costs: it has won, and would only teach the generator noise. 0 never rests.
+    /// The discriminator rests when its loss, averaged over some steps, is below this share of what guessing
+    /// costs, until it is above twice that: it has won, and would only teach the generator noise. 0 never
+    /// rests.
     pub rest: f64,
     /// The discriminator's learning rate; in all that is not said here it learns as `optimizer` says.
     pub lr: f64,

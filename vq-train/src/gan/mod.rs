@@ -26,6 +26,9 @@ const REACH: f64 = 0.01;
 /// The share of the past in the average of the discriminator's loss.
 const MEMORY: f64 = 0.98;
 
+/// One that rests learns on when its loss is so many times that at which it went to rest.
+const WOKEN: f64 = 2.0;
+
 /// What a discriminator takes from one session to the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdversaryState {
@@ -35,6 +38,8 @@ pub struct AdversaryState {
     averages: Option<Averages>,
     /// Its loss, averaged, as a share of what guessing costs.
     standing: f64,
+    /// Whether it sits out, because it has won.
+    resting: bool,
 }
 
 /// A discriminator in training.
@@ -115,6 +120,7 @@ impl Adversary {
                 params,
                 averages: None,
                 standing: 1.0,
+                resting: false,
             },
             space: Workspace::default(),
             seen: None,
@@ -149,6 +155,11 @@ impl Adversary {
     /// As [`Adversary::params`], to begin with others.
     pub fn params_mut(&mut self) -> &mut [f32] {
         &mut self.state.params
+    }
+
+    /// Whether it sat out last time.
+    pub fn rests(&self) -> bool {
+        self.state.resting
     }
 
     /// Bytes that it holds on to between steps.
@@ -230,7 +241,8 @@ impl Adversary {
         }
         let standing = MEMORY * self.state.standing + (1.0 - MEMORY) * plain / kind.of_guessing();
         let learns = step >= self.config.learns_from;
-        let rests = learns && standing < self.config.rest;
+        let bound = self.config.rest * if self.state.resting { WOKEN } else { 1.0 };
+        let rests = learns && standing < bound;
         if learns && !rests {
             let Workspace { workers, panels } = &mut self.space;
             let p = &Weights::again(&self.state.params, panels);
@@ -254,6 +266,7 @@ impl Adversary {
             adam.update(&own, table, (step, steps), grads, params);
         }
         report.d_rests = rests;
+        self.state.resting = rests;
         self.state.standing = if learns { standing } else { 1.0 };
         self.state.averages = Some(averages.moved(self.config.lecam_decay, d_real, d_fake));
         Some(report)

@@ -1,0 +1,216 @@
+//! Steps, averages and codes; adversarial training that goes on where it stopped.
+
+use super::*;
+use crate::export::{Options, export};
+use crate::picture::Size;
+use vq_core::format::Dtype;
+
+const CONFIG: &str = r#"
+    name = "t"
+    data = { kind = "photos", size = [8, 8] }
+    model = { channels = 3, encoder = [{ conv = { out = 2, stride = 2 } }],
+              decoder = [{ transposed = { out = 3 } }] }
+    quantizer = { codes = 4, dim = 2 }
+    optimizer = { ema = 0.9 }
+    train = { steps = 9, batch = 2 }"#;
+
+fn photo() -> Picture {
+    let size = Size {
+        width: 16,
+        height: 16,
+    };
+    Picture::new(size, 3, (0..768).map(|i| (i * i / 7 % 256) as u8).collect())
+}
+
+#[test]
+fn given_codes_are_not_placed() {
+    let config = Config::parse(CONFIG, "test").unwrap();
+    let data = Dataset::from_pictures(&config, vec![photo()], Vec::new());
+    let x = data.batch(0, 2);
+    let fresh = Trainer::new(config.clone(), &data).unwrap();
+    // All four codes are zero, of which the first is taken.
+    let params = fresh.params.clone();
+    let given = Trainer::with_params(config, params, &data).unwrap();
+    assert!(fresh.tables().is_none() && given.tables().is_some());
+    let perplexity = |mut trainer: Trainer| trainer.train_step(&x, &data).unwrap().perplexity;
+    let resumed = Trainer::resume(given.checkpoint()).unwrap();
+    assert_eq!([given, resumed].map(perplexity), [1.0; 2]);
+    assert!(perplexity(fresh) > 1.0);
+}
+
+#[test]
+fn averaged_parameters_are_validated_and_exported() {
+    let photo = photo();
+    let pictures = [photo.fit(Size {
+        width: 8,
+        height: 8,
+    })];
+    let config = Config::parse(CONFIG, "test").unwrap();
+    let data = Dataset::from_pictures(&config, vec![photo], Vec::new());
+    let mut trainer = Trainer::new(config, &data).unwrap();
+    for step in 0..9 {
+        trainer.train_step(&data.batch(step, 2), &data).unwrap();
+    }
+    let results = |trainer: &Trainer| {
+        let options = Options {
+            dtype: Dtype::F32,
+            encoder: true,
+        };
+        let file = export(trainer, options, &[]).unwrap();
+        (trainer.validate(&pictures).0.nmse, file)
+    };
+    let kept = results(&trainer);
+    let averaged = trainer.averaged.take().unwrap();
+    let last = std::mem::replace(&mut trainer.params, averaged);
+    assert!(results(&trainer) == kept);
+    trainer.params = last;
+    let other = results(&trainer);
+    assert!(other.0 != kept.0 && other.1 != kept.1);
+}
+
+#[test]
+fn codes_of_two_levels_train_and_are_refused_for_export_by_name() {
+    let levels = "codes = [6, 4], stages = 2, sides = [2, 1], start = 3";
+    let text = CONFIG.replace("codes = 4", levels);
+    let config = Config::parse(&text, "test").unwrap();
+    let pictures: Vec<Picture> = (0..5)
+        .map(|n| {
+            let size = Size {
+                width: 8,
+                height: 8,
+            };
+            let value = |i: usize| ((i + n) * (i + 3 * n) / 5 % 256) as u8;
+            Picture::new(size, 3, (0..192).map(value).collect())
+        })
+        .collect();
+    let data = Dataset::from_pictures(&config, pictures.clone(), Vec::new());
+    let mut trainer = Trainer::new(config, &data).unwrap();
+    // Before the codes are placed, none is in use.
+    let (before, seen) = trainer.validate(&pictures);
+    assert_eq!((before.usage, seen.counts), (0.0, vec![0; 10]));
+    for step in 0..9 {
+        trainer.train_step(&data.batch(step, 2), &data).unwrap();
+    }
+    let (after, seen) = trainer.validate(&pictures);
+    let of_stage = |range: std::ops::Range<usize>| seen.counts[range].iter().sum::<u64>();
+    // Each picture has 2x2 coarse codes and 4x4 fine ones.
+    assert_eq!((of_stage(0..6), of_stage(6..10)), (5 * 4, 5 * 16));
+    assert!(after.nmse.is_finite() && after.stages.len() == 2);
+    let options = Options {
+        dtype: Dtype::F32,
+        encoder: true,
+    };
+    let error = export(&trainer, options, &[]).unwrap_err().to_string();
+    assert!(error.contains("quantizer.sides"), "{error}");
+}
+
+/// All losses but LPIPS, whose weights are not here; the penalty on slopes on every second step.
+const GAN: &str = r#"
+    name = "t"
+    data = { kind = "photos", size = [16, 16] }
+    model = { channels = 3, encoder = [{ conv = { out = 2, stride = 2 } }],
+              decoder = [{ transposed = { out = 3 } }] }
+    quantizer = { codes = 4, dim = 2, start = 2 }
+    optimizer = { ema = 0.9, warmup = 0, schedule = "constant" }
+    train = { steps = 20, batch = 6 }
+    loss = { kind = "charbonnier", pixels = 0.9, ms_ssim = 0.5 }
+    [gan]
+    start = 3
+    features = 0.2
+    r1 = 1.0
+    r1_every = 2
+    discriminator = { channels = 4, layers = 1 }"#;
+
+fn adversarial() -> (Trainer, Dataset) {
+    let config = Config::parse(GAN, "test").unwrap();
+    let large = photo().fit(Size {
+        width: 40,
+        height: 32,
+    });
+    let data = Dataset::from_pictures(&config, vec![large], Vec::new());
+    (Trainer::new(config, &data).unwrap(), data)
+}
+
+fn train(trainer: &mut Trainer, data: &Dataset, until: u64) -> Vec<StepReport> {
+    let steps = trainer.step..until;
+    let batches = steps.map(|step| data.batch(step, 6));
+    batches
+        .map(|x| trainer.train_step(&x, data).unwrap())
+        .collect()
+}
+
+#[test]
+fn both_sides_go_on_where_a_checkpoint_was_made() {
+    let (mut whole, data) = adversarial();
+    let reports = train(&mut whole, &data, 12);
+    let (heard, before) = (&reports[3], &reports[2]);
+    assert!(heard.g_weight.is_some() && heard.parts.features.is_some());
+    assert!(before.g_weight.is_none() && before.adversary.unwrap().d_grad_norm > 0.0);
+    assert!(heard.parts.ms_ssim.unwrap() < 1.0 && heard.parts.lpips.is_none());
+    let (mut first, data) = adversarial();
+    train(&mut first, &data, 5);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.vqck");
+    first.checkpoint().save(&path).unwrap();
+    let mut second = Trainer::resume(Checkpoint::load(&path).unwrap()).unwrap();
+    train(&mut second, &data, 12);
+    assert_eq!(second.checkpoint(), whole.checkpoint());
+}
+
+#[test]
+fn neither_side_depends_on_the_number_of_threads() {
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| {
+            let (mut trainer, data) = adversarial();
+            train(&mut trainer, &data, 6);
+            trainer.checkpoint()
+        })
+    };
+    assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn steps_that_are_not_finite_are_skipped_then_answered_then_final() {
+    let (mut trainer, data) = adversarial();
+    train(&mut trainer, &data, 4);
+    let good = trainer.checkpoint();
+    let mut bad = data.batch(4, 6);
+    bad[[3, 2, 2, 1]] = f32::NAN;
+    let mut events = Vec::new();
+    let error = loop {
+        match trainer.train_step(&bad, &data) {
+            Ok(report) => events.push(report.event.unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(
+        events[..3],
+        [Event::Skipped, Event::Skipped, Event::Lowered]
+    );
+    assert_eq!(events.len(), 14, "{events:?}");
+    assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
+    let after = trainer.checkpoint();
+    assert_eq!(after.params, good.params);
+    assert_eq!(after.adversary, good.adversary);
+    // A run that recovers learns on, more slowly.
+    let lr = train(&mut Trainer::resume(good).unwrap(), &data, 5)[0].lr;
+    let report = trainer.train_step(&data.batch(4, 6), &data).unwrap();
+    assert!(report.event.is_none() && report.loss.is_finite());
+    assert!(report.lr < 0.1 * lr, "{} {lr}", report.lr);
+}
+
+#[test]
+fn a_loss_without_its_weights_is_named() {
+    let (trainer, data) = adversarial();
+    let mut config = trainer.config;
+    config.data.size = [32, 32];
+    config.loss.lpips = 1.0;
+    let mut trainer = Trainer::new(config, &data).unwrap();
+    let x = Array4::zeros((1, 32, 32, 3));
+    let error = trainer.train_step(&x, &data).unwrap_err().to_string();
+    assert!(
+        error.contains("loss.lpips") && error.contains("--lpips"),
+        "{error}"
+    );
+}
