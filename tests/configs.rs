@@ -11,7 +11,6 @@ use vq_train::data::{Dataset, Purpose, generator, to_batch};
 use vq_train::export::{ExportError, Options, export};
 use vq_train::flash::without_encoder;
 use vq_train::model::VqVae;
-use vq_train::optim::Adam;
 use vq_train::picture::{Picture, Size};
 use vq_train::train::Trainer;
 
@@ -79,15 +78,7 @@ fn trained(path: &Path) -> Trainer {
     let values: Vec<f32> = z.iter().copied().collect();
     let quantizer = model.quantizer::<f32>();
     quantizer.place(&mut params, &values, &mut generator(1, Purpose::Codes, 0));
-    let checkpoint = Checkpoint {
-        averaged: None,
-        step: config.quantizer.start + 1,
-        scale: data.variance(),
-        adam: Adam::new(params.len()),
-        placed: true,
-        config: config.to_toml(),
-        params,
-    };
+    let checkpoint = Checkpoint::of_params(&config, params, data.variance());
     let mut trainer = Trainer::resume(checkpoint).unwrap();
     let report = trainer.train_step(&x, &data).unwrap();
     assert!(

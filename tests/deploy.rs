@@ -172,7 +172,7 @@ fn the_configuration_in_vq_gans_form_deploys() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("configs/vqgan-64.toml");
     let text = fs::read_to_string(path).unwrap();
     let text = text
-        .replace("start = 500", "start = 0")
+        .replace("start = 500\n", "start = 0\n")
         .replace("warmup = 500", "warmup = 0");
     let (trainer, pictures) = trained(&text, 6);
     assert_floats_deploy(&trainer, &pictures[..2]);

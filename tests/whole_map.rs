@@ -17,7 +17,6 @@ use vq_train::checkpoint::Checkpoint;
 use vq_train::config::{Config, LayerConfig};
 use vq_train::export::{Options, export};
 use vq_train::model::VqVae;
-use vq_train::optim::Adam;
 use vq_train::train::Trainer;
 
 /// A convolution of every point by itself.
@@ -84,16 +83,7 @@ fn trainer(file: &SafeTensors<'_>, index: usize, config: &Config) -> Trainer {
         assert_eq!(found.shape, entry.shape, "{}", entry.name);
         params[entry.range.clone()].copy_from_slice(&found.values);
     }
-    let checkpoint = Checkpoint {
-        config: config.to_toml(),
-        step: config.quantizer.start + 1,
-        scale: 1.0,
-        adam: Adam::new(params.len()),
-        placed: true,
-        params,
-        averaged: None,
-    };
-    Trainer::resume(checkpoint).unwrap()
+    Trainer::resume(Checkpoint::of_params(config, params, 1.0)).unwrap()
 }
 
 /// A map of latents that are fed to a decoder, and what it makes of them.

@@ -10,8 +10,7 @@ use vq_train::checkpoint::Checkpoint;
 use vq_train::config::Config;
 use vq_train::data::{Dataset, to_batch};
 use vq_train::model::VqVae;
-use vq_train::optim::Adam;
-use vq_train::train::{Health, StepReport, Trainer};
+use vq_train::train::{StepReport, Trainer};
 
 const BATCH: usize = 4;
 const SIDE: usize = 32;
@@ -140,15 +139,8 @@ fn begin(case: &Case, random: &mut Random) -> Trainer {
     oracle::fill(&model.table, &mut params, random);
     oracle::place_codes(&model.table, &mut params, &case.codes);
     let mut trainer = Trainer::resume(Checkpoint {
-        config: config.to_toml(),
         step: 0,
-        scale: 1.0,
-        adam: Adam::new(params.len()),
-        params,
-        averaged: None,
-        placed: true,
-        adversary: None,
-        health: Health::default(),
+        ..Checkpoint::of_params(&config, params, 1.0)
     })
     .unwrap();
     let adversary = trainer.adversary_mut().unwrap();

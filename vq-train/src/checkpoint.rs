@@ -4,6 +4,7 @@
 //! (temporary file, fsync, rename): a killed process leaves the old one or the new one.
 
 use crate::atomic;
+use crate::config::Config;
 use crate::gan::AdversaryState;
 use crate::optim::Adam;
 use crate::train::Health;
@@ -63,6 +64,21 @@ pub enum CheckpointError {
 }
 
 impl Checkpoint {
+    /// As if a run had just placed its codes, with these parameters; `scale` is what its loss is divided by.
+    pub fn of_params(config: &Config, params: Vec<f32>, scale: f64) -> Checkpoint {
+        Checkpoint {
+            config: config.to_toml(),
+            step: config.quantizer.start + 1,
+            scale,
+            averaged: (config.optimizer.ema > 0.0).then(|| params.clone()),
+            adam: Adam::new(params.len()),
+            params,
+            placed: true,
+            adversary: None,
+            health: Health::default(),
+        }
+    }
+
     /// Writes the file atomically.
     ///
     /// # Errors

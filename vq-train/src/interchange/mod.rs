@@ -23,8 +23,6 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{Config, ConfigError};
 use crate::model::VqVae;
 use crate::nn::ParamInfo;
-use crate::optim::Adam;
-use crate::train::Health;
 use half::{bf16, f16};
 use layout::Layouts;
 use matching::{Pairing, Source};
@@ -182,19 +180,8 @@ pub fn import(
         model.table.len(),
         "one layer was put in front"
     );
-    let checkpoint = Checkpoint {
-        config: config.to_toml(),
-        step: config.quantizer.start + 1,
-        scale: 1.0,
-        adam: Adam::new(params.len()),
-        placed: true,
-        adversary: None,
-        health: Health::default(),
-        params,
-        averaged: None,
-    };
     Ok(Imported {
-        checkpoint,
+        checkpoint: Checkpoint::of_params(&config, params, 1.0),
         taken,
         assumed,
         unused,
