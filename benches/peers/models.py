@@ -76,6 +76,78 @@ def minimise(model, adam, x, variance):
     return {"loss": loss.item(), "mse": mse.item(), "commitment": commitment.item()}, z, chosen
 
 
+class Discriminator(nn.Module):
+    """A PatchGAN (Isola 2017)."""
+
+    def __init__(self, norm="batch", channels=64, layers=3):
+        super().__init__()
+        stages, c = [], 3
+        for i in range(layers + 1):
+            batch = i > 0 and norm == "batch"
+            out = channels << min(i, 3)
+            parts = [nn.Conv2d(c, out, 4, 2 if i < layers else 1, 1, bias=not batch)]
+            parts += [nn.BatchNorm2d(out)] if batch else []
+            stages.append(nn.Sequential(*parts, nn.LeakyReLU(0.2)))
+            c = out
+        self.stages = nn.ModuleList(stages)
+        self.last = nn.Conv2d(c, 1, 4, 1, 1)
+
+    def forward(self, x):
+        """Logits, and the features of every stage."""
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return self.last(x), features
+
+
+def of_real(kind, logits):
+    """Half the discriminator's loss of pictures; reconstructions cost as much with the sign changed."""
+    return 0.5 * (F.relu(1 - logits) if kind == "hinge" else F.softplus(-logits)).mean()
+
+
+def of_generator(kind, logits):
+    return F.softplus(-logits).mean() if kind == "nonsaturating" else -logits.mean()
+
+
+def alternate(
+    nets, adams, x, averages, kind="hinge", adaptive=True, weight=0.8, features=0.0, lecam=0.05, decay=0.9
+):
+    """A step of both sides on the same reconstructions: figures, latent vectors and their choices.
+
+    `averages` are LeCAM's, empty before the first step. One pass of each picture and each reconstruction
+    through the discriminator serves both sides.
+    """
+    model, critic = nets
+    y, commitment, z, chosen = model(x)
+    real, targets = critic(x)
+    fake, found = critic(y)
+    rec = (y - x).abs().mean()
+    if features > 0:
+        rec = rec + features * sum((b - a.detach()).abs().mean() for a, b in zip(targets, found))
+    g = of_generator(kind, fake)
+    balance = weight
+    if adaptive:
+        last = [m for m in model.decoder if hasattr(m, "weight")][-1].weight
+        norms = [torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (rec, g)]
+        balance = (weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)).item()
+    loss = rec + balance * g + 0.25 * commitment
+    d = of_real(kind, real) + of_real(kind, -fake)
+    means = (real.mean().item(), fake.mean().item())
+    if not averages:
+        averages.extend(means)
+    apart = F.relu(real - averages[1]).square().mean() + F.relu(averages[0] - fake).square().mean()
+    averages[:] = [decay * a + (1 - decay) * b for a, b in zip(averages, means)]
+    of_critic = torch.autograd.grad(d + lecam * apart, list(critic.parameters()), retain_graph=True)
+    of_model = torch.autograd.grad(loss, list(model.parameters()))
+    for net, adam, grads in zip(nets, adams, (of_model, of_critic)):
+        for p, grad in zip(net.parameters(), grads):
+            p.grad = grad
+        adam.step()
+    figures = {"loss": loss.item(), "g": g.item(), "weight": balance, "d": d.item()}
+    return figures | {"real": means[0], "fake": means[1], "perplexity": perplexity(chosen)}, z, chosen
+
+
 def perplexity(chosen):
     """exp of the entropy of a batch's codes."""
     share = torch.bincount(chosen).double() / len(chosen)

@@ -21,6 +21,8 @@ from cargo import ROOT, built
 
 HERE = Path(__file__).resolve().parent
 WORKLOADS = [("sonnet-cifar10", 32), ("sonnet-cifar10", 256), ("micro", 16), ("vqgan-64", 16)]
+# Those that are timed with a discriminator, too.
+ADVERSARIAL = {"micro", "vqgan-64"}
 # For the table of scale: one thing at a time is changed of this step of sonnet-cifar10.
 SCALED = "sonnet-cifar10"
 USUAL = {"batch": 32, "side": 32, "hidden": 128}
@@ -28,7 +30,7 @@ SCALES = {"batch": [1, 8, 32, 128, 512], "side": [16, 32, 64, 128], "hidden": [3
 
 
 def measured(program, setting):
-    options = [f"--{name}={value}" for name, value in setting.items()]
+    options = [f"--{name}" if value is True else f"--{name}={value}" for name, value in setting.items()]
     done = subprocess.run(program + options, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -67,15 +69,18 @@ def print_row(*cells):
 def compare_workloads(args, binary):
     print_row("workload", "batch", "threads", "PyTorch images/s", "layout", "vq images/s", "vq / PyTorch")
     print("|---|---|---|---|---|---|---|")
-    for workload, batch in WORKLOADS:
-        if args.only not in (None, workload):
+    workloads = [(*workload, {}) for workload in WORKLOADS]
+    workloads += [(*workload, {"adversarial": True}) for workload in WORKLOADS if workload[0] in ADVERSARIAL]
+    for workload, batch, more in workloads:
+        if args.only not in (None, workload) or (args.adversarial and not more):
             continue
         for threads in args.threads:
-            setting = {"batch": batch, "threads": threads, "seconds": args.seconds}
+            setting = {"batch": batch, "threads": threads, "seconds": args.seconds} | more
             pairs = compare(binary, workload, setting, args.rounds)
             layouts = "/".join(sorted({a["layout"] for a, _ in pairs}))
             theirs, ours, ratio = rates(pairs)
-            print_row(workload, batch, threads, theirs, layouts, ours, ratio)
+            name = " ".join((workload, *more))
+            print_row(name, batch, threads, theirs, layouts, ours, ratio)
 
 
 def compare_scales(args, binary):
@@ -103,6 +108,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--adversarial", action="store_true", help="only steps with a discriminator")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only", choices=sorted({name for name, _ in WORKLOADS}))
     which.add_argument("--scale", action="store_true", help="batches, sizes and widths of one workload")

@@ -3,7 +3,8 @@
     python3 benches/peers/train_step.py micro --batch 16 --threads 1 --seconds 10
 
 A step is forward, loss (MSE over the data's variance, plus 0.25 commitment), straight-through backward,
-Adam, and the codebook's moving averages. Without --layout both memory layouts are tried first and the
+Adam, and the codebook's moving averages. With --adversarial it is a VQ-GAN's: L1 and hinge losses, adaptive
+weight, LeCAM, and a step of a PatchGAN of 32 channels as well. Without --layout both memory layouts are tried first and the
 faster one is timed.
 """
 
@@ -15,7 +16,7 @@ import time
 
 import torch
 
-from models import WORKLOADS, minimise
+from models import WORKLOADS, Discriminator, alternate, minimise
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 BLOCKS = 10
@@ -32,8 +33,16 @@ def prepare(args, layout):
     variance = x.var().item()
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
+    if args.adversarial:
+        critic = Discriminator(channels=32).to(memory_format=memory)
+        other = torch.optim.Adam(critic.parameters(), lr=2e-4, betas=(0.5, 0.9), fused=True)
+        averages = []
+
     def step():
-        figures, z, chosen = minimise(model, adam, x, variance)
+        if args.adversarial:
+            figures, z, chosen = alternate((model, critic), (adam, other), x, averages)
+        else:
+            figures, z, chosen = minimise(model, adam, x, variance)
         model.codebook.update(z, chosen)
         return figures["loss"]
 
@@ -70,6 +79,7 @@ def main():
     parser.add_argument("--layout", choices=LAYOUTS)
     parser.add_argument("--side", type=int, help="of the pictures, instead of the workload's")
     parser.add_argument("--hidden", type=int, help="channels of sonnet-cifar10 instead of 128")
+    parser.add_argument("--adversarial", action="store_true")
     args = parser.parse_args()
     if args.hidden and args.workload != "sonnet-cifar10":
         parser.error("--hidden is for sonnet-cifar10")

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use vq_benches::finish;
-use vq_train::config::{Config, LayerConfig, LossConfig};
+use vq_train::config::{
+    Config, DiscriminatorConfig, GanConfig, LayerConfig, LossConfig, LossKind,
+};
 use vq_train::data::Dataset;
 use vq_train::picture::{Picture, Size};
 use vq_train::train::Trainer;
@@ -35,6 +37,9 @@ struct Args {
     /// Channels of the widest layer, instead of the configuration's; all but latent and pixels in proportion.
     #[arg(long)]
     hidden: Option<usize>,
+    /// A VQ-GAN's step: L1 and hinge losses, adaptive weight, LeCAM, a PatchGAN of 32 channels.
+    #[arg(long)]
+    adversarial: bool,
     /// Time to measure for, warm-up excluded.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -49,6 +54,10 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         .num_threads(args.threads)
         .build_global()?;
     let mut config = comparable(Config::load(&args.config)?, args.batch);
+    if args.adversarial {
+        config.loss.kind = LossKind::L1;
+        config.gan = Some(adversarial());
+    }
     if let Some(side) = args.side {
         config.data.size = [side, side];
     }
@@ -80,6 +89,18 @@ fn comparable(mut config: Config, batch: usize) -> Config {
     config.quantizer.start = 0;
     config.train.batch = batch;
     config
+}
+
+fn adversarial() -> GanConfig {
+    let discriminator = DiscriminatorConfig {
+        channels: 32,
+        ..DiscriminatorConfig::default()
+    };
+    GanConfig {
+        discriminator,
+        rest: 0.0,
+        ..GanConfig::default()
+    }
 }
 
 /// Scales the channels of all layers but the last of each side.

@@ -4,7 +4,7 @@
 
 rewrites gan_steps.json beside this file. As train_steps.py, from which it has pictures, first weights and
 first codes: every case runs in float32 and in float64, and the difference is the noise that a correct
-implementation may have. In each step both sides learn from the same reconstructions. The curves have kinks
+implementation may have. The curves have kinks
 (leaky ReLUs, absolute values, the hinge), and a value that noise moves across one moves an adaptive weight by
 up to 1e-3: the seeds are some at which none does.
 """
@@ -14,22 +14,20 @@ import json
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from train_steps import SplitMix, fill, parameters, place_codes, kept_tensors
-from models import Codebook, Residual, VqVae, conv, perplexity, relu, transposed
+from train_steps import SplitMix, fill, kept_tensors, place_codes
+from models import Codebook, Discriminator, Residual, VqVae, alternate, conv, relu, transposed
 
 HERE = Path(__file__).resolve().parent
 STEPS, BATCH, SIDE, CODES, DIM = 10, 4, 32, 8, 4
 LR, WARMUP = 1e-3, 20
 BETAS = (0.5, 0.9)
-LECAM, DECAY = 0.05, 0.9
-# Name to seed and what differs.
+# Name to seed, normalisation of the discriminator, and what else differs.
 CASES = {
-    "hinge": (9, {"norm": "batch", "adaptive": True, "weight": 0.8, "features": 0.0}),
-    "nonsaturating": (5, {"norm": "none", "adaptive": True, "weight": 0.8, "features": 0.5}),
-    "vanilla": (6, {"norm": "batch", "adaptive": False, "weight": 0.1, "features": 0.0}),
+    "hinge": (9, "batch", {"adaptive": True, "weight": 0.8, "features": 0.0}),
+    "nonsaturating": (5, "none", {"adaptive": True, "weight": 0.8, "features": 0.5}),
+    "vanilla": (6, "batch", {"adaptive": False, "weight": 0.1, "features": 0.0}),
 }
 
 
@@ -42,76 +40,6 @@ def generator():
     return VqVae(encoder, Codebook(CODES, DIM), decoder)
 
 
-class Discriminator(nn.Module):
-    """A PatchGAN of two layers that halve the map."""
-
-    def __init__(self, norm, channels=8, layers=2):
-        super().__init__()
-        stages, c = [], 3
-        for i in range(layers + 1):
-            batch = i > 0 and norm == "batch"
-            out = channels << min(i, 3)
-            parts = [nn.Conv2d(c, out, 4, 2 if i < layers else 1, 1, bias=not batch)]
-            parts += [nn.BatchNorm2d(out)] if batch else []
-            stages.append(nn.Sequential(*parts, nn.LeakyReLU(0.2)))
-            c = out
-        self.stages = nn.ModuleList(stages)
-        self.last = nn.Conv2d(c, 1, 4, 1, 1)
-
-    def forward(self, x):
-        """Logits, and the features of every stage."""
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return self.last(x), features
-
-
-def of_real(kind, logits):
-    """Half the discriminator's loss; of reconstructions with the sign changed."""
-    return 0.5 * (F.relu(1 - logits) if kind == "hinge" else F.softplus(-logits)).mean()
-
-
-def of_generator(kind, logits):
-    return F.softplus(-logits).mean() if kind == "nonsaturating" else -logits.mean()
-
-
-def step(kind, how, nets, adams, x, averages):
-    model, critic = nets
-    y, commitment, z, chosen = model(x)
-    real, targets = critic(x)
-    fake, features = critic(y)
-    rec = (y - x).abs().mean()
-    if how["features"] > 0:
-        pairs = zip(targets, features)
-        rec = rec + how["features"] * sum((b - a.detach()).abs().mean() for a, b in pairs)
-    g = of_generator(kind, fake)
-    weight = torch.tensor(how["weight"], dtype=x.dtype)
-    if how["adaptive"]:
-        last = model.decoder[-2].weight
-        norms = [torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (rec, g)]
-        weight = weight * (norms[0] / (norms[1] + 1e-4)).clamp(0, 1e4)
-    weight = weight.detach()
-    loss = rec + weight * g + 0.25 * commitment
-    of_model = torch.autograd.grad(loss, list(model.parameters()))
-    fake = critic(y.detach())[0]
-    d = of_real(kind, real) + of_real(kind, -fake)
-    means = (real.mean().item(), fake.mean().item())
-    if not averages:
-        averages.extend(means)
-    lecam = F.relu(real - averages[1]).square().mean() + F.relu(averages[0] - fake).square().mean()
-    of_critic = torch.autograd.grad(d + LECAM * lecam, list(critic.parameters()))
-    averages[:] = [DECAY * a + (1 - DECAY) * b for a, b in zip(averages, means)]
-    for net, adam, grads in zip(nets, adams, (of_model, of_critic)):
-        for p, grad in zip(net.parameters(), grads):
-            p.grad = grad
-        adam.step()
-    figures = {"loss": loss, "g": g, "weight": weight, "d": d}
-    figures = {key: value.item() for key, value in figures.items()}
-    figures |= {"real": means[0], "fake": means[1], "perplexity": perplexity(chosen)}
-    return figures, z, chosen
-
-
 def run(kind, how, nets, batches):
     model, critic = nets
     adams = (
@@ -122,16 +50,16 @@ def run(kind, how, nets, batches):
     for t, x in enumerate(batches):
         for adam in adams:
             adam.param_groups[0]["lr"] = LR * (t + 1) / WARMUP
-        values, z, chosen = step(kind, how, nets, adams, x, averages)
+        values, z, chosen = alternate(nets, adams, x, averages, kind=kind, **how)
         model.codebook.update(z, chosen)
         figures.append(values)
         choices.append(chosen)
     return figures, torch.stack(choices)
 
 
-def case(kind, seed, how):
+def case(kind, seed, norm, how):
     random = SplitMix(seed)
-    nets = (generator(), Discriminator(how["norm"]))
+    nets = (generator(), Discriminator(norm, channels=8, layers=2))
     fill(nets[0], random)
     fill(nets[1], random)
     batches = [random.pictures(BATCH, SIDE) for _ in range(STEPS)]
@@ -149,7 +77,7 @@ def case(kind, seed, how):
     return {
         "name": kind,
         "seed": seed,
-        "how": how,
+        "how": how | {"norm": norm},
         "codes": codes.numpy().tobytes().hex(),
         "steps": wide_figures,
         "tensors": kept_tensors(nets[0], exact[0]),
