@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use vq_benches::finish;
-use vq_train::config::{
-    Config, DiscriminatorConfig, GanConfig, LayerConfig, LossConfig, LossKind,
-};
+use vq_train::config::{Config, DiscriminatorConfig, GanConfig, LayerConfig, LossConfig, LossKind};
 use vq_train::data::Dataset;
 use vq_train::picture::{Picture, Size};
 use vq_train::train::Trainer;
