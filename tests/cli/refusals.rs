@@ -13,6 +13,7 @@ fn missing_files_are_named() {
         "train nowhere.toml",
         "train tiny.toml --data nowhere",
         "train tiny.toml --data photos --validation nowhere",
+        "train tiny.toml --data photos --out new --from nowhere",
         "export nowhere -o m.vqm",
         "export run -o m.vqm --calibrate nowhere",
         "info nowhere.vqm",

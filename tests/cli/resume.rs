@@ -2,6 +2,7 @@
 
 use crate::Lab;
 use crate::lab::CONFIG;
+use serde_json::Value;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -109,6 +110,28 @@ fn a_run_is_neither_overwritten_nor_resumed_as_another() {
     damaged[1000] ^= 4;
     lab.write(CHECKPOINT, damaged);
     lab.refused(&format!("{train} --resume"), &[CHECKPOINT, "damaged"]);
+}
+
+#[test]
+fn a_run_starts_from_another_ones_weights_and_is_then_its_own() {
+    let lab = Lab::trained();
+    let tuned = CONFIG.replace("[train]", "[loss]\nkind = 'l1'\n[train]");
+    lab.write("tuned.toml", &tuned);
+    let line = "train tuned.toml --data photos --from run --out tuned";
+    let report = lab.json(line);
+    assert_eq!(report["steps"], 30);
+    let fresh = lab.json("train tuned.toml --data photos --out fresh");
+    let nmse = |report: &Value| report["nmse"].as_f64().unwrap();
+    assert!(nmse(&report) < nmse(&fresh), "{report} {fresh}");
+    // The same command with --resume goes on from what it made itself.
+    let kept = lab.read("tuned/checkpoint.vqck");
+    lab.ok(&format!("{line} --resume"));
+    assert!(lab.read("tuned/checkpoint.vqck") == kept);
+    lab.write("wider.toml", CONFIG.replace("codes = 16", "codes = 32"));
+    lab.refused(
+        "train wider.toml --data photos --from run --out wider",
+        &["run: ", "[16, 4]", "[32, 4]", "other layers"],
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::gan::Adversary;
 use crate::loss::{Lpips, LpipsError};
 use crate::metrics;
 use crate::model::{Pixels, StepOutput, VqVae, Workspace};
-use crate::nn::{Tape, Weights, flat, flat_mut};
+use crate::nn::{ParamInfo, Tape, Weights, flat, flat_mut};
 use crate::optim::{self, Adam};
 use crate::picture::Picture;
 use crate::quantizer::{Bridge, SquareOrder, Table, histogram, perplexity, usage};
@@ -74,6 +74,9 @@ pub enum TrainError {
     /// A checkpoint that belongs to another model.
     #[error("the checkpoint does not fit its configuration: {0}")]
     Mismatch(&'static str),
+    /// Weights of a model with other layers.
+    #[error("the run to start from has other layers: {0}")]
+    Foreign(String),
 }
 
 /// Who watches a run. Every method has a default, so that tests may watch nothing.
@@ -136,6 +139,35 @@ impl Trainer {
         assert_eq!(params.len(), model.table.len(), "parameters of this model");
         let mut trainer = Trainer::first(config, model, params, data)?;
         trainer.placed = true;
+        Ok(trainer)
+    }
+
+    /// A model that begins with the weights of another run of the same layers, their average if there is one.
+    /// Everything else begins anew: steps, optimiser, discriminator.
+    ///
+    /// # Errors
+    /// [`TrainError::Foreign`] names the first parameter that differs.
+    pub fn from_run(
+        config: Config,
+        run: Checkpoint,
+        data: &Dataset,
+    ) -> Result<Trainer, TrainError> {
+        let (placed, run) = (run.placed, Trainer::resume(run)?);
+        let ours = VqVae::build(&config)?.table.entries;
+        let theirs = &run.model.table.entries;
+        let described = |entry: Option<&ParamInfo>| match entry {
+            Some(entry) => format!("{} of {:?}", entry.name, entry.shape),
+            None => "nothing".into(),
+        };
+        for i in 0..ours.len().max(theirs.len()) {
+            let [ours, theirs] = [ours.get(i), theirs.get(i)].map(described);
+            if ours != theirs {
+                let reason = format!("it has {theirs} where the configuration has {ours}");
+                return Err(TrainError::Foreign(reason));
+            }
+        }
+        let mut trainer = Trainer::with_params(config, run.deployed().to_vec(), data)?;
+        trainer.placed = placed;
         Ok(trainer)
     }
 
@@ -266,7 +298,7 @@ impl Trainer {
         data: &Dataset,
     ) -> Result<StepReport, TrainError> {
         let step = self.step;
-        let quantize = step >= self.config.quantizer.start;
+        let quantize = self.placed || step >= self.config.quantizer.start;
         if quantize && !self.placed {
             self.place_codes(data);
         }

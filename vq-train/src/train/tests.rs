@@ -39,6 +39,37 @@ fn given_codes_are_not_placed() {
 }
 
 #[test]
+fn another_runs_average_is_what_a_run_starts_from() {
+    let config = Config::parse(CONFIG, "test").unwrap();
+    let data = Dataset::from_pictures(&config, vec![photo()], Vec::new());
+    let mut first = Trainer::new(config.clone(), &data).unwrap();
+    let unplaced = Trainer::from_run(config.clone(), first.checkpoint(), &data).unwrap();
+    for step in 0..9 {
+        first.train_step(&data.batch(step, 2), &data).unwrap();
+    }
+    // Another loss, and a start of the quantiser that is over already.
+    let other = CONFIG.replace(
+        "dim = 2 }",
+        "dim = 2, start = 5 }\n    loss = { kind = 'l1' }",
+    );
+    let other = Config::parse(&other, "test").unwrap();
+    let second = Trainer::from_run(other, first.checkpoint(), &data).unwrap();
+    assert_ne!(first.params, first.deployed());
+    assert_eq!(second.params, first.deployed());
+    assert_eq!(second.averaged.as_deref(), Some(first.deployed()));
+    assert_eq!(second.step, 0);
+    assert_eq!(second.tables(), first.tables());
+    assert!(unplaced.tables().is_none());
+    let mut second = second;
+    let report = second.train_step(&data.batch(0, 2), &data).unwrap();
+    assert!(report.perplexity >= 1.0, "not quantised at once");
+    let wider = Config::parse(&CONFIG.replace("codes = 4", "codes = 8"), "test").unwrap();
+    let refused = Trainer::from_run(wider, first.checkpoint(), &data).unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("[4, 2]") && text.contains("[8, 2]"), "{text}");
+}
+
+#[test]
 fn averaged_parameters_are_validated_and_exported() {
     let photo = photo();
     let pictures = [photo.fit(Size {

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Folder of pictures to validate on [default: a part of the data is held out]
     #[arg(long, value_name = "DIR")]
     validation: Option<PathBuf>,
+    /// Start with the weights of another run with the same layers: its folder or checkpoint
+    #[arg(long, value_name = "RUN")]
+    from: Option<PathBuf>,
     /// Folder for checkpoint, log, TensorBoard's events and sheets [default: runs/NAME]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
@@ -71,9 +74,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let checkpoint = checkpoint(&out, args.resume, &config)?;
     let data = Dataset::load(&config, &args.data, args.validation.as_deref())?;
     data.skipped.iter().for_each(|s| eprintln!("skipped: {s}"));
-    let mut trainer = match checkpoint {
-        Some(checkpoint) => Trainer::resume(checkpoint)?,
-        None => Trainer::new(config, &data)?,
+    let mut trainer = match (checkpoint, &args.from) {
+        (Some(checkpoint), _) => Trainer::resume(checkpoint)?,
+        (None, Some(run)) => {
+            let named = |e| format!("{}: {e}", run.display());
+            Trainer::from_run(config, Checkpoint::load(run)?, &data).map_err(named)?
+        }
+        (None, None) => Trainer::new(config, &data)?,
     };
     if trainer.config.loss.lpips > 0.0 {
         trainer.perceive(Lpips::find(args.lpips.as_deref())?);
