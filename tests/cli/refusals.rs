@@ -250,6 +250,23 @@ fn configurations_are_refused_by_file_and_field() {
             "schedule = 'step'\ndrops = 0",
             "optimizer.schedule",
         ),
+        ("[train]", "[loss]\npixels = 0\n[train]", "loss.pixels"),
+        ("[train]", "[gan]\nrest = 0.5\n[train]", "gan.rest"),
+        (
+            "[train]",
+            "[gan]\nlearns_from = 1\n[train]",
+            "gan.learns_from",
+        ),
+        (
+            "[train]",
+            "[gan]\ndiscriminator.layers = 6\n[train]",
+            "gan.discriminator.layers",
+        ),
+        (
+            "[train]",
+            "[gan]\ndiscriminator.channels = 4096\n[train]",
+            "gan.discriminator.channels",
+        ),
         ("batch = 4", "batch = 0", "train.batch"),
         (
             "checkpoint_every = 5",

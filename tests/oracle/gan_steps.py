@@ -1,4 +1,4 @@
-"""Alternating steps of generator and discriminator in PyTorch, for gan_parity.rs to repeat.
+"""Alternating steps of generator and discriminator in PyTorch, for training_parity/gan.rs to repeat.
 
     pip install torch && python3 tests/oracle/gan_steps.py
 

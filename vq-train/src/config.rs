@@ -112,7 +112,8 @@ pub struct LossConfig {
     pub kind: LossKind,
     /// What it counts.
     pub pixels: f64,
-    /// What LPIPS (AlexNet) counts, for which `vq train --lpips` names the weights; 0 leaves it out.
+    /// What LPIPS (AlexNet) counts, for which `vq train --lpips` names the weights; 0 leaves it out. It sees a
+    /// picture without its first 0 to 3 rows and columns, of which each step draws the numbers.
     pub lpips: f64,
     /// What 1 - MS-SSIM counts; 0 leaves it out.
     pub ms_ssim: f64,
@@ -144,6 +145,10 @@ impl LossConfig {
                 return Err(field_error(field, reason));
             }
         }
+        if self.pixels + self.lpips + self.ms_ssim == 0.0 {
+            let reason = "with lpips and ms_ssim at 0 too, nothing says what a reconstruction is";
+            return Err(field_error("loss.pixels", reason));
+        }
         Ok(())
     }
 }
@@ -159,6 +164,16 @@ pub enum LossKind {
     L1,
     /// As `L1`, but smooth at zero: mean sqrt(e^2 + 1e-6) over the data's standard deviation.
     Charbonnier,
+}
+
+impl LossKind {
+    /// What an error is divided by, of data with this variance.
+    pub fn scale(self, variance: f64) -> f64 {
+        match self {
+            LossKind::Mse => variance,
+            LossKind::L1 | LossKind::Charbonnier => variance.sqrt(),
+        }
+    }
 }
 
 /// Adam or AdamW with warm-up and a schedule.
@@ -413,7 +428,9 @@ impl Config {
         self.quantizer.check()?;
         self.loss.check(self.data.size)?;
         self.optimizer.check("optimizer")?;
-        self.gan.as_ref().map_or(Ok(()), GanConfig::check)?;
+        if let Some(gan) = &self.gan {
+            gan.check(self.data.size, channels)?;
+        }
         let t = &self.train;
         require(t.steps > 0, "train.steps", "must be at least 1")?;
         require(

@@ -8,12 +8,14 @@ mod build;
 mod objective;
 
 pub use build::chain;
+pub(crate) use objective::add;
 pub use objective::{Grades, Objective, Pixels, Second};
 
 use crate::config::{Config, ConfigError, LayerConfig, field_error};
 use crate::nn::{Chain, Layer, ParamTable, Scalar, Tape, Weights, Worker, flat, flat_mut};
 use crate::quantizer::{Quantize, Quantized, Quantizer, SquareOrder};
-use build::{Builder, MAX_PARAMS, Shape};
+pub(crate) use build::MAX_PARAMS;
+use build::{Builder, Shape};
 use ndarray::{Array4, ArrayView4, Axis};
 use objective::Ends;
 use rand_chacha::ChaCha8Rng;
@@ -128,7 +130,7 @@ impl VqVae {
             );
             return Err(field_error("data.size", reason));
         }
-        let ends = Ends::of(&decoder, table.len());
+        let ends = Ends::of(&decoder, &table);
         if config.gan.as_ref().is_some_and(|gan| gan.adaptive) && ends.is_none() {
             let reason = "with gan.adaptive the last layer that learns must be a conv, a transposed conv or a \
                           linear one";
@@ -229,10 +231,13 @@ impl VqVae {
         });
         let decoded = quantized.as_ref().map_or(&z, |q| &q.values);
         let maps = scattered(maps, &order.scattered(decoded));
-        let (maps, middle) = self.forward_decoder(p, maps, objective.balances(), workers);
+        let (maps, depths) = self.forward_decoder(p, maps, objective.balances(), workers);
         let Grades { sums, maps, second } = objective.grade(&chunks, maps);
         let other = second.as_ref().map_or(0.0, |second| second.loss);
-        let (maps, weight) = self.backward_decoder(p, middle, (maps, second), workers);
+        let (maps, weight) = self.backward_decoder(p, depths, (maps, second.as_ref()), workers);
+        if let Some(second) = second {
+            objective.take_back(second.maps);
+        }
         let maps = match &quantized {
             None => maps,
             Some(out) => {

@@ -92,7 +92,7 @@ impl Run {
         writeln!(self.log, "{value}").map_err(io(&self.folder.join("log.jsonl")))
     }
 
-    /// A point for each figure. NaN, which JSON has as null, makes none.
+    /// A point for each figure, 0 or 1 for what is false or true. NaN, which JSON has as null, makes none.
     fn curves(
         &mut self,
         group: &str,
@@ -101,7 +101,7 @@ impl Run {
     ) -> Result<(), TrainError> {
         let figures = json(figures);
         for (name, value) in figures.as_object().into_iter().flatten() {
-            if let Some(value) = value.as_f64()
+            if let Some(value) = value.as_f64().or(value.as_bool().map(f64::from))
                 && !NO_CURVES.contains(&name.as_str())
             {
                 self.events

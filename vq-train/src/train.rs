@@ -11,7 +11,7 @@ pub use report::{Seen, StageUse, StepReport, Summary, Validation};
 use self::grade::{Grader, Opponent};
 use self::report::stage_uses;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::config::{Config, ConfigError, LossKind, OptimizerConfig};
+use crate::config::{Config, ConfigError, OptimizerConfig};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
 use crate::gan::Adversary;
 use crate::loss::{Lpips, LpipsError};
@@ -62,8 +62,8 @@ pub enum TrainError {
     Lpips(#[from] LpipsError),
     /// A value became NaN or infinite.
     #[error(
-        "step {step}: {place} is not finite; the last checkpoint is good: lower optimizer.lr or \
-         optimizer.clip and resume from it"
+        "step {step}: {place} is not finite; the last checkpoint is good: start from it with --from, a lower \
+         optimizer.lr or optimizer.clip, and another --out"
     )]
     NotFinite {
         /// Steps done before.
@@ -177,10 +177,7 @@ impl Trainer {
         params: Vec<f32>,
         data: &Dataset,
     ) -> Result<Trainer, TrainError> {
-        let scale = match config.loss.kind {
-            LossKind::Mse => data.variance(),
-            LossKind::L1 | LossKind::Charbonnier => data.variance().sqrt(),
-        };
+        let scale = config.loss.kind.scale(data.variance());
         let adam = Adam::new(params.len());
         let averaged = (config.optimizer.ema > 0.0).then(|| params.clone());
         Ok(Trainer {
@@ -320,9 +317,11 @@ impl Trainer {
             adversary: None,
             event: None,
         };
-        let finite = out.loss.is_finite() && grad_norm.is_finite();
-        if !finite || !self.adversary_learns(x, &optimizer, &mut report) {
-            return self.failed(x, report);
+        if !(out.loss.is_finite() && grad_norm.is_finite()) {
+            return self.failed(report, |trainer| trainer.first_not_finite(x));
+        }
+        if !self.adversary_learns(x, &optimizer, &mut report) {
+            return self.failed(report, |_| "the discriminator's loss or gradient".into());
         }
         self.health.recovered();
         let position = (step, self.config.train.steps);
@@ -366,6 +365,10 @@ impl Trainer {
                 scale: self.scale,
             },
             lpips: self.lpips.as_ref().filter(|_| loss.lpips > 0.0),
+            corner: grade::corner(
+                self.config.data.size,
+                &mut generator(seed, Purpose::Window, step),
+            ),
             tapes: &mut self.tapes,
             opponent: opponents.map(|(adversary, gan)| Opponent {
                 adversary,
@@ -408,14 +411,18 @@ impl Trainer {
         true
     }
 
-    /// A step whose values are not finite: no weight has changed.
-    fn failed(&mut self, x: &Array4<f32>, report: StepReport) -> Result<StepReport, TrainError> {
+    /// A step whose values are not finite, first in a place that has to be found: no weight has changed.
+    fn failed(
+        &mut self,
+        report: StepReport,
+        place: impl FnOnce(&Self) -> String,
+    ) -> Result<StepReport, TrainError> {
         let answer = match &self.adversary {
             Some(_) => self.health.failed(),
             None => None,
         };
         if answer.is_none() {
-            let place = self.first_not_finite(x);
+            let place = place(self);
             let step = self.step;
             return Err(TrainError::NotFinite { step, place });
         }

@@ -1,6 +1,8 @@
 //! Adversarial training.
 
 use super::{ConfigError, OptimizerConfig, field_error};
+use crate::gan::Discriminator;
+use crate::model::MAX_PARAMS;
 use serde::{Deserialize, Serialize};
 
 /// A discriminator, and how the generator listens to it (Esser et al. 2021).
@@ -31,8 +33,8 @@ pub struct GanConfig {
     /// The penalty is taken on every so-many-th step, as many times as strong.
     pub r1_every: u64,
     /// The discriminator rests when its loss, averaged over some steps, is below this share of what guessing
-    /// costs, until it is above twice that: it has won, and would only teach the generator noise. 0 never
-    /// rests.
+    /// costs, until it is above twice that: it has won, and to win higher teaches the generator nothing. The
+    /// generator listens to it as it is. Below 0.5; 0 never rests.
     pub rest: f64,
     /// The discriminator's learning rate; in all that is not said here it learns as `optimizer` says.
     pub lr: f64,
@@ -112,9 +114,32 @@ pub enum DiscriminatorNorm {
     None,
 }
 
+impl DiscriminatorConfig {
+    /// The layers for pictures of this width and height.
+    ///
+    /// # Errors
+    /// Pictures that are too small for them, or too many parameters.
+    pub(crate) fn build(
+        &self,
+        [width, height]: [usize; 2],
+        channels: usize,
+    ) -> Result<Discriminator, ConfigError> {
+        let net = Discriminator::new(self, channels);
+        if net.patches([height, width]).is_none() {
+            let reason = format!("too many for pictures of {width}x{height}");
+            return Err(field_error("gan.discriminator.layers", reason));
+        }
+        if net.table.len() > MAX_PARAMS {
+            let reason = format!("makes more than {MAX_PARAMS} parameters");
+            return Err(field_error("gan.discriminator.channels", reason));
+        }
+        Ok(net)
+    }
+}
+
 impl GanConfig {
-    /// Checks everything that does not need the model.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    /// Checks everything, for pictures of this width and height.
+    pub(super) fn check(&self, size: [usize; 2], channels: usize) -> Result<(), ConfigError> {
         let finite = |x: f64| x >= 0.0 && x.is_finite();
         let rules = [
             ("gan.weight", finite(self.weight)),
@@ -130,13 +155,23 @@ impl GanConfig {
             let reason = "must be at least 0 and below 1";
             return Err(field_error("gan.lecam_decay", reason));
         }
+        if self.rest >= 0.5 {
+            let reason = "must be below 0.5: it wakes at twice that, and guessing costs 1";
+            return Err(field_error("gan.rest", reason));
+        }
+        if self.learns_from > self.start {
+            let reason = "must not be after gan.start: the generator would listen to fresh weights";
+            return Err(field_error("gan.learns_from", reason));
+        }
         if self.r1_every == 0 {
             return Err(field_error("gan.r1_every", "must be at least 1"));
         }
         let DiscriminatorConfig {
-            channels, layers, ..
+            channels: first,
+            layers,
+            ..
         } = self.discriminator;
-        if !(1..=4096).contains(&channels) {
+        if !(1..=4096).contains(&first) {
             return Err(field_error(
                 "gan.discriminator.channels",
                 "must be 1 to 4096",
@@ -145,6 +180,7 @@ impl GanConfig {
         if !(1..=8).contains(&layers) {
             return Err(field_error("gan.discriminator.layers", "must be 1 to 8"));
         }
+        self.discriminator.build(size, channels)?;
         self.optimizer(&OptimizerConfig::default()).check("gan")
     }
 

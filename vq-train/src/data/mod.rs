@@ -35,6 +35,8 @@ pub enum Purpose {
     Layers = 5,
     /// A discriminator's first values.
     Discriminator = 6,
+    /// Where LPIPS looks.
+    Window = 7,
 }
 
 /// The generator for one purpose at one position of a run.

@@ -1,9 +1,10 @@
 //! The discriminator's layers, and what passes through them.
 
 use crate::config::{DiscriminatorConfig, DiscriminatorNorm};
+use crate::model::add;
 use crate::nn::{
     Activation, BatchNorm, BatchNormSpec, Chain, Conv2d, ConvSpec, Init, Layer, Normed, ParamTable,
-    Scalar, SpectralNorm, Weights, Worker, on_each,
+    Scalar, SpectralNorm, Weights, Worker, copies, on_each, recycle,
 };
 use ndarray::{Array4, ArrayView4};
 
@@ -99,7 +100,7 @@ impl Discriminator {
             if let Some(features) = &mut features
                 && i + 1 < self.stages.len()
             {
-                features.push(maps.clone());
+                features.push(copies(&maps, workers));
             }
         }
         maps
@@ -116,7 +117,7 @@ impl Discriminator {
         back.fold(logits, |maps, stage| stage.backward_all(p, maps, workers))
     }
 
-    /// As [`Discriminator::backward`], of a loss of the features alone: their gradients, stage by stage.
+    /// As [`Discriminator::backward`], with gradients of the features added, stage by stage.
     pub(super) fn backward_features<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
@@ -128,7 +129,8 @@ impl Discriminator {
         for stage in self.stages.iter().rev() {
             maps = stage.backward_all(p, maps, workers);
             if let Some(own) = features.pop() {
-                maps.iter_mut().zip(&own).for_each(|(map, own)| *map += own);
+                add(&mut maps, &own, T::one());
+                recycle(own, workers);
             }
         }
         maps
@@ -173,13 +175,18 @@ impl Discriminator {
             let strength = gamma / n as f64 * length / (2.0 * step);
             for side in [1.0, -1.0] {
                 let far = T::of(side * step / length);
-                let pairs = pictures.iter().zip(&slopes);
-                let moved: Vec<_> = pairs.map(|(x, v)| v * far + x).collect();
+                let mut moved = copies(&slopes, workers);
+                for (moved, x) in moved.iter_mut().zip(pictures) {
+                    moved.zip_mut_with(x, |v, &x| *v = *v * far + x);
+                }
                 let views: Vec<_> = moved.iter().map(|x| x.view()).collect();
                 let logits = self.forward(p, &views, workers, None);
-                self.backward(p, means(logits, side * strength), workers);
+                let by_pictures = self.backward(p, means(logits, side * strength), workers);
+                recycle(by_pictures, workers);
+                recycle(moved, workers);
             }
         }
+        recycle(slopes, workers);
         squares / n as f64
     }
 

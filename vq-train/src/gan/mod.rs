@@ -11,15 +11,15 @@ mod loss;
 pub use discriminator::Discriminator;
 pub use loss::Averages;
 
-use crate::config::{Config, ConfigError, GanConfig, OptimizerConfig, field_error};
+use crate::config::{Config, ConfigError, GanConfig, OptimizerConfig};
 use crate::data::{Purpose, generator};
 use crate::model::Workspace;
-use crate::nn::{Scalar, Weights, Worker, flat, flat_mut};
+use crate::nn::{Scalar, Weights, Worker, copies, depths, flat, flat_mut, recycle, repeat};
 use crate::optim::{self, Adam};
 use ndarray::{Array4, ArrayView4};
 use serde::{Deserialize, Serialize};
 
-/// How far a step of R1's difference reaches, in root mean squares of the network's units: some steps of
+/// How far a step of R1's difference reaches, as a root mean square in the network's units: about one step of
 /// 255, so that f32 resolves the difference.
 const REACH: f64 = 0.01;
 
@@ -99,17 +99,14 @@ impl Adversary {
     /// A discriminator with fresh weights, if the configuration asks for one.
     ///
     /// # Errors
-    /// Pictures that are too small for its layers.
+    /// Pictures that are too small for its layers, or too many parameters.
     pub fn new(config: &Config) -> Result<Option<Adversary>, ConfigError> {
         let Some(gan) = &config.gan else {
             return Ok(None);
         };
-        let net = Discriminator::new(&gan.discriminator, config.model.channels);
-        let [width, height] = config.data.size;
-        if net.patches([height, width]).is_none() {
-            let reason = format!("too many for pictures of {width}x{height}");
-            return Err(field_error("gan.discriminator.layers", reason));
-        }
+        let net = gan
+            .discriminator
+            .build(config.data.size, config.model.channels)?;
         let mut draws = generator(config.seed, Purpose::Discriminator, 0);
         let params: Vec<f32> = net.table.init(&mut draws);
         Ok(Some(Adversary {
@@ -167,6 +164,11 @@ impl Adversary {
         self.space.bytes()
     }
 
+    /// Takes back maps of a verdict, which nobody will read again.
+    pub fn take_back(&mut self, maps: Vec<Array4<f32>>) {
+        recycle(maps, &mut self.space.workers);
+    }
+
     /// Passes pictures `x` and their reconstructions `y`, chunks `[n, h, w, c]` of one batch. `listens` asks
     /// for what the generator is to hear.
     pub fn look(
@@ -183,18 +185,21 @@ impl Adversary {
         let net = &self.net;
         let (mut of_real, mut of_fake) = (Vec::new(), Vec::new());
         let real = net.forward(p, x, workers, matches.then_some(&mut of_real));
-        let depths: Vec<usize> = workers.iter().map(|w| w.tape.depth()).collect();
+        let depths = depths(workers);
         let views: Vec<_> = y.iter().map(|y| y.view()).collect();
         let fake = net.forward(p, &views, workers, matches.then_some(&mut of_fake));
         let verdict = listens.then(|| {
-            let (loss, logits) = graded(&fake, |logit| self.config.loss.generator(logit));
+            let kind = self.config.loss;
+            let loss = mean(&fake, |logit| kind.generator(logit).0);
+            let logits = slopes(copies(&fake, workers), |logit| kind.generator(logit).1);
             let maps = aside(workers, &depths, |workers| net.backward(p, logits, workers));
             let features = matches.then(|| {
-                let (loss, slopes) = matched(&of_real, of_fake, self.config.features);
-                let silent = graded(&fake, |_| (0.0, 0.0)).1;
+                let (loss, features) = matched(&of_real, of_fake, self.config.features);
+                let silent = slopes(copies(&fake, workers), |_| 0.0);
                 let maps = aside(workers, &depths, |workers| {
-                    net.backward_features(p, slopes, silent, workers)
+                    net.backward_features(p, features, silent, workers)
                 });
+                of_real.into_iter().for_each(|maps| recycle(maps, workers));
                 Told { loss, maps }
             });
             let adversarial = Told { loss, maps };
@@ -207,8 +212,8 @@ impl Adversary {
         verdict
     }
 
-    /// Learns from what it has seen last, pictures `x`, as fast as its own `rate` of the learning rate and in
-    /// all else as the generator's optimiser; `step` counts from 0, over `steps` in all.
+    /// Learns from what it has seen last, pictures `x`, at `rate` times its own learning rate, with its own
+    /// decay rates, and in all else as the generator's optimiser; `step` counts from 0, over `steps` in all.
     ///
     /// None if its loss or a gradient was not finite: then it is left as it was.
     pub fn learn(
@@ -218,37 +223,42 @@ impl Adversary {
         (step, steps): (u64, u64),
     ) -> Option<AdversaryReport> {
         let Seen { real, fake } = self.seen.take().expect("it has looked before it learns");
-        let (d_real, d_fake) = (mean(&real), mean(&fake));
+        let (d_real, d_fake) = (mean(&real, |l| l), mean(&fake, |l| l));
         let averages = self.state.averages.unwrap_or(Averages {
             real: d_real,
             fake: d_fake,
         });
         let kind = self.config.loss;
         let lecam = self.config.lecam;
-        let with =
-            |(a, slope): (f64, f64), (b, other): (f64, f64)| (a + lecam * b, slope + lecam * other);
-        let plain = graded(&real, |l| kind.real(l)).0 + graded(&fake, |l| kind.fake(l)).0;
-        let (_, of_real) = graded(&real, |l| with(kind.real(l), averages.of_real(l)));
-        let (_, of_fake) = graded(&fake, |l| with(kind.fake(l), averages.of_fake(l)));
+        let plain = mean(&real, |l| kind.real(l).0) + mean(&fake, |l| kind.fake(l).0);
         let mut report = AdversaryReport {
             d_loss: plain,
             d_real,
             d_fake,
             ..AdversaryReport::default()
         };
-        if !plain.is_finite() {
-            return None;
-        }
+        // A hinge is deaf to NaN.
+        let finite = (plain + d_real + d_fake).is_finite();
         let standing = MEMORY * self.state.standing + (1.0 - MEMORY) * plain / kind.of_guessing();
         let learns = step >= self.config.learns_from;
         let bound = self.config.rest * if self.state.resting { WOKEN } else { 1.0 };
         let rests = learns && standing < bound;
-        if learns && !rests {
+        if !finite || !learns || rests {
+            self.take_back(real);
+            self.take_back(fake);
+            if !finite {
+                return None;
+            }
+        } else {
+            let of_real = slopes(real, |l| kind.real(l).1 + lecam * averages.of_real(l).1);
+            let of_fake = slopes(fake, |l| kind.fake(l).1 + lecam * averages.of_fake(l).1);
             let Workspace { workers, panels } = &mut self.space;
             let p = &Weights::again(&self.state.params, panels);
             // What was passed last comes back first.
-            self.net.backward(p, of_fake, workers);
-            self.net.backward(p, of_real, workers);
+            for logits in [of_fake, of_real] {
+                let by_pictures = self.net.backward(p, logits, workers);
+                recycle(by_pictures, workers);
+            }
             if self.config.r1 > 0.0 && step.is_multiple_of(self.config.r1_every) {
                 let gamma = self.config.r1 * self.config.r1_every as f64;
                 report.d_slope = Some(self.net.penalise(p, x, (gamma, REACH), workers));
@@ -280,31 +290,26 @@ fn aside<T: Scalar, R>(
     depths: &[usize],
     back: impl FnOnce(&mut [Worker<T>]) -> R,
 ) -> R {
-    let tapes = workers.iter_mut().zip(depths);
-    tapes.for_each(|(w, &depth)| w.tape.repeat(depth));
+    repeat(workers, depths);
     Discriminator::held(workers, back)
 }
 
-/// The mean of a curve over all logits, and its gradient by them.
-fn graded<T: Scalar>(
-    logits: &[Array4<T>],
-    curve: impl Fn(f64) -> (f64, f64),
-) -> (f64, Vec<Array4<T>>) {
-    let n = logits.iter().map(|map| map.len()).sum::<usize>() as f64;
-    let mut total = 0.0;
-    let slopes = logits.iter().map(|map| {
-        map.map(|logit| {
-            let (value, slope) = curve(logit.wide());
-            total += value;
-            T::of(slope / n)
-        })
-    });
-    let slopes = slopes.collect();
-    (total / n, slopes)
+/// The mean of a curve over all logits.
+fn mean<T: Scalar>(logits: &[Array4<T>], curve: impl Fn(f64) -> f64) -> f64 {
+    let values = logits.iter().flatten();
+    values.map(|logit| curve(logit.wide())).sum::<f64>() / count(logits)
 }
 
-fn mean<T: Scalar>(logits: &[Array4<T>]) -> f64 {
-    graded(logits, |logit| (logit, 0.0)).0
+/// In place of logits the gradient of the mean of a curve with this slope.
+fn slopes<T: Scalar>(mut logits: Vec<Array4<T>>, slope: impl Fn(f64) -> f64) -> Vec<Array4<T>> {
+    let n = count(&logits);
+    let values = logits.iter_mut().flatten();
+    values.for_each(|logit| *logit = T::of(slope(logit.wide()) / n));
+    logits
+}
+
+fn count<T>(maps: &[Array4<T>]) -> f64 {
+    maps.iter().map(|map| map.len()).sum::<usize>() as f64
 }
 
 /// `weight` times the sum over stages of the mean absolute distance of features, and its gradient by those
@@ -316,7 +321,7 @@ fn matched<T: Scalar>(
 ) -> (f64, Vec<Vec<Array4<T>>>) {
     let mut total = 0.0;
     for (real, fake) in real.iter().zip(&mut fake) {
-        let n = real.iter().map(|map| map.len()).sum::<usize>() as f64;
+        let n = count(real);
         let slope = T::of(weight / n);
         for (real, fake) in real.iter().zip(fake) {
             let mut sum = 0.0;

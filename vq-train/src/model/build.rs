@@ -14,7 +14,7 @@ use crate::nn::{
 
 /// At most this many parameters (512 MiB as f32), so that a slip of the pen in a configuration is an
 /// error and no exhausted memory.
-pub(super) const MAX_PARAMS: usize = 1 << 27;
+pub(crate) const MAX_PARAMS: usize = 1 << 27;
 
 /// A map's channels, and its size as a fraction of the picture's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

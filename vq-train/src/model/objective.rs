@@ -3,7 +3,9 @@
 use super::VqVae;
 use crate::config::LossKind;
 use crate::loss::{self, Sums};
-use crate::nn::{Chain, Layer, Scalar, Weights, Worker, on_each};
+use crate::nn::{
+    Chain, Layer, ParamTable, Scalar, Weights, Worker, copies, depths, recycle, repeat,
+};
 use ndarray::{Array4, ArrayView4};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -19,6 +21,9 @@ pub trait Objective<T: Scalar> {
 
     /// Grades a batch. The maps of `y` may become those of the gradients.
     fn grade(&mut self, x: &[ArrayView4<'_, T>], y: Vec<Array4<T>>) -> Grades<T>;
+
+    /// Takes back the maps of a second loss.
+    fn take_back(&mut self, _maps: Vec<Array4<T>>) {}
 }
 
 /// What an [`Objective`] says of a batch.
@@ -75,8 +80,8 @@ pub(super) struct Ends {
     tail: Chain,
     /// W.
     weight: Range<usize>,
-    /// W and the bias.
-    params: Range<usize>,
+    /// W and what else of its layer learns.
+    learnt: Range<usize>,
 }
 
 /// An adaptive weight is at most this.
@@ -85,58 +90,59 @@ const LARGEST: f64 = 1e4;
 const EPSILON: f64 = 1e-4;
 
 impl Ends {
-    /// None where the last layer that learns is not one matrix of weights. `end` is where the decoder's
-    /// parameters end.
-    pub(super) fn of(decoder: &Chain, end: usize) -> Option<Ends> {
+    /// None where the last layer that learns is not one matrix of weights. The decoder's parameters are the
+    /// table's last.
+    pub(super) fn of(decoder: &Chain, table: &ParamTable) -> Option<Ends> {
         let last = decoder.layers.iter().rposition(Layer::may_learn)?;
         let weight = decoder.layers[last].weight()?.clone();
         let (body, tail) = decoder.layers.split_at(last);
         let chain = |layers: &[Layer]| Chain {
             layers: layers.to_vec(),
         };
+        let learnt = table.entries.iter().rfind(|e| e.role.learns())?;
         Some(Ends {
             body: chain(body),
             tail: chain(tail),
-            params: weight.start..end,
+            learnt: weight.start..learnt.range.end,
             weight,
         })
     }
 
-    /// Latents to reconstructions, and the maps in between.
+    /// Latents to reconstructions, and how many caches the body has left.
     fn forward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         z: Vec<Array4<T>>,
         workers: &mut [Worker<T>],
-    ) -> (Vec<Array4<T>>, Vec<Array4<T>>) {
+    ) -> (Vec<Array4<T>>, Vec<usize>) {
         let maps = self.body.forward_all(p, z, workers);
-        let middle = copies(&maps, workers);
-        (self.tail.forward_all(p, maps, workers), middle)
+        let depths = depths(workers);
+        (self.tail.forward_all(p, maps, workers), depths)
     }
 
     /// The gradients of both losses by the latents, added up with the second's weight, and the weight.
     fn backward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
-        middle: Vec<Array4<T>>,
-        (first, second): (Vec<Array4<T>>, Second<T>),
+        depths: &[usize],
+        (first, second): (Vec<Array4<T>>, &Second<T>),
         workers: &mut [Worker<T>],
     ) -> (Vec<Array4<T>>, f64) {
+        repeat(workers, depths);
         let mut maps = self.tail.backward_all(p, first, workers);
         let own: Vec<Vec<T>> = workers.iter_mut().map(|w| self.take_grads(w)).collect();
-        // What passes the tail once more is not looked at again.
-        let seen = self.tail.forward_all(p, middle, workers);
-        recycle(seen, workers);
-        let others = self.tail.backward_all(p, second.maps, workers);
+        let others = copies(&second.maps, workers);
+        let others = self.tail.backward_all(p, others, workers);
         let firsts = own.iter().map(|grads| &grads[..self.weight.len()]);
         let seconds = workers.iter().map(|w| &w.grads[self.weight.clone()]);
         let ratio = norm_of_sum(firsts) / (norm_of_sum(seconds) + EPSILON);
         let weight = second.weight * ratio.min(LARGEST);
         let factor = T::of(weight);
-        for (worker, own) in workers.iter_mut().zip(&own) {
-            let grads = &mut worker.grads[self.params.clone()];
-            let both = grads.iter_mut().zip(own);
+        for (worker, own) in workers.iter_mut().zip(own) {
+            let grads = &mut worker.grads[self.learnt.clone()];
+            let both = grads.iter_mut().zip(&own);
             both.for_each(|(other, &own)| *other = own + factor * *other);
+            worker.tape.recycle_buffer(own);
         }
         add(&mut maps, &others, factor);
         recycle(others, workers);
@@ -145,8 +151,9 @@ impl Ends {
 
     /// The tail's gradients, which are zero afterwards.
     fn take_grads<T: Scalar>(&self, worker: &mut Worker<T>) -> Vec<T> {
-        let grads = &mut worker.grads[self.params.clone()];
-        let taken = grads.to_vec();
+        let grads = &mut worker.grads[self.learnt.clone()];
+        let mut taken = worker.tape.buffer(grads.len());
+        taken.copy_from_slice(grads);
         grads.fill(T::zero());
         taken
     }
@@ -160,11 +167,11 @@ impl VqVae {
         z: Vec<Array4<T>>,
         balances: bool,
         workers: &mut [Worker<T>],
-    ) -> (Vec<Array4<T>>, Option<Vec<Array4<T>>>) {
+    ) -> (Vec<Array4<T>>, Option<Vec<usize>>) {
         match &self.ends {
             Some(ends) if balances => {
-                let (maps, middle) = ends.forward(p, z, workers);
-                (maps, Some(middle))
+                let (maps, depths) = ends.forward(p, z, workers);
+                (maps, Some(depths))
             }
             _ => (self.decoder.forward_all(p, z, workers), None),
         }
@@ -174,14 +181,14 @@ impl VqVae {
     pub(super) fn backward_decoder<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
-        middle: Option<Vec<Array4<T>>>,
-        (mut first, second): (Vec<Array4<T>>, Option<Second<T>>),
+        depths: Option<Vec<usize>>,
+        (mut first, second): (Vec<Array4<T>>, Option<&Second<T>>),
         workers: &mut [Worker<T>],
     ) -> (Vec<Array4<T>>, Option<f64>) {
-        let weight = second.as_ref().map(|second| second.weight);
-        match (&self.ends, middle, second) {
-            (Some(ends), Some(middle), Some(second)) => {
-                let (maps, weight) = ends.backward(p, middle, (first, second), workers);
+        let weight = second.map(|second| second.weight);
+        match (&self.ends, depths, second) {
+            (Some(ends), Some(depths), Some(second)) => {
+                let (maps, weight) = ends.backward(p, &depths, (first, second), workers);
                 return (maps, Some(weight));
             }
             (_, _, Some(second)) => add(&mut first, &second.maps, T::of(second.weight)),
@@ -192,21 +199,10 @@ impl VqVae {
 }
 
 /// Adds `factor` times the others.
-fn add<T: Scalar>(maps: &mut [Array4<T>], others: &[Array4<T>], factor: T) {
+pub(crate) fn add<T: Scalar>(maps: &mut [Array4<T>], others: &[Array4<T>], factor: T) {
     for (map, other) in maps.iter_mut().zip(others) {
         map.zip_mut_with(other, |a, &b| *a += factor * b);
     }
-}
-
-/// A copy of each chunk's map.
-fn copies<T: Scalar>(maps: &[Array4<T>], workers: &mut [Worker<T>]) -> Vec<Array4<T>> {
-    let views = maps.iter().map(|map| map.view()).collect();
-    on_each(views, workers, |map, w| w.tape.copy_of(&map))
-}
-
-fn recycle<T: Scalar>(maps: Vec<Array4<T>>, workers: &mut [Worker<T>]) {
-    let each = maps.into_iter().zip(workers);
-    each.for_each(|(map, w)| w.tape.recycle(map));
 }
 
 /// The Euclidean norm of a sum of vectors, which are of one length.
@@ -218,4 +214,117 @@ fn norm_of_sum<'v, T: Scalar>(mut vectors: impl Iterator<Item = &'v [T]>) -> f64
     }
     let squares = sum.iter().map(|v| v.wide() * v.wide());
     squares.sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::model::Workspace;
+    use crate::nn::{Role, normal};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    /// Which losses are graded: (y - x)^2 / 2, and y times a number of each place.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Asked {
+        First,
+        Second,
+        Both,
+    }
+
+    impl Objective<f64> for Asked {
+        fn balances(&self) -> bool {
+            *self == Asked::Both
+        }
+
+        fn grade(&mut self, x: &[ArrayView4<'_, f64>], y: Vec<Array4<f64>>) -> Grades<f64> {
+            let others: Vec<_> = y.iter().map(|y| y.mapv(|v| (7.0 * v).sin())).collect();
+            let errors = y.into_iter().zip(x).map(|(y, x)| y - x).collect();
+            let (maps, second) = match self {
+                Asked::First => (errors, None),
+                Asked::Second => (others, None),
+                Asked::Both => {
+                    let second = Second {
+                        loss: 0.0,
+                        maps: others,
+                        weight: 0.7,
+                    };
+                    (errors, Some(second))
+                }
+            };
+            Grades {
+                sums: Sums::default(),
+                maps,
+                second,
+            }
+        }
+    }
+
+    #[test]
+    fn two_losses_are_balanced_at_the_last_weights_and_have_one_pass() {
+        for tail in [
+            "{ conv = { out = 3 } }",
+            "{ conv = { out = 3, spectral = true } }, { dropout = 0.4 }",
+            "{ conv = { out = 12 } }, { shuffle = 2 }",
+        ] {
+            let up = if tail.contains("shuffle") {
+                ""
+            } else {
+                "{ upsample = 2 },"
+            };
+            let text = format!(
+                r#"
+                name = "t"
+                data = {{ kind = "photos", size = [8, 8] }}
+                quantizer = {{ codes = 6, dim = 3 }}
+                train = {{ steps = 1, batch = 1 }}
+                model = {{ channels = 3, encoder = [{{ conv = {{ out = 3, stride = 2 }} }}],
+                           decoder = [{{ conv = {{ out = 4, relu = true }} }}, {up} {tail}] }}"#
+            );
+            let config = Config::parse(&text, "test").unwrap();
+            let model = VqVae::build(&config).unwrap();
+            let mut rng = ChaCha8Rng::seed_from_u64(2);
+            let params: Vec<f64> = model.table.init(&mut rng);
+            let x = Array4::from_shape_simple_fn((5, 8, 8, 3), || 0.5 * normal(&mut rng));
+            let run = |mut asked: Asked| {
+                let mut space = Workspace::default();
+                let seed = ChaCha8Rng::seed_from_u64;
+                let out = model.step(&mut space, &params, false, x.view(), &mut asked, seed);
+                (out.weight, space.grads().to_vec())
+            };
+            let (_, first) = run(Asked::First);
+            let (_, second) = run(Asked::Second);
+            let (weight, both) = run(Asked::Both);
+            let weight = weight.unwrap();
+            let entries = &model.table.entries;
+            let last = entries
+                .iter()
+                .rfind(|e| e.name.starts_with("decoder") && e.name.ends_with("weight"));
+            let norm = |grads: &[f64]| {
+                let values = &grads[last.unwrap().range.clone()];
+                values.iter().map(|v| v * v).sum::<f64>().sqrt()
+            };
+            let expected = 0.7 * norm(&first) / (norm(&second) + 1e-4);
+            assert!(
+                (weight / expected - 1.0).abs() < 1e-9,
+                "{tail}: {weight} {expected}"
+            );
+            for entry in entries {
+                for i in entry.range.clone() {
+                    let sum = match entry.role {
+                        Role::Statistic { .. } => first[i],
+                        _ => first[i] + weight * second[i],
+                    };
+                    let error = (both[i] - sum).abs();
+                    assert!(
+                        error < 1e-9 * (1.0 + sum.abs()),
+                        "{tail}, {}: {} {sum}",
+                        entry.name,
+                        both[i]
+                    );
+                }
+            }
+        }
+    }
 }

@@ -490,3 +490,26 @@ pub(crate) fn on_each<T: Scalar, M: Send, R: Send>(
         .map(|(map, worker)| task(map, worker))
         .collect()
 }
+
+/// A copy of each chunk's map.
+pub(crate) fn copies<T: Scalar>(maps: &[Array4<T>], workers: &mut [Worker<T>]) -> Vec<Array4<T>> {
+    let views = maps.iter().map(|map| map.view()).collect();
+    on_each(views, workers, |map, w| w.tape.copy_of(&map))
+}
+
+/// Gives each chunk's map back to the tape that it came from.
+pub(crate) fn recycle<T: Scalar>(maps: Vec<Array4<T>>, workers: &mut [Worker<T>]) {
+    let each = maps.into_iter().zip(workers);
+    each.for_each(|(map, w)| w.tape.recycle(map));
+}
+
+/// How many caches each tape keeps.
+pub(crate) fn depths<T: Scalar>(workers: &[Worker<T>]) -> Vec<usize> {
+    workers.iter().map(|w| w.tape.depth()).collect()
+}
+
+/// As [`Tape::repeat`], on all tapes.
+pub(crate) fn repeat<T: Scalar>(workers: &mut [Worker<T>], depths: &[usize]) {
+    let tapes = workers.iter_mut().zip(depths);
+    tapes.for_each(|(w, &depth)| w.tape.repeat(depth));
+}

@@ -104,7 +104,7 @@ impl<T: Scalar> Tape<T> {
     }
 
     /// A map of zeros.
-    pub(super) fn zeros(&mut self, dim: Dim4) -> Array4<T> {
+    pub(crate) fn zeros(&mut self, dim: Dim4) -> Array4<T> {
         let mut map = self.map(dim);
         map.fill(T::zero());
         map

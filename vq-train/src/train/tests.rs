@@ -221,14 +221,64 @@ fn steps_that_are_not_finite_are_skipped_then_answered_then_final() {
     );
     assert_eq!(events.len(), 14, "{events:?}");
     assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
-    let after = trainer.checkpoint();
-    assert_eq!(after.params, good.params);
-    assert_eq!(after.adversary, good.adversary);
+    assert_unlearnt(&trainer, &good);
     // A run that recovers learns on, more slowly.
     let lr = train(&mut Trainer::resume(good).unwrap(), &data, 5)[0].lr;
     let report = trainer.train_step(&data.batch(4, 6), &data).unwrap();
     assert!(report.event.is_none() && report.loss.is_finite());
     assert!(report.lr < 0.1 * lr, "{} {lr}", report.lr);
+}
+
+/// Nothing has changed but the count of steps, and of those that failed.
+fn assert_unlearnt(trainer: &Trainer, good: &Checkpoint) {
+    let after = trainer.checkpoint();
+    let (step, health) = (good.step, good.health);
+    assert_ne!((after.step, after.health), (step, health));
+    let after = Checkpoint {
+        step,
+        health,
+        ..after
+    };
+    assert!(after == *good);
+}
+
+#[test]
+fn a_discriminator_that_fails_alone_is_treated_alike_and_named() {
+    let (mut trainer, data) = adversarial();
+    train(&mut trainer, &data, 1);
+    let adversary = trainer.adversary_mut().unwrap();
+    adversary.params_mut().iter_mut().for_each(|p| *p = 1e30);
+    let good = trainer.checkpoint();
+    // The generator does not listen yet, so that its own figures are good.
+    let x = data.batch(1, 6);
+    let first = trainer.train_step(&x, &data).unwrap();
+    assert!(first.loss.is_finite() && first.grad_norm.is_finite());
+    assert_eq!(first.event, Some(Event::Skipped));
+    assert_unlearnt(&trainer, &good);
+    let error = loop {
+        trainer.step = 1;
+        if let Err(error) = trainer.train_step(&x, &data) {
+            break error.to_string();
+        }
+    };
+    assert!(error.contains("the discriminator"), "{error}");
+}
+
+#[test]
+fn the_memory_of_an_adversarial_step_does_not_grow() {
+    for adaptive in [true, false] {
+        let (trainer, data) = adversarial();
+        let mut config = trainer.config;
+        config.gan.as_mut().unwrap().adaptive = adaptive;
+        let mut trainer = Trainer::new(config, &data).unwrap();
+        // Slopes are penalised on every second step.
+        let [early, late] = [8, 14].map(|step| {
+            let reports = train(&mut trainer, &data, step);
+            assert!(reports.last().unwrap().parts.features.is_some());
+            trainer.step_bytes()
+        });
+        assert_eq!(early, late, "adaptive: {adaptive}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use vq_train::checkpoint::FILE_NAME;
-use vq_train::config::{Config, LossKind};
+use vq_train::config::Config;
 use vq_train::data::{Dataset, Source};
 use vq_train::interchange::{self, Names, Pixels};
 
@@ -70,10 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut imported = imported.map_err(named)?;
     if !args.data.is_empty() {
         let variance = Dataset::load(&config, &args.data, None)?.variance();
-        imported.checkpoint.scale = match config.loss.kind {
-            LossKind::Mse => variance,
-            LossKind::L1 | LossKind::Charbonnier => variance.sqrt(),
-        };
+        imported.checkpoint.scale = config.loss.kind.scale(variance);
     }
     write(
         &args.out.join("config.toml"),

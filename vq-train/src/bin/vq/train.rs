@@ -96,6 +96,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         trainer.step,
         trainer.config.train.steps
     );
+    let (gan, steps) = (&trainer.config.gan, trainer.config.train.steps);
+    if let Some(gan) = gan.as_ref().filter(|gan| gan.start >= steps) {
+        let start = gan.start;
+        eprintln!(
+            "note: with gan.start = {start} the generator hears no discriminator in {steps} steps"
+        );
+    }
     let mut watcher = Watcher::new(&trainer, stop_flag()?);
     let summary = train::run(&mut trainer, &data, Some(&out), &mut watcher)?;
     watcher.bar.finish_and_clear();

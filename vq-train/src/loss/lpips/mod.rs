@@ -17,7 +17,7 @@ pub use file::LpipsError;
 
 use crate::nn::lanes::dot;
 use crate::nn::{Chain, FixedWeights, Loop, Scalar, Tape, flat, flat_mut};
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array4, ArrayView4, Axis};
 
 /// The network with its weights; one value serves any number of threads.
 #[derive(Debug)]
@@ -200,19 +200,17 @@ fn normalised<T: Scalar>(pictures: &ArrayView4<'_, T>, tape: &mut Tape<T>) -> Ar
     assert!(c == 1 || c == 3, "{c} channels are neither grey nor RGB");
     let units = [0, 1, 2].map(units).map(|(f, s)| (T::of(f), T::of(s)));
     let mut x = tape.map((n, h, w, 3));
-    let pictures = pictures.as_standard_layout();
-    let pixels = pictures
-        .as_slice()
-        .expect("in standard layout")
-        .chunks_exact(c);
-    for (to, pixel) in flat_mut(&mut x)
-        .as_chunks_mut::<3>()
-        .0
-        .iter_mut()
-        .zip(pixels)
-    {
-        for (k, (to, &(factor, summand))) in to.iter_mut().zip(&units).enumerate() {
-            *to = pixel[k.min(c - 1)] * factor + summand;
+    let rows = pictures.outer_iter();
+    let rows =
+        rows.flat_map(|picture| (0..h).map(move |i| picture.clone().index_axis_move(Axis(0), i)));
+    for (to, row) in flat_mut(&mut x).chunks_exact_mut(3 * w).zip(rows) {
+        // Whole pictures and windows of them have their rows in one piece.
+        let row = row.as_standard_layout();
+        let pixels = row.as_slice().expect("in standard layout").chunks_exact(c);
+        for (to, pixel) in to.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+            for (k, (to, &(factor, summand))) in to.iter_mut().zip(&units).enumerate() {
+                *to = pixel[k.min(c - 1)] * factor + summand;
+            }
         }
     }
     x
