@@ -201,8 +201,7 @@ fn normalised<T: Scalar>(pictures: &ArrayView4<'_, T>, tape: &mut Tape<T>) -> Ar
     let units = [0, 1, 2].map(units).map(|(f, s)| (T::of(f), T::of(s)));
     let mut x = tape.map((n, h, w, 3));
     let rows = pictures.outer_iter();
-    let rows =
-        rows.flat_map(|picture| (0..h).map(move |i| picture.clone().index_axis_move(Axis(0), i)));
+    let rows = rows.flat_map(|picture| (0..h).map(move |i| picture.index_axis_move(Axis(0), i)));
     for (to, row) in flat_mut(&mut x).chunks_exact_mut(3 * w).zip(rows) {
         // Whole pictures and windows of them have their rows in one piece.
         let row = row.as_standard_layout();
