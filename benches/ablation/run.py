@@ -22,11 +22,10 @@ VARIANTS = {
     "no discriminator": None,
     "default": "",
     "without LeCAM": "lecam = 0.0",
-    "discriminator learns from `start` on": "learns_from = 1000",
+    "discriminator learns from `start` on": "learns_from = 700",
     "fixed weight": "adaptive = false",
-    "never rests": "rest = 0.0",
     "spectral norm": 'discriminator.norm = "spectral"',
-    "none of the cures": "lecam = 0.0\nlearns_from = 1000\nadaptive = false\nrest = 0.0",
+    "none of the cures": "lecam = 0.0\nlearns_from = 700\nadaptive = false\nrest = 0.0",
 }
 SIZE = "64x64"
 # The end of a run, by which its discriminator is judged.
@@ -35,7 +34,7 @@ LAST = 500
 
 def config(added):
     text = (HERE / "base.toml").read_text()
-    return text.split("[gan]")[0] if added is None else text + added + "\n"
+    return text.rpartition("[gan]")[0] if added is None else text + added + "\n"
 
 
 def trained(vq, args, added, folder, seed):
