@@ -49,15 +49,29 @@ impl<T: Copy + Default> Correlation<'_, T> {
             && (self.bias.is_empty() || self.bias.len() == self.columns)
     }
 
+    /// The columns from `first` on of a panel `width` wide, in strips of W registers.
     #[inline(always)]
     unsafe fn panel<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
         &self,
         weights: &[T],
-        first: usize,
+        (first, width): (usize, usize),
         out: &mut [T],
     ) {
-        let width = W * V::LANES;
-        let valid = width.min(self.columns - first);
+        let columns = width.min(self.columns - first);
+        for at in (0..columns).step_by(W * V::LANES) {
+            // SAFETY: as the caller promises.
+            unsafe { self.strip::<V, M, Q, W>(&weights[at..], (first + at, width), out) };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
+        &self,
+        weights: &[T],
+        (first, width): (usize, usize),
+        out: &mut [T],
+    ) {
+        let valid = (W * V::LANES).min(self.columns - first);
         let blocks = self.segments.iter().flat_map(|s| {
             (0..s.len).step_by(DEPTH).map(|k| Segment {
                 offset: s.offset + k,
@@ -70,6 +84,7 @@ impl<T: Copy + Default> Correlation<'_, T> {
         while let Some(block) = blocks.next() {
             let stage = Stage {
                 block,
+                width,
                 first,
                 valid,
                 is_first,
@@ -91,7 +106,7 @@ impl<T: Copy + Default> Correlation<'_, T> {
                     self.tile::<V, 1, W>(&stage, &mut walks, weights, out);
                     left -= 1;
                 }
-                weights = weights.add(block.len * width);
+                weights = weights.wrapping_add(block.len * width);
             }
             is_first = false;
         }
@@ -124,7 +139,7 @@ impl<T: Copy + Default> Correlation<'_, T> {
             let mut weights = weights;
             for k in 0..stage.block.len {
                 let b: [V; W] = load(weights);
-                weights = weights.add(W * V::LANES);
+                weights = weights.add(stage.width);
                 for (sums, row) in sums.iter_mut().zip(&rows) {
                     add_product(sums, *row.add(k), &b);
                 }
@@ -139,11 +154,13 @@ impl<T: Copy + Default> Correlation<'_, T> {
     }
 }
 
-/// What a panel's tiles have in common.
+/// What a strip's tiles have in common.
 struct Stage {
     /// The part of the windows that is summed over.
     block: Segment,
-    /// The panel's first column.
+    /// From one row of the panel to the next.
+    width: usize,
+    /// The strip's first column.
     first: usize,
     /// Columns that there are.
     valid: usize,
@@ -179,9 +196,9 @@ impl<T: Copy + Default> Task for (&Correlation<'_, T>, &mut [T]) {
             // SAFETY: as the caller promises; `fits` has checked the sizes.
             unsafe {
                 if width == PANEL {
-                    product.panel::<V, M, Q, W>(weights, first, out);
+                    product.panel::<V, M, Q, W>(weights, (first, width), out);
                 } else {
-                    product.panel::<V, M, Q, H>(weights, first, out);
+                    product.panel::<V, M, Q, H>(weights, (first, width), out);
                 }
             }
         }

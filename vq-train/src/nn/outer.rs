@@ -100,8 +100,26 @@ impl<T: Copy + Default> Outer<'_, T> {
         }
     }
 
+    /// `columns` of the gradient, in strips of W registers.
     #[inline(always)]
     unsafe fn panel<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
+        &self,
+        columns: usize,
+        grad: *mut T,
+    ) {
+        let width = W * V::LANES;
+        for at in (0..columns).step_by(width) {
+            let valid = width.min(columns - at);
+            // SAFETY: as the caller promises.
+            unsafe {
+                self.columns(at, width)
+                    .strip::<V, M, Q, W>(valid, grad.add(at))
+            };
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn strip<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
         &self,
         valid: usize,
         grad: *mut T,

@@ -56,8 +56,8 @@ pub trait Task {
     /// What it computes with.
     type Float;
 
-    /// Runs it. Products work in tiles of M (or Q, or 1) rows by W registers, a panel's width; H registers
-    /// are half of one.
+    /// Runs it. Products work in tiles of M (or Q, or 1) rows by W registers, so that their sums stay in
+    /// registers; in half panels by H registers, which are at most such a panel's width.
     ///
     /// # Safety
     /// The CPU has V's instruction set.
@@ -150,7 +150,7 @@ pub(super) fn run_avx512(task: impl Task<Float = f32>) {
 #[target_feature(enable = "avx2,fma")]
 pub(super) fn run_avx2(task: impl Task<Float = f32>) {
     // SAFETY: the attribute above.
-    unsafe { task.run::<std::arch::x86_64::__m256, 2, 1, 4, 2>() }
+    unsafe { task.run::<std::arch::x86_64::__m256, 6, 3, 2, 2>() }
 }
 
 pub(super) fn run_portable(task: impl Task<Float = f32>) {
