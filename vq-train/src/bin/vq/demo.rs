@@ -20,9 +20,13 @@ use vq_train::rivals::{Rival, RivalError};
 use vq_train::sheet::{Cell, Sheet};
 use vq_train::train::{self, Observer, StepReport, Summary, Trainer, Validation};
 
-/// 64x64 photos to train on, and larger ones that the shipped model has never seen.
+/// 64x64 photos to train on, and larger ones that the shipped models have never seen.
 static PHOTOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/photos");
-static MODEL: &[u8] = include_bytes!("../../../models/micro.vqm");
+/// Trained by squared errors, and adversarially.
+static MODELS: [&[u8]; 2] = [
+    include_bytes!("../../../models/micro.vqm"),
+    include_bytes!("../../../models/micro-gan.vqm"),
+];
 static CONFIG: &str = include_str!("../../../../configs/demo.toml");
 
 /// The payload of a LoRaWAN frame at its longest range.
@@ -68,39 +72,46 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         args.out.join("training.png").display()
     );
 
-    let codec = Codec::from_bytes(MODEL.to_vec())?;
-    let size = codec.native();
+    let codecs: Vec<Codec> = MODELS
+        .iter()
+        .map(|file| Codec::from_bytes(file.to_vec()))
+        .collect::<std::result::Result<_, _>>()?;
+    let (codec, size) = (&codecs[0], codecs[0].native());
     let pictures: Vec<(PathBuf, Picture)> = photos("demo")?
         .into_iter()
         .map(|(path, p)| (path, p.fit(size)))
         .collect();
     eprintln!(
-        "2. The shipped model {} ({} bytes) codes {} photos of {size} that it never saw, in packets of \
-         {PACKET} bytes; {:.0} % of the packets are lost.",
+        "2. The shipped models code {} photos of {size} that they never saw: {} of {} bytes was trained by squared \
+         errors, {} adversarially. Packets of {PACKET} bytes; {:.0} % of the packets are lost.",
+        pictures.len(),
         codec.model().name(),
         codec.bytes().len(),
-        pictures.len(),
+        codecs[1].model().name(),
         100.0 * LOST
     );
-    let models = [Contestant {
-        name: "vq".into(),
-        codebooks: codec.codebooks(),
-    }];
+    let models: Vec<_> = codecs
+        .iter()
+        .map(|codec| Contestant {
+            name: codec.model().name().into(),
+            codebooks: codec.codebooks(),
+        })
+        .collect();
     let setup = Setup {
         lpips: None,
         models: &models,
         rivals: &Rival::ALL,
         samples: pictures.len(),
     };
-    let outcome = evaluate::<DemoError>(&pictures, setup, |_, p| whole(&codec, p), || ())?;
+    let outcome = evaluate::<DemoError>(&pictures, setup, |i, p| whole(&codecs[i], p), || ())?;
     let mut sheet = outcome.sheet("a picture in a packet", &Rival::ALL);
-    sheet
-        .columns
-        .insert(2, format!("vq, {:.0} % lost", 100.0 * LOST));
+    let behind = 1 + codecs.len();
+    let title = format!("{}, {:.0} % lost", codec.model().name(), 100.0 * LOST);
+    sheet.columns.insert(behind, title);
     let mut with_losses = 0.0;
     for (i, ((path, picture), row)) in pictures.iter().zip(&mut sheet.rows).enumerate() {
-        let (cell, psnr) = lossy(&codec, path, picture, i as u16, &args.out)?;
-        row.insert(2, cell);
+        let (cell, psnr) = lossy(codec, path, picture, i as u16, &args.out)?;
+        row.insert(behind, cell);
         with_losses += psnr / pictures.len() as f64;
     }
     finish(args, training, outcome.report, with_losses, &sheet)
@@ -128,7 +139,7 @@ fn finish(
     }
     print(format_args!("{figures}"))?;
     print(format_args!(
-        "vq with {:.0} % of its packets lost: {psnr_with_losses:.2} dB",
+        "micro with {:.0} % of its packets lost: {psnr_with_losses:.2} dB",
         100.0 * LOST
     ))?;
     print("")?;
