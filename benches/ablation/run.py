@@ -1,7 +1,7 @@
 """Adversarial training with and without each of its cures: trains every variant with several seeds, and prints a table.
 
     python3 benches/ablation/run.py --out runs/ablation
-    python3 benches/ablation/run.py --data photos/ --validation test-photos/ --out runs/ablation --only default late
+    python3 benches/ablation/run.py --data photos/ --validation test-photos/ --out runs/ablation --only default "fixed weight"
 
 Without --data, the photos of this repository. Runs that are done are not repeated: after an interruption, the same
 command goes on. VQ_LPIPS may name the weights of LPIPS, which then judges too; no run is trained by it.
@@ -9,13 +9,14 @@ command goes on. VQ_LPIPS may name the weights of LPIPS, which then judges too; 
 
 import argparse
 import json
-import statistics
 import shlex
+import statistics
 import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+PHOTOS = ROOT / "vq-train" / "photos"
 
 # What a variant adds to [gan]; None leaves the discriminator out.
 VARIANTS = {
@@ -44,8 +45,8 @@ def trained(vq, args, added, folder, seed):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "variant.toml").write_text(config(added))
         train = [*vq, "train", folder / "variant.toml", "--out", folder / "run", "--seed", str(seed), "--resume"]
-        train += ["--data", args.data, "--threads", str(args.threads)]
-        train += ["--validation", args.validation] if args.validation else []
+        train += ["--data", args.data.resolve(), "--threads", str(args.threads)]
+        train += ["--validation", args.validation.resolve()] if args.validation else []
         with open(folder / "train.log", "a") as log:
             failed = subprocess.run(train, stderr=log, cwd=ROOT).returncode != 0
         if failed:
@@ -53,7 +54,7 @@ def trained(vq, args, added, folder, seed):
         model = folder / "model.vqm"
         export = [*vq, "export", folder / "run", "-o", model, "--dtype", "f32"]
         subprocess.run(export, check=True, cwd=ROOT, capture_output=True)
-        measure = [*vq, "eval", args.judged, "-m", model, "--size", SIZE, "--json"]
+        measure = [*vq, "eval", args.judged.resolve(), "-m", model, "--size", SIZE, "--json"]
         done = subprocess.run(measure, check=True, cwd=ROOT, stdout=subprocess.PIPE)
         figures.write_bytes(done.stdout)
     return json.loads(figures.read_text()) | health(folder / "run" / "log.jsonl")
@@ -85,21 +86,20 @@ def cell(runs, field, digits, factor=1):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=str(ROOT / "vq-train" / "photos" / "train"), help="folder to train on")
-    parser.add_argument("--validation", help="folder to validate and to judge on [default: vq-train/photos/demo]")
+    parser.add_argument("--data", type=Path, default=PHOTOS / "train", help="folder to train on")
+    parser.add_argument("--validation", type=Path, help="folder to validate and to judge on [default: vq-train/photos/demo]")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--vq", default="cargo run --release --quiet --", help="the program [default: %(default)s]")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="VARIANT", help="one of: " + "; ".join(VARIANTS))
     args = parser.parse_args()
-    args.out = args.out.resolve()
-    args.judged = args.validation or str(ROOT / "vq-train" / "photos" / "demo")
+    args.judged = args.validation or PHOTOS / "demo"
     vq = shlex.split(args.vq)
     print("| variant | lost | PSNR, dB | SSIM | LPIPS | SSIMULACRA2 | D(real) - D(fake) | rests, % | skipped steps |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in args.only or VARIANTS:
-        folder = args.out / "".join(c if c.isalnum() else "-" for c in name)
+        folder = args.out.resolve() / "".join(c if c.isalnum() else "-" for c in name)
         seeds = range(1, args.seeds + 1)
         runs = [trained(vq, args, VARIANTS[name], folder / f"seed-{seed}", seed) for seed in seeds]
         good = [run for run in runs if run is not None]

@@ -8,7 +8,6 @@ mod build;
 mod objective;
 
 pub use build::chain;
-pub(crate) use objective::add;
 pub use objective::{Grades, Objective, Pixels, Second};
 
 use crate::config::{Config, ConfigError, LayerConfig, field_error};

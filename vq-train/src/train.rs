@@ -153,8 +153,8 @@ impl Trainer {
         data: &Dataset,
     ) -> Result<Trainer, TrainError> {
         let (placed, run) = (run.placed, Trainer::resume(run)?);
-        let ours = VqVae::build(&config)?.table.entries;
-        let theirs = &run.model.table.entries;
+        let model = VqVae::build(&config)?;
+        let (ours, theirs) = (&model.table.entries, &run.model.table.entries);
         let described = |entry: Option<&ParamInfo>| match entry {
             Some(entry) => format!("{} of {:?}", entry.name, entry.shape),
             None => "nothing".into(),
@@ -166,7 +166,7 @@ impl Trainer {
                 return Err(TrainError::Foreign(reason));
             }
         }
-        let mut trainer = Trainer::with_params(config, run.deployed().to_vec(), data)?;
+        let mut trainer = Trainer::first(config, model, run.deployed().to_vec(), data)?;
         trainer.placed = placed;
         Ok(trainer)
     }

@@ -1,10 +1,9 @@
 //! The discriminator's layers, and what passes through them.
 
 use crate::config::{DiscriminatorConfig, DiscriminatorNorm};
-use crate::model::add;
 use crate::nn::{
     Activation, BatchNorm, BatchNormSpec, Chain, Conv2d, ConvSpec, Init, Layer, Normed, ParamTable,
-    Scalar, SpectralNorm, Weights, Worker, copies, on_each, recycle,
+    Scalar, SpectralNorm, Weights, Worker, add, copies, on_each, recycle,
 };
 use ndarray::{Array4, ArrayView4};
 

@@ -4,7 +4,7 @@ use super::VqVae;
 use crate::config::LossKind;
 use crate::loss::{self, Sums};
 use crate::nn::{
-    Chain, Layer, ParamTable, Scalar, Weights, Worker, copies, depths, recycle, repeat,
+    Chain, Layer, ParamTable, Scalar, Weights, Worker, add, copies, depths, recycle, repeat,
 };
 use ndarray::{Array4, ArrayView4};
 use rayon::prelude::*;
@@ -195,13 +195,6 @@ impl VqVae {
             (_, _, None) => {}
         }
         (self.decoder.backward_all(p, first, workers), weight)
-    }
-}
-
-/// Adds `factor` times the others.
-pub(crate) fn add<T: Scalar>(maps: &mut [Array4<T>], others: &[Array4<T>], factor: T) {
-    for (map, other) in maps.iter_mut().zip(others) {
-        map.zip_mut_with(other, |a, &b| *a += factor * b);
     }
 }
 

@@ -497,6 +497,13 @@ pub(crate) fn copies<T: Scalar>(maps: &[Array4<T>], workers: &mut [Worker<T>]) -
     on_each(views, workers, |map, w| w.tape.copy_of(&map))
 }
 
+/// Adds `factor` times the other maps.
+pub(crate) fn add<T: Scalar>(maps: &mut [Array4<T>], others: &[Array4<T>], factor: T) {
+    for (map, other) in maps.iter_mut().zip(others) {
+        map.zip_mut_with(other, |a, &b| *a += factor * b);
+    }
+}
+
 /// Gives each chunk's map back to the tape that it came from.
 pub(crate) fn recycle<T: Scalar>(maps: Vec<Array4<T>>, workers: &mut [Worker<T>]) {
     let each = maps.into_iter().zip(workers);

@@ -3,8 +3,8 @@
 use crate::config::LossConfig;
 use crate::gan::{Adversary, Verdict};
 use crate::loss::{Lpips, ms_ssim};
-use crate::model::{Grades, Objective, Pixels, Second, add};
-use crate::nn::Tape;
+use crate::model::{Grades, Objective, Pixels, Second};
+use crate::nn::{Tape, add};
 use ndarray::{Array4, ArrayView4, Zip, s};
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
