@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use vq_core::format::{Dtype, MAX_OPS};
-use vq_core::{PictureSize, Plan};
+use vq_core::{Backend, PictureSize, Plan};
 use vq_train::checkpoint::Checkpoint;
 use vq_train::codec::Codec;
 use vq_train::config::Config;
@@ -154,10 +154,14 @@ fn assert_within(tier: &Tier, codec: &Codec) {
         width: 128,
         height: 128,
     };
-    let mut plan = Plan::<{ MAX_OPS + 1 }>::new();
-    let layout = plan.decoder(&model, size).unwrap();
-    let ram = layout.scratch_len() * model.dtype().size() + STACK;
+    println!("{name}: {macs} MACs a pixel, {flash} bytes of flash");
     let limit = tier.ram_at_128.unwrap_or(usize::MAX);
-    assert!(ram <= limit, "{name}: {ram} bytes of RAM");
-    println!("{name}: {macs} MACs a pixel, {flash} bytes of flash, {ram} bytes of RAM");
+    for backend in Backend::ALL {
+        let mut plan = Plan::<{ MAX_OPS + 1 }>::on(backend);
+        let layout = plan.decoder(&model, size).unwrap();
+        let ram = layout.scratch_len() * model.dtype().size() + STACK;
+        let backend = backend.name();
+        assert!(ram <= limit, "{name}: {ram} bytes of RAM with {backend}");
+        println!("{name}: {ram} bytes of RAM with {backend}");
+    }
 }

@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 . tests/bare_metal.sh
 
-targets="thumbv7em-none-eabihf thumbv6m-none-eabi riscv32imc-unknown-none-elf"
+targets="thumbv7em-none-eabihf thumbv7m-none-eabi thumbv8m.main-none-eabihf thumbv6m-none-eabi riscv32imc-unknown-none-elf"
 compiler_packages="rustc-web cargo-web rust-web-src lld"
 
 missing_targets() {

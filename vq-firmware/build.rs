@@ -14,7 +14,7 @@ use vq_core::bitstream::{CodedPicture, Frames, Packet, Packets, frame_length};
 use vq_core::format::{
     Codebook, Container, DepthToSpace, Dtype, Entropy, Graph, Op, Quant, container,
 };
-use vq_core::{Model, PictureSize, Plan};
+use vq_core::{Backend, Model, PictureSize, Plan};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -73,7 +73,8 @@ fn named_file(variable: &str) -> Result<Option<Vec<u8>>> {
 
 /// Rust source: the types and lengths of the firmware's static memory.
 fn sizes(model: &Model, codes: &[u8]) -> Result<String> {
-    let mut plan = Plan::<{ vq_core::format::MAX_OPS + 1 }>::new();
+    let backend = Backend::of_target(&env::var("TARGET")?, &env::var("CARGO_ENCODED_RUSTFLAGS")?);
+    let mut plan = Plan::<{ vq_core::format::MAX_OPS + 1 }>::on(backend);
     let layout = plan.decoder(model, picture_size(model, codes))?;
     let element = match model.dtype() {
         Dtype::I8 => "i8",

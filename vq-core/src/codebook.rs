@@ -1,5 +1,6 @@
 //! Codes to embeddings and back: lookup, sum of stages, nearest search.
 
+use crate::backend::Backend;
 use crate::bitstream::MAX_STAGES;
 use crate::conceal::{Cell, conceal, known_stages};
 use crate::element::Element;
@@ -15,6 +16,7 @@ pub struct Codebooks<'a, E: Element> {
     /// \[K\]\[D\] of each stage.
     tables: heapless::Vec<&'a [E::Stored], MAX_STAGES>,
     dim: usize,
+    nearest: fn(&[E], &[E::Stored]) -> usize,
 }
 
 impl<'a, E: Element> Codebooks<'a, E> {
@@ -31,6 +33,7 @@ impl<'a, E: Element> Codebooks<'a, E> {
         Ok(Self {
             tables: tables.collect(),
             dim: model.dim().into(),
+            nearest: E::kernels(Backend::best()).nearest,
         })
     }
 
@@ -64,7 +67,7 @@ impl<'a, E: Element> Codebooks<'a, E> {
     /// `latent`, D numbers, becomes what is left at the last stage; `set(stage, code)` takes the codes.
     pub fn quantise(&self, latent: &mut [E], mut set: impl FnMut(usize, u16)) {
         for (stage, table) in self.tables.iter().enumerate() {
-            let code = (E::kernels().nearest)(latent, table) as u16;
+            let code = (self.nearest)(latent, table) as u16;
             set(stage, code);
             if stage + 1 < self.stages() {
                 for (rest, &number) in latent.iter_mut().zip(self.entry(stage, code)) {

@@ -2,8 +2,10 @@
 //!
 //! `i8` is integers only; `f16` is stored in half and computed in single precision; `f32` is plain.
 
+use crate::backend::Backend;
 use crate::conceal::Blend;
 use crate::curves;
+use crate::format::tensor::word;
 use crate::format::{Activation, ActivationKind, CURVE_LEN, Dtype, Params, Quant, Rescale};
 use crate::kernels::Kernels;
 use core::fmt::Debug;
@@ -33,8 +35,8 @@ pub trait Arithmetic: Copy + sealed::Sealed {
     /// The distance of equals.
     const NO_DISTANCE: Self::Distance;
 
-    /// The table of row functions to use.
-    fn kernels() -> &'static Kernels<Self>
+    /// A backend's table of row functions.
+    fn kernels(backend: Backend) -> &'static Kernels<Self>
     where
         Self: Element;
     /// The stored number that means 0 in a tensor with this zero point.
@@ -106,6 +108,9 @@ pub struct AddScale {
     pub output: Output,
 }
 
+/// Shifted by more than this, a number of two words has all that is left in its upper word.
+pub(crate) const UPPER: u8 = 32;
+
 impl Output {
     /// The one requantisation of the integer type: `wide` / 2^`shift`, rounded to nearest, ties
     /// upwards, moved to the zero point and saturated. `shift` is 1 ..= 62 and |wide| <= 2^62.
@@ -116,15 +121,20 @@ impl Output {
     ///
     /// 1. The sum is taken behind the shift but for one bit, which gives the same.
     /// 2. What is shifted by more than a word needs only the upper word.
-    fn requantise(self, wide: i64, shift: u8) -> i8 {
-        let low = if self.relu { self.zero } else { i8::MIN };
-        let rounded = if shift > 32 {
-            (((wide >> 32) as i32 >> (shift - 33)) + 1) >> 1
+    #[inline(always)]
+    pub(crate) fn requantise(self, wide: i64, shift: u8) -> i8 {
+        let rounded = if shift > UPPER {
+            (((wide >> UPPER) as i32 >> (shift - UPPER - 1)) + 1) >> 1
         } else {
             let rounded = ((wide >> (shift - 1)) + 1) >> 1;
             rounded.clamp(-512, 512) as i32
         };
-        (rounded + i32::from(self.zero)).clamp(low.into(), i8::MAX.into()) as i8
+        (rounded + i32::from(self.zero)).clamp(self.low().into(), i8::MAX.into()) as i8
+    }
+
+    /// The least result.
+    pub(crate) fn low(self) -> i8 {
+        if self.relu { self.zero } else { i8::MIN }
     }
 
     fn rectify(self, x: f32) -> f32 {
@@ -155,8 +165,8 @@ impl Arithmetic for i8 {
     type Distance = u32;
     const NO_DISTANCE: u32 = 0;
 
-    fn kernels() -> &'static Kernels<Self> {
-        &Kernels::SCALAR
+    fn kernels(backend: Backend) -> &'static Kernels<Self> {
+        Kernels::of(backend)
     }
     fn zero(zero_point: i8) -> Self {
         zero_point
@@ -175,18 +185,15 @@ impl Arithmetic for i8 {
         (self as u8).wrapping_add(128)
     }
     fn bias(params: &Params<'_>, channel: usize) -> i32 {
-        i32::from_le_bytes(word(params.bias, channel))
+        params.bias(channel)
     }
     #[inline(always)]
     fn multiply_add(sum: i32, x: i8, weight: i8) -> i32 {
         sum + i32::from(x) * i32::from(weight)
     }
     fn finish(sum: i32, params: &Params<'_>, channel: usize, output: Output) -> i8 {
-        let multiplier = i32::from_le_bytes(word(params.multiplier, channel));
-        output.requantise(
-            i64::from(sum) * i64::from(multiplier),
-            params.shift[channel],
-        )
+        let (multiplier, shift) = params.scale(channel);
+        output.requantise(i64::from(sum) * i64::from(multiplier), shift)
     }
     fn add(a: i8, b: i8, scale: &AddScale) -> i8 {
         let a = i64::from(i32::from(a) - i32::from(scale.zero_a));
@@ -235,7 +242,7 @@ impl Arithmetic for f32 {
     type Distance = f32;
     const NO_DISTANCE: f32 = 0.0;
 
-    fn kernels() -> &'static Kernels<Self> {
+    fn kernels(_: Backend) -> &'static Kernels<Self> {
         &Kernels::SCALAR_FLOAT
     }
     fn zero(_: i8) -> Self {
@@ -321,7 +328,7 @@ impl Arithmetic for f16 {
     type Distance = f32;
     const NO_DISTANCE: f32 = 0.0;
 
-    fn kernels() -> &'static Kernels<Self> {
+    fn kernels(_: Backend) -> &'static Kernels<Self> {
         &Kernels::SCALAR_FLOAT
     }
     fn zero(_: i8) -> Self {
@@ -392,12 +399,6 @@ impl Real for f16 {
     fn kept(place: &[Self]) -> f32 {
         f32::from_bits(u32::from(place[0].to_bits()) | u32::from(place[1].to_bits()) << 16)
     }
-}
-
-/// Number `index` of an array of little-endian words.
-fn word(bytes: &[u8], index: usize) -> [u8; 4] {
-    let bytes = &bytes[index * 4..index * 4 + 4];
-    [bytes[0], bytes[1], bytes[2], bytes[3]]
 }
 
 /// Exact for every finite number. Infinities, which are never stored, would become 65536.

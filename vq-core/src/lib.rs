@@ -8,10 +8,10 @@
 //! encode:  rows of pixels -> ops, row by row -> nearest codes -> packets
 //! ```
 //!
-//! What is absent on purpose: allocation, panics on bad bytes, floating point on the `i8` path,
-//! unsafe code. The caller owns all memory; sizes are asked for before the work starts.
+//! What is absent on purpose: allocation, panics on bad bytes, floating point on the `i8` path, and
+//! unsafe code outside of the kernels. The caller owns all memory; sizes are asked for before the work starts.
 //!
-//! Features: none. MSRV: see `rust-version` in the workspace's `Cargo.toml`.
+//! Features: `check-kernels`, see `Cargo.toml`. MSRV: see `rust-version` in the workspace's `Cargo.toml`.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -29,17 +29,24 @@ pub mod plan;
 mod place;
 mod rows;
 // The arithmetic, from one number to one operator's rows.
+pub mod backend;
 mod curves;
 pub mod element;
 mod kernels;
 mod ops;
+mod target;
 // A model at work.
 pub mod run;
+
+// Kernels compared with the reference.
+#[cfg(any(test, feature = "check-kernels"))]
+pub mod check;
 
 pub mod codebook;
 pub mod decode;
 pub mod encode;
 
+pub use backend::Backend;
 pub use codebook::{Codebooks, Embeddings};
 pub use decode::Decoder;
 pub use element::Element;

@@ -6,12 +6,15 @@
 //! walking through exactly this schedule beforehand. Nothing is computed here, and where rings lie is
 //! found in `place`.
 
+use crate::backend::Backend;
+use crate::element::Arithmetic;
 use crate::error::PlanError;
 use crate::format::{Dtype, MAX_INPUTS, MAX_OPS, Op, Pad};
 use crate::model::{Model, Network};
 use crate::ops::Window;
 use crate::place::{Life, place};
 use crate::shape::{Grid, Map, PictureSize};
+use half::f16;
 
 /// Room for the plan of a graph of up to N - 1 operators; firmware keeps it in a static.
 ///
@@ -27,13 +30,23 @@ use crate::shape::{Grid, Map, PictureSize};
 #[derive(Debug)]
 pub struct Plan<const N: usize> {
     nodes: heapless::Vec<Node, N>,
+    backend: Option<Backend>,
 }
 
 impl<const N: usize> Plan<N> {
-    /// An empty plan.
+    /// An empty plan, for the fastest backend that this processor has.
     pub const fn new() -> Self {
         Self {
             nodes: heapless::Vec::new(),
+            backend: None,
+        }
+    }
+
+    /// An empty plan for this backend; on a device without an operating system, for its fastest all the same.
+    pub const fn on(backend: Backend) -> Self {
+        Self {
+            nodes: heapless::Vec::new(),
+            backend: Some(backend),
         }
     }
 
@@ -74,14 +87,33 @@ impl<const N: usize> Plan<N> {
         }
         self.fill(&network, size.grid(model.down()), model.dtype())?;
         find_heights(&mut self.nodes, network.output().density.into());
-        let scratch_len = place(&mut self.nodes)?;
+        let rings_len = place(&mut self.nodes)?;
+        let backend = self.backend.unwrap_or(Backend::best());
+        let scratch_len = rings_len.checked_add(self.room_len(backend, model.dtype()));
         Ok(Layout {
             nodes: &mut self.nodes,
             model,
+            backend,
             direction,
             size,
-            scratch_len,
+            rings_len,
+            scratch_len: scratch_len.ok_or(PlanError::TooLarge)?,
         })
+    }
+
+    /// The room of the convolution that needs most: no two run at once.
+    fn room_len(&self, backend: Backend, dtype: Dtype) -> usize {
+        let shapes = self.nodes.iter().filter_map(|node| {
+            let op = node.op?;
+            let input = &self.nodes[usize::from(op.inputs()[0])].ring;
+            op.conv_shape(input.map.channels, input.width)
+        });
+        let rooms = shapes.map(|shape| match dtype {
+            Dtype::I8 => (i8::kernels(backend).conv_room)(&shape),
+            Dtype::F16 => (f16::kernels(backend).conv_room)(&shape),
+            Dtype::F32 => (f32::kernels(backend).conv_room)(&shape),
+        });
+        rooms.max().unwrap_or(0)
     }
 
     /// One node for each value, with its map and the padding that its readers want.
@@ -125,8 +157,11 @@ impl<const N: usize> Default for Plan<N> {
 pub struct Layout<'p> {
     pub(crate) nodes: &'p mut [Node],
     pub(crate) model: &'p Model<'p>,
+    pub(crate) backend: Backend,
     pub(crate) direction: Direction,
     size: PictureSize,
+    /// The rings come first in the scratch, the kernels' room behind them.
+    pub(crate) rings_len: usize,
     scratch_len: usize,
 }
 
@@ -134,6 +169,16 @@ impl Layout<'_> {
     /// The scratch that a run needs, in elements of the model's type.
     pub fn scratch_len(&self) -> usize {
         self.scratch_len
+    }
+
+    /// The part of the scratch in which kernels lay out what they work on, in elements.
+    pub fn room_len(&self) -> usize {
+        self.scratch_len - self.rings_len
+    }
+
+    /// Whose kernels will run.
+    pub fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// The size of the picture.

@@ -3,6 +3,7 @@
 use crate::codebook::check_dtype;
 use crate::element::Element;
 use crate::error::RunError;
+use crate::kernels::Kernels;
 use crate::ops::Step;
 use crate::plan::{Direction, Layout, Node, due};
 use crate::rows::{Rows, RowsMut};
@@ -50,9 +51,11 @@ impl<E> Probe<E> for NoProbe {}
 
 /// A planned graph with its memory.
 #[derive(Debug)]
-pub(crate) struct Runner<'a, E> {
+pub(crate) struct Runner<'a, E: Element> {
     nodes: &'a mut [Node],
-    scratch: &'a mut [E],
+    rings: &'a mut [E],
+    room: &'a mut [E],
+    kernels: &'static Kernels<E>,
     blob: &'a [u8],
     /// The last value's next row to be handed out.
     next: i32,
@@ -75,9 +78,12 @@ impl<'a, E: Element> Runner<'a, E> {
         for node in layout.nodes.iter_mut() {
             node.ring.rewind();
         }
+        let (rings, room) = scratch.split_at_mut(layout.rings_len);
         Ok(Self {
             nodes: layout.nodes,
-            scratch,
+            rings,
+            room,
+            kernels: E::kernels(layout.backend),
             blob: layout.model.blob(),
             next: 0,
         })
@@ -120,7 +126,7 @@ impl<'a, E: Element> Runner<'a, E> {
     ) -> core::ops::Range<i32> {
         let Node { op, ring } = &self.nodes[value];
         let y = ring.made;
-        let (mut output, around) = RowsMut::split(ring, self.scratch);
+        let (mut output, around) = RowsMut::split(ring, self.rings);
         let zero = E::zero(ring.map.quant.zero);
         if ring.is_new() {
             // The padding at the sides is written here once and for all.
@@ -139,12 +145,14 @@ impl<'a, E: Element> Runner<'a, E> {
             y,
             inputs: op.inputs().map(rows),
             output,
+            kernels: self.kernels,
+            room: self.room,
             blob: self.blob,
         });
         y..y + op.rows_per_step()
     }
 
     fn rows_mut(&mut self, value: usize) -> RowsMut<'_, E> {
-        RowsMut::new(&self.nodes[value].ring, self.scratch)
+        RowsMut::new(&self.nodes[value].ring, self.rings)
     }
 }

@@ -14,8 +14,20 @@
 #[cfg(not(target_os = "none"))]
 #[path = "../boards/host/board.rs"]
 mod chosen;
+#[cfg(board = "mps2-an385")]
+#[path = "../boards/mps2-an385/board.rs"]
+mod chosen;
 #[cfg(board = "mps2-an386")]
 #[path = "../boards/mps2-an386/board.rs"]
+mod chosen;
+#[cfg(board = "mps2-an500")]
+#[path = "../boards/mps2-an500/board.rs"]
+mod chosen;
+#[cfg(board = "mps2-an505")]
+#[path = "../boards/mps2-an505/board.rs"]
+mod chosen;
+#[cfg(board = "mps3-an547")]
+#[path = "../boards/mps3-an547/board.rs"]
 mod chosen;
 
 pub use chosen::{UNIT, exit, init, now, write};

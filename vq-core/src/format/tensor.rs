@@ -121,6 +121,17 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// A channel's bias, of the integer type.
+    pub(crate) fn bias(&self, channel: usize) -> i32 {
+        i32::from_le_bytes(word(self.bias, channel))
+    }
+
+    /// A channel's multiplier and shift, of the integer type.
+    pub(crate) fn scale(&self, channel: usize) -> (i32, u8) {
+        let multiplier = i32::from_le_bytes(word(self.multiplier, channel));
+        (multiplier, self.shift[channel])
+    }
+
     /// Whether every number keeps the integer arithmetic from overflowing; see `FORMAT.md`.
     pub(crate) fn in_range(&self) -> bool {
         let i32s = |bytes: &'a [u8]| {
@@ -133,4 +144,10 @@ impl<'a> Params<'a> {
                 && i32s(self.multiplier).all(|m| m >= 1 << 30)
                 && self.shift.iter().all(|s| (1..=62).contains(s)))
     }
+}
+
+/// Number `index` of an array of little-endian words.
+pub(crate) fn word(bytes: &[u8], index: usize) -> [u8; 4] {
+    let bytes = &bytes[index * 4..index * 4 + 4];
+    [bytes[0], bytes[1], bytes[2], bytes[3]]
 }

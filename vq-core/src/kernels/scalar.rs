@@ -3,6 +3,7 @@
 use super::{AddRow, ConvRow};
 use crate::element::Element;
 use core::array;
+use core::ops::Range;
 
 /// Output channels that are computed together.
 const BLOCK: usize = 4;
@@ -20,27 +21,44 @@ const STEP: usize = if cfg!(target_os = "none") { 4 } else { 16 };
 ///
 /// 1. Four output channels at a time, so that an activation is loaded once for four products and
 ///    four sums grow side by side. Each sum still adds its products in the order above.
-pub(super) fn conv_row<E: Element>(row: &ConvRow<'_, E>, out: &mut [E]) {
-    for (x, point) in out.chunks_mut(row.out_step).enumerate() {
-        let at = x * row.step;
-        let (blocks, rest) = point[..row.channels].as_chunks_mut::<BLOCK>();
-        let blocked = blocks.len() * BLOCK;
-        for (block, results) in blocks.iter_mut().enumerate() {
-            *results = conv_point(row, at, block * BLOCK);
+pub(super) fn conv_row<E: Element>(row: &ConvRow<'_, E>, _: &mut [E], out: &mut [E]) {
+    row.convolve(0..row.channels, out);
+}
+
+impl<E: Element> ConvRow<'_, E> {
+    /// Some of the channels.
+    pub(super) fn convolve(&self, channels: Range<usize>, out: &mut [E]) {
+        for (x, point) in out.chunks_mut(self.out_step).enumerate() {
+            let at = x * self.shape.step();
+            let (blocks, rest) = point[channels.clone()].as_chunks_mut::<BLOCK>();
+            let blocked = channels.start + blocks.len() * BLOCK;
+            for (block, results) in blocks.iter_mut().enumerate() {
+                *results = conv_point(self, at, channels.start + block * BLOCK);
+            }
+            for (channel, result) in rest.iter_mut().enumerate() {
+                [*result] = conv_point(self, at, blocked + channel);
+            }
         }
-        for (channel, result) in rest.iter_mut().enumerate() {
-            [*result] = conv_point(row, at, blocked + channel);
-        }
+    }
+}
+
+#[cfg(any(test, feature = "check-kernels"))]
+impl<E: Element> ConvRow<'_, E> {
+    /// What the row is at point x, in one channel.
+    pub(crate) fn element(&self, x: usize, channel: usize) -> E {
+        let [result] = conv_point(self, x * self.shape.step(), channel);
+        result
     }
 }
 
 /// N channels from `first` on of the point whose windows start at `at`.
 fn conv_point<E: Element, const N: usize>(row: &ConvRow<'_, E>, at: usize, first: usize) -> [E; N] {
-    let taps = row.rows.len() * row.run;
+    let run = row.shape.run();
+    let taps = row.rows.len() * run;
     let mut sums = array::from_fn(|n| E::bias(&row.params, first + n));
     for (kh, input) in row.rows.iter().enumerate() {
-        let weights = &row.weights[first * taps + kh * row.run..];
-        dot::<E, N>(&input[at..][..row.run], weights, taps, &mut sums);
+        let weights = &row.weights[first * taps + kh * run..];
+        dot::<E, N>(&input[at..][..run], weights, taps, &mut sums);
     }
     array::from_fn(|n| E::finish(sums[n], &row.params, first + n, row.output))
 }

@@ -28,10 +28,11 @@ impl Activation {
             y,
             inputs: [input, ..],
             mut output,
+            kernels,
             blob,
             ..
         } = step;
         let curve = E::curve(self, blob);
-        (E::kernels().activation_row)(input.row(y, 0), curve, output.row(y));
+        (kernels.activation_row)(input.row(y, 0), curve, output.row(y));
     }
 }

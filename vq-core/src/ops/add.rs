@@ -32,6 +32,7 @@ impl Add {
             y,
             inputs: [input, skip, _],
             mut output,
+            kernels,
             ..
         } = step;
         let row = AddRow {
@@ -47,7 +48,7 @@ impl Add {
                 },
             },
         };
-        (E::kernels().add_row)(&row, output.row(y));
+        (kernels.add_row)(&row, output.row(y));
     }
 }
 

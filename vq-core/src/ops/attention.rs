@@ -48,10 +48,11 @@ impl Attention {
             y,
             inputs: [queries, keys, values],
             output,
+            kernels,
             ..
         } = step;
         // Integers have no such kernels, and their models no such operators.
-        let Some(kernels) = &E::kernels().whole_map else {
+        let Some(kernels) = &kernels.whole_map else {
             return;
         };
         let attend = Attend {

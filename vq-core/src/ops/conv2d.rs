@@ -4,7 +4,7 @@ use super::{Step, Tensors, convolved, taps};
 use crate::element::{Element, Output};
 use crate::error::Fault;
 use crate::format::{Conv2d, Dtype, MAX_KERNEL};
-use crate::kernels::ConvRow;
+use crate::kernels::{ConvRow, ConvShape};
 use crate::shape::Map;
 
 impl Conv2d {
@@ -53,8 +53,9 @@ impl Conv2d {
             y,
             inputs: [input, ..],
             mut output,
+            kernels,
+            room,
             blob,
-            ..
         } = step;
         let channels = input.ring().map.channels;
         let (weights, params) = self.tensors(channels).load::<E>(blob);
@@ -65,9 +66,8 @@ impl Conv2d {
             *row = input.row(y, self.pad.left);
         }
         let row = ConvRow {
+            shape: self.shape(channels, input.ring().width),
             rows,
-            run: usize::from(self.kernel.width) * usize::from(channels),
-            step: usize::from(self.stride) * usize::from(channels),
             weights,
             params,
             channels: self.out_channels.into(),
@@ -77,7 +77,17 @@ impl Conv2d {
                 relu: self.relu,
             },
         };
-        (E::kernels().conv_row)(&row, output.row(y));
+        kernels.convolve(&row, room, output.row(y));
+    }
+
+    /// Of a row, when the input has `channels` and so many columns.
+    pub(super) fn shape(&self, channels: u16, columns: u32) -> ConvShape {
+        ConvShape {
+            kernel: self.kernel,
+            stride: self.stride,
+            in_channels: channels,
+            width: columns / u32::from(self.stride),
+        }
     }
 
     fn kernel_points(&self) -> u64 {

@@ -43,10 +43,12 @@ impl GroupNorm {
             y,
             inputs: [input, ..],
             output,
+            kernels,
             blob,
+            ..
         } = step;
         // Integers have no such kernels, and their models no such operators.
-        let Some(kernels) = &E::kernels().whole_map else {
+        let Some(kernels) = &kernels.whole_map else {
             return;
         };
         let channels = input.ring().map.channels;

@@ -14,6 +14,7 @@ mod upconv;
 use crate::element::Element;
 use crate::error::Fault;
 use crate::format::{Dtype, MAX_INPUTS, Op, Pad, Params, Quant};
+use crate::kernels::{ConvShape, Kernels};
 use crate::rows::{Rows, RowsMut};
 use crate::shape::Map;
 
@@ -110,6 +111,22 @@ impl Op {
             | Self::Activation(_) => 0,
         }
     }
+
+    /// What its rows look like to a convolution's kernel, if it is one, when its input has `channels` and so
+    /// many columns.
+    pub(crate) fn conv_shape(&self, channels: u16, columns: u32) -> Option<ConvShape> {
+        match self {
+            Self::Conv2d(op) => Some(op.shape(channels, columns)),
+            Self::UpConv(op) => Some(op.shape(channels, columns)),
+            Self::Add(_)
+            | Self::Relu(_)
+            | Self::DepthToSpace(_)
+            | Self::SpaceToDepth(_)
+            | Self::Activation(_)
+            | Self::GroupNorm(_)
+            | Self::Attention(_) => None,
+        }
+    }
 }
 
 impl Op {
@@ -188,13 +205,17 @@ pub(crate) struct Window {
 }
 
 /// What an operator works on when it makes the rows of one step.
-pub(crate) struct Step<'a, E> {
+pub(crate) struct Step<'a, E: Element> {
     /// The first of the rows to be made.
     pub(crate) y: i32,
     /// The values that [`Op::inputs`] names.
     pub(crate) inputs: [Rows<'a, E>; MAX_INPUTS],
     /// The value that it makes.
     pub(crate) output: RowsMut<'a, E>,
+    /// Who makes it.
+    pub(crate) kernels: &'static Kernels<E>,
+    /// What they asked for with [`Kernels::conv_room`].
+    pub(crate) room: &'a mut [E],
     /// The model's tensors.
     pub(crate) blob: &'a [u8],
 }

@@ -16,9 +16,10 @@ impl Relu {
             y,
             inputs: [input, ..],
             mut output,
+            kernels,
             ..
         } = step;
         let zero = E::zero(input.ring().map.quant.zero);
-        (E::kernels().relu_row)(input.row(y, 0), zero, output.row(y));
+        (kernels.relu_row)(input.row(y, 0), zero, output.row(y));
     }
 }

@@ -3,14 +3,20 @@
 use super::{Step, Tensors, convolved, taps};
 use crate::element::{Element, Output};
 use crate::error::Fault;
-use crate::format::{Dtype, Pad, Params, UpConv};
-use crate::kernels::ConvRow;
+use crate::format::{Dtype, Kernel, Pad, Params, UpConv};
+use crate::kernels::{ConvRow, ConvShape};
 use crate::shape::Map;
 
 /// Phases of a doubled map.
 const PHASES: u64 = 4;
 
-/// Points of each phase's kernel.
+/// Each phase's kernel.
+const PHASE: Kernel = Kernel {
+    height: 2,
+    width: 2,
+};
+
+/// Its points.
 const POINTS: u64 = 4;
 
 /// Each output point reads one neighbour beside the point it lies in.
@@ -44,13 +50,24 @@ impl UpConv {
         (y / 2 - 1, y / 2 + 1)
     }
 
+    /// Of a phase's row, when the input has `channels` and so many columns.
+    pub(super) fn shape(&self, channels: u16, columns: u32) -> ConvShape {
+        ConvShape {
+            kernel: PHASE,
+            stride: 1,
+            in_channels: channels,
+            width: columns,
+        }
+    }
+
     pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
         let Step {
             y,
             inputs: [input, ..],
             mut output,
+            kernels,
+            room,
             blob,
-            ..
         } = step;
         let (channels, out_channels) = (
             usize::from(input.ring().map.channels),
@@ -64,9 +81,8 @@ impl UpConv {
             // Column -1 + px is the first that the phase reads.
             let rows = [top, top + 1].map(|y| &input.row(y, 1)[px * channels..]);
             let row = ConvRow {
+                shape: self.shape(input.ring().map.channels, input.ring().width),
                 rows: &rows,
-                run: 2 * channels,
-                step: channels,
                 weights,
                 params: phase_of(&params, phase),
                 channels: out_channels,
@@ -76,7 +92,8 @@ impl UpConv {
                     relu: self.relu,
                 },
             };
-            (E::kernels().conv_row)(&row, &mut output.row(y + py as i32)[px * out_channels..]);
+            let out = &mut output.row(y + py as i32)[px * out_channels..];
+            kernels.convolve(&row, room, out);
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Board {
     pub about: String,
     /// The compiler's target.
     pub target: String,
+    /// The processor as the compiler names it, where the target leaves that open.
+    pub cpu: Option<String>,
     /// What runs the firmware.
     pub runner: Runner,
 }
@@ -36,6 +38,7 @@ pub enum Runner {
 struct File {
     about: String,
     target: String,
+    cpu: Option<String>,
     qemu: Option<Vec<String>>,
     chip: Option<String>,
 }
@@ -135,6 +138,7 @@ fn parse(name: &str, text: &str) -> Result<Board, String> {
         name: name.to_owned(),
         about: file.about,
         target: file.target,
+        cpu: file.cpu,
         runner,
     })
 }

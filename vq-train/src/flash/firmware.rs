@@ -35,7 +35,7 @@ impl Firmware {
         let _held = File::create(&lock)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|e| FlashError::io(&lock, e))?;
-        let mut cargo = toolchain.build(&board.target);
+        let mut cargo = toolchain.build(board);
         cargo
             .current_dir(&workspace)
             .arg("--target-dir")
@@ -48,6 +48,9 @@ impl Firmware {
             "--bin",
             bin,
         ]);
+        if bin == "kernels" {
+            cargo.args(["--features", "check-kernels"]);
+        }
         cargo
             .args(["--profile", "firmware"])
             .env("VQ_BOARD", &board.name);

@@ -169,6 +169,15 @@ pub fn selftest(job: &Job) -> Result<String, FlashError> {
     Ok(transcript(job, "selftest")?.0)
 }
 
+/// Compares the board's kernels with the reference and returns its lines; see
+/// `vq-firmware/src/bin/kernels.rs`.
+///
+/// # Errors
+/// [`FlashError`]; a difference is [`FlashError::Device`].
+pub fn kernels(job: &Job) -> Result<String, FlashError> {
+    Ok(transcript(job, "kernels")?.0)
+}
+
 /// What this machine makes of a payload.
 struct Expected {
     picture: Picture,

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::FlashError;
+use super::{Board, FlashError};
 
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
@@ -53,8 +53,9 @@ impl Toolchain {
         }
     }
 
-    /// `cargo build --target TARGET`, ready for more arguments.
-    pub(super) fn build(self, target: &str) -> Command {
+    /// `cargo build --target TARGET` for a board, ready for more arguments.
+    pub(super) fn build(self, board: &Board) -> Command {
+        let target = &board.target;
         let mut cargo = match self {
             Self::Rustup => Command::new("cargo"),
             Self::Debian => Command::new(DEBIAN_CARGO),
@@ -63,11 +64,14 @@ impl Toolchain {
             cargo.env_remove(name);
         });
         cargo.args(["build", "--target", target]);
+        // Dots in a target's name become underscores, too.
+        let name = target.replace(['-', '.'], "_").to_uppercase();
+        if let Some(cpu) = &board.cpu {
+            let flags = format!("-Ctarget-cpu={cpu}");
+            cargo.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), flags);
+        }
         if self == Self::Debian {
-            let linker = format!(
-                "CARGO_TARGET_{}_LINKER",
-                target.replace('-', "_").to_uppercase()
-            );
+            let linker = format!("CARGO_TARGET_{name}_LINKER");
             cargo.arg("-Zbuild-std=core").env("RUSTC", DEBIAN_RUSTC);
             cargo.env("RUSTC_BOOTSTRAP", "1").env(linker, "ld.lld");
         }

@@ -2,11 +2,12 @@
 
 use crate::shared::{Result, packets as split, print, print_json};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use vq_core::bitstream::Header;
 use vq_core::format::container::MAGIC;
 use vq_core::model::Network;
-use vq_core::{Model, PictureSize, Plan};
+use vq_core::{Backend, Model, PictureSize, Plan};
 use vq_train::codec::{self, Codec};
 use vq_train::flash::without_encoder;
 
@@ -55,8 +56,8 @@ struct GraphInfo {
     tensor_bytes: u64,
     /// Whether scratch grows with the picture's height too.
     sees_whole_map: bool,
-    /// Scratch in bytes by the picture's width; where it grows with the height, for square pictures.
-    scratch_bytes: std::collections::BTreeMap<u16, usize>,
+    /// Scratch in bytes by backend and the picture's width; where it grows with the height, for square pictures.
+    scratch_bytes: BTreeMap<&'static str, BTreeMap<u16, usize>>,
     layers: Vec<LayerInfo>,
 }
 
@@ -120,19 +121,16 @@ fn graph(model: &Model<'_>, network: Network<'_>, encode: bool) -> Result<GraphI
         macs_per_pixel: l.macs(grid) as f64 / pixels,
         bytes: l.tensor_bytes,
     });
-    let mut plan = Plan::<{ vq_core::format::MAX_OPS + 1 }>::new();
-    let mut scratch_bytes = std::collections::BTreeMap::new();
-    for width in WIDTHS {
-        let size = PictureSize {
-            width,
-            height: width,
-        };
-        let layout = if encode {
-            plan.encoder(model, size)
-        } else {
-            plan.decoder(model, size)
-        }?;
-        scratch_bytes.insert(width, layout.scratch_len() * model.dtype().size());
+    let mut scratch_bytes = BTreeMap::new();
+    for backend in Backend::ALL {
+        let mut bytes = BTreeMap::new();
+        for width in WIDTHS {
+            bytes.insert(
+                width,
+                scratch_len(model, encode, backend, width)? * model.dtype().size(),
+            );
+        }
+        scratch_bytes.insert(backend.name(), bytes);
     }
     Ok(GraphInfo {
         macs_per_pixel: network.macs_per_pixel(grid),
@@ -141,6 +139,20 @@ fn graph(model: &Model<'_>, network: Network<'_>, encode: bool) -> Result<GraphI
         scratch_bytes,
         layers: layers.collect(),
     })
+}
+
+fn scratch_len(model: &Model<'_>, encode: bool, backend: Backend, side: u16) -> Result<usize> {
+    let mut plan = Plan::<{ vq_core::format::MAX_OPS + 1 }>::on(backend);
+    let size = PictureSize {
+        width: side,
+        height: side,
+    };
+    let layout = if encode {
+        plan.encoder(model, size)
+    } else {
+        plan.decoder(model, size)
+    }?;
+    Ok(layout.scratch_len())
 }
 
 fn print_graph(name: &str, g: &GraphInfo) -> Result<()> {
@@ -158,17 +170,21 @@ fn print_graph(name: &str, g: &GraphInfo) -> Result<()> {
             l.index, l.op, l.reads, l.macs_per_pixel, l.bytes
         ))?;
     }
-    let scratch = g.scratch_bytes.iter().map(|(w, b)| {
-        if g.sees_whole_map {
-            format!("{b} at {w}x{w}")
-        } else {
-            format!("{b} at {w} wide")
-        }
+    let sizes = WIDTHS.map(|w| match g.sees_whole_map {
+        true => format!("{w}x{w}"),
+        false => format!("{w} wide"),
     });
+    let columns = |words: Vec<String>| -> String {
+        words.iter().map(|word| format!(" {word:>10}")).collect()
+    };
     print(format_args!(
-        "    scratch in bytes: {}",
-        scratch.collect::<Vec<_>>().join(", ")
-    ))
+        "    scratch in bytes{}",
+        columns(sizes.into())
+    ))?;
+    g.scratch_bytes.iter().try_for_each(|(backend, bytes)| {
+        let bytes = columns(bytes.values().map(usize::to_string).collect());
+        print(format_args!("    {backend:16}{bytes}"))
+    })
 }
 
 #[derive(Debug, Serialize)]

@@ -1,0 +1,23 @@
+//! Says which backend the target has: `cfg(backend = "thumb2-dsp")`; `cfg(thumb2)` where it knows
+//! Thumb-2, `cfg(armv8m)` where its assembler must be told the processor.
+
+#[path = "src/target.rs"]
+mod target;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/target.rs");
+    println!("cargo::rustc-check-cfg=cfg(thumb2, armv8m)");
+    let known = r#"values("scalar", "thumb2", "thumb2-dsp", "helium")"#;
+    println!("cargo::rustc-check-cfg=cfg(backend, {known})");
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let triple = variable("TARGET");
+    let backend = target::backend_name(&triple, &variable("CARGO_ENCODED_RUSTFLAGS"));
+    println!("cargo::rustc-cfg=backend={backend:?}");
+    if backend != "scalar" {
+        println!("cargo::rustc-cfg=thumb2");
+    }
+    if triple.starts_with("thumbv8m") {
+        println!("cargo::rustc-cfg=armv8m");
+    }
+}

@@ -1,0 +1,64 @@
+//! Which inner loops a run uses. What they do is in `kernels`.
+
+use crate::target::backend_name;
+
+/// Inner loops for one kind of processor. In integers all give the same numbers.
+///
+/// Numbered from 1, so that a plan without one is all zeros, and a device need not keep it in its flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Backend {
+    /// Plain loops, for every processor: the reference.
+    Scalar = 1,
+    /// Cortex-M3: inputs laid out in columns.
+    Thumb2,
+    /// Cortex-M4, M7 and M33: two products an instruction (the DSP extension).
+    Thumb2Dsp,
+    /// Cortex-M55 and M85: sixteen products an instruction.
+    Helium,
+}
+
+impl Backend {
+    /// All there are, the reference first.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Thumb2, Self::Thumb2Dsp, Self::Helium];
+
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Thumb2 => "thumb2",
+            Self::Thumb2Dsp => "thumb2-dsp",
+            Self::Helium => "helium",
+        }
+    }
+
+    /// The one that people call `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|backend| backend.name() == name)
+    }
+
+    /// The fastest that this processor has.
+    pub const fn best() -> Self {
+        if cfg!(backend = "helium") {
+            Self::Helium
+        } else if cfg!(backend = "thumb2-dsp") {
+            Self::Thumb2Dsp
+        } else if cfg!(backend = "thumb2") {
+            Self::Thumb2
+        } else {
+            Self::Scalar
+        }
+    }
+
+    /// Whether this processor has what it is written for. The others run too, as plain loops in the same
+    /// order: for tests.
+    pub fn is_native(self) -> bool {
+        self == Self::Scalar || self == Self::best()
+    }
+
+    /// The fastest for a target without an operating system, named as the compiler names it, and the compiler's flags
+    /// for it as cargo encodes them: for build scripts that reserve memory.
+    pub fn of_target(triple: &str, flags: &str) -> Self {
+        Self::named(backend_name(triple, flags)).unwrap_or(Self::Scalar)
+    }
+}

@@ -1,0 +1,25 @@
+//! Compares the processor's kernels with the reference on 10,000 drawn rows of each kind.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+use vq_core::Backend;
+use vq_core::check::{Memory, integer_additions, integer_convolutions};
+use vq_firmware::session::fail;
+use vq_firmware::text::line;
+
+vq_firmware::entry!(run, Memory);
+
+/// Rows of each kind to draw.
+const DRAWS: u32 = 10_000;
+
+fn run(memory: &mut Memory) {
+    let backend = Backend::best();
+    // Other rows than the host's test draws.
+    integer_convolutions(backend, DRAWS, DRAWS, memory)
+        .and_then(|()| integer_additions(backend, DRAWS, DRAWS, memory))
+        .unwrap_or_else(|mismatch| fail(mismatch));
+    line(format_args!(
+        "kernels backend={} rows={DRAWS}",
+        backend.name()
+    ));
+}
