@@ -2,7 +2,8 @@
 
 use crate::target::backend_name;
 
-/// Inner loops for one kind of processor. In integers all give the same numbers.
+/// Inner loops for one kind of processor. In integers all give the same numbers; on other processors they run as plain
+/// loops in the same order, for tests.
 ///
 /// Numbered from 1, so that a plan without one is all zeros, and a device need not keep it in its flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +49,6 @@ impl Backend {
         } else {
             Self::Scalar
         }
-    }
-
-    /// Whether this processor has what it is written for. The others run too, as plain loops in the same
-    /// order: for tests.
-    pub fn is_native(self) -> bool {
-        self == Self::Scalar || self == Self::best()
     }
 
     /// The fastest for a target without an operating system, named as the compiler names it, and the compiler's flags

@@ -171,16 +171,6 @@ impl Layout<'_> {
         self.scratch_len
     }
 
-    /// The part of the scratch in which kernels lay out what they work on, in elements.
-    pub fn room_len(&self) -> usize {
-        self.scratch_len - self.rings_len
-    }
-
-    /// Whose kernels will run.
-    pub fn backend(&self) -> Backend {
-        self.backend
-    }
-
     /// The size of the picture.
     pub fn size(&self) -> PictureSize {
         self.size

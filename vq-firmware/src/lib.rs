@@ -20,6 +20,8 @@ mod counter;
 #[cfg(target_os = "none")]
 mod fault;
 #[cfg(target_os = "none")]
+mod qemu;
+#[cfg(target_os = "none")]
 pub mod semihosting;
 pub mod stack;
 pub mod text;

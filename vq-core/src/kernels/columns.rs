@@ -92,8 +92,11 @@ const ALIGN: usize = align_of::<u32>();
 
 /// Room for columns and weights, with what it takes to align both.
 pub(super) fn conv_room<C: Columns>(shape: &ConvShape) -> usize {
-    let columns = shape.columns() * shape.column() * size_of::<C::Input>();
-    columns + PAIR * shape.taps() * size_of::<C::Weight>() + ALIGN - 1
+    let column = shape.column() * size_of::<C::Input>();
+    let weights = PAIR * shape.taps() * size_of::<C::Weight>();
+    // Of a picture that fits no memory, more than there can be.
+    let columns = shape.columns().saturating_mul(column);
+    columns.saturating_add(weights + ALIGN - 1)
 }
 
 /// ```text
