@@ -2,7 +2,7 @@
 
 use half::f16;
 use vq_core::format::{ActivationKind, Dtype, Quant};
-use vq_core::{Decoder, Element, Model, PictureSize, Probe, Source};
+use vq_core::{Decoder, Element, Engine, Model, PictureSize, Probe, Source};
 use vq_tests::Draft;
 use vq_tests::streamed::FullPlan;
 
@@ -57,8 +57,8 @@ fn bent<E: Element>(kind: ActivationKind, numbers: &[E]) -> Vec<E> {
     let mut layout = plan.decoder(&model, size).unwrap();
     let mut scratch = vec![E::default(); layout.scratch_len()];
     let width = WIDTH;
-    let mut decoder =
-        Decoder::with_source(&mut layout, &mut scratch, Fed { numbers, width }).unwrap();
+    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+    let mut decoder = Decoder::with_source(&mut engine, Fed { numbers, width }).unwrap();
     let (mut seen, mut row) = (Seen(Vec::new()), [0; WIDTH]);
     while decoder
         .next_row_with(&mut seen, &mut row)

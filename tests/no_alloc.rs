@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use vq_core::format::Dtype;
-use vq_core::{Decoder, Element, Encoder, Model, Picture, f16};
+use vq_core::{Decoder, Element, Encoder, Engine, Model, Picture, f16};
 use vq_tests::Draft;
 use vq_tests::streamed::FullPlan;
 
@@ -67,13 +67,15 @@ fn allocate_nothing<E: Element>(file: &[u8]) {
         pixels: &pixels,
         row_bytes: layout.row_bytes(),
     };
-    Encoder::new(&mut layout, &mut scratch, picture)
+    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+    Encoder::new(&mut engine, picture)
         .unwrap()
         .encode(codes)
         .unwrap();
     codes[0] = vq_core::bitstream::MISSING;
     let mut layout = plan.decoder(&model, model.native()).unwrap();
-    let mut decoder = Decoder::new(&mut layout, &mut scratch, codes).unwrap();
+    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+    let mut decoder = Decoder::new(&mut engine, codes).unwrap();
     let mut rows = 0;
     while decoder.next_row(&mut row).unwrap().is_some() {
         rows += 1;

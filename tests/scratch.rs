@@ -3,7 +3,9 @@
 use half::f16;
 use vq_core::format::{Dtype, Kernel, Op, Quant};
 use vq_core::plan::RingSize;
-use vq_core::{Decoder, Element, Encoder, Model, Picture, PictureSize, Probe, RunError};
+use vq_core::{
+    Backend, Decoder, Element, Encoder, Engine, Model, Picture, PictureSize, Probe, RunError,
+};
 use vq_tests::Draft;
 use vq_tests::draft::ConvShape;
 use vq_tests::streamed::{self, FullPlan};
@@ -165,7 +167,7 @@ fn rings_are_exact<E: Element>() {
                 width: 3,
                 height: rows * down,
             };
-            let mut plan = FullPlan::new();
+            let mut plan = FullPlan::on(Backend::Scalar);
             let layout = plan.decoder(&model, size).unwrap();
             let rings: Vec<_> = layout.rings().collect();
             let len = |ring: &RingSize| ring.rows * ring.row_len + ring.state_len;
@@ -211,7 +213,7 @@ fn whole_maps_cost_what_they_hold() {
         draft.decoder = graph.ops;
         let file = draft.file();
         let model = Model::parse(&file).unwrap();
-        let mut plan = FullPlan::new();
+        let mut plan = FullPlan::on(Backend::Scalar);
         let size = PictureSize {
             width: 5,
             height: 70,
@@ -244,7 +246,7 @@ fn whole_maps_share_their_place() {
     draft.decoder = graph.ops;
     let file = draft.file();
     let model = Model::parse(&file).unwrap();
-    let mut plan = FullPlan::new();
+    let mut plan = FullPlan::on(Backend::Scalar);
     let (width, height) = (5, 70);
     let layout = plan.decoder(&model, PictureSize { width, height }).unwrap();
     let map = usize::from(width) * usize::from(height) + 2;
@@ -258,29 +260,12 @@ fn too_small_a_scratch_is_an_error() {
     let mut plan = FullPlan::new();
     let mut layout = plan.decoder(&model, model.native()).unwrap();
     let needed = layout.scratch_len();
-    let codes = vec![0; layout.code_count()];
     let mut scratch = vec![0i8; needed];
     for given in [0, 1, needed - 1] {
-        let found = Decoder::new(&mut layout, &mut scratch[..given], &codes).err();
+        let found = Engine::new(&mut layout, &mut scratch[..given]).err();
         assert_eq!(found, Some(RunError::Scratch { needed, given }));
     }
-    assert!(Decoder::new(&mut layout, &mut scratch, &codes).is_ok());
-
-    let mut layout = plan.encoder(&model, model.native()).unwrap();
-    let needed = layout.scratch_len();
-    let picture = Picture {
-        pixels: &[],
-        row_bytes: layout.row_bytes(),
-    };
-    let mut scratch = vec![0i8; needed - 1];
-    let found = Encoder::new(&mut layout, &mut scratch, picture).err();
-    assert_eq!(
-        found,
-        Some(RunError::Scratch {
-            needed,
-            given: needed - 1
-        })
-    );
+    assert!(Engine::new(&mut layout, &mut scratch).is_ok());
 }
 
 #[test]
@@ -293,7 +278,7 @@ fn misuse_is_an_error() {
     let codes = vec![0; layout.code_count()];
 
     let mut singles = vec![0f32; layout.scratch_len()];
-    let found = Decoder::new(&mut layout, &mut singles, &codes).err();
+    let found = Engine::new(&mut layout, &mut singles).err();
     assert_eq!(
         found,
         Some(RunError::Dtype {
@@ -302,19 +287,20 @@ fn misuse_is_an_error() {
         })
     );
 
-    let (needed, given) = (codes.len(), codes.len() - 1);
-    let found = Decoder::new(&mut layout, &mut scratch, &codes[1..]).err();
-    assert_eq!(found, Some(RunError::Codes { needed, given }));
-
     let picture = Picture {
         pixels: &[],
         row_bytes: layout.row_bytes(),
     };
-    let found = Encoder::new(&mut layout, &mut scratch, picture).err();
+    let row_bytes = layout.row_bytes();
+    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+    let (needed, given) = (codes.len(), codes.len() - 1);
+    let found = Decoder::new(&mut engine, &codes[1..]).err();
+    assert_eq!(found, Some(RunError::Codes { needed, given }));
+    let found = Encoder::new(&mut engine, picture).err();
     assert_eq!(found, Some(RunError::Direction));
 
-    let needed = layout.row_bytes();
-    let mut decoder = Decoder::new(&mut layout, &mut scratch, &codes).unwrap();
+    let needed = row_bytes;
+    let mut decoder = Decoder::new(&mut engine, &codes).unwrap();
     let mut row = vec![0; needed];
     let found = decoder.next_row(&mut row[1..]);
     assert_eq!(
@@ -331,7 +317,7 @@ fn misuse_is_an_error() {
     );
 }
 
-/// A scratch that was used before, for another picture or another graph, changes nothing.
+/// A scratch or an engine that was used before, for another picture or another graph, changes nothing.
 #[test]
 fn a_used_scratch_is_as_good_as_a_new_one() {
     used_as_new(77i8);
@@ -350,12 +336,15 @@ fn used_as_new<E: Element>(left: E) {
         let mut row = vec![0; layout.row_bytes()];
         let mut found = Vec::<u8>::new();
         for _ in 0..2 {
-            let mut decoder = Decoder::new(&mut layout, &mut scratch, &codes).unwrap();
-            while decoder.next_row(&mut row).unwrap().is_some() {
-                found.extend(&row);
+            let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+            for _ in 0..2 {
+                let mut decoder = Decoder::new(&mut engine, &codes).unwrap();
+                while decoder.next_row(&mut row).unwrap().is_some() {
+                    found.extend(&row);
+                }
             }
         }
         let expected = streamed::decode::<E>(&model, model.native(), &codes);
-        assert_eq!(found, [expected.clone(), expected].concat(), "model {seed}");
+        assert_eq!(found, expected.repeat(4), "model {seed}");
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use vq_core::format::{Dtype, Kernel, Op, Quant};
-use vq_core::{Decoder, Element, Model, PictureSize, Probe, Source, f16};
+use vq_core::{Decoder, Element, Engine, Model, PictureSize, Probe, Source, f16};
 use vq_tests::Draft;
 use vq_tests::draft::ConvShape;
 use vq_tests::streamed::{self, FullPlan};
@@ -123,7 +123,8 @@ fn decoded<E: Element>(file: &[u8], size: PictureSize, latents: &[E]) -> Vec<E> 
         value: model.decoder().len(),
         rows: Vec::new(),
     };
-    let mut decoder = Decoder::with_source(&mut layout, &mut scratch, Fed { latents }).unwrap();
+    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+    let mut decoder = Decoder::with_source(&mut engine, Fed { latents }).unwrap();
     while decoder
         .next_row_with(&mut last, &mut row)
         .unwrap()

@@ -1,6 +1,8 @@
 //! The core's own way, in one call: plan, scratch, rows.
 
-use vq_core::{Decoder, Element, Encoder, Model, Picture, PictureSize, Plan, Probe, RunError};
+use vq_core::{
+    Decoder, Element, Encoder, Engine, Model, Picture, PictureSize, Plan, Probe, RunError,
+};
 
 /// Room for every graph that the format allows.
 pub type FullPlan = Plan<129>;
@@ -22,7 +24,8 @@ pub fn decode_with<E: Element>(
     let mut scratch = vec![E::default(); layout.scratch_len()];
     let mut pixels = vec![0; layout.row_bytes() * usize::from(size.height)];
     let mut rows = pixels.chunks_exact_mut(layout.row_bytes());
-    let mut decoder = Decoder::new(&mut layout, &mut scratch, codes)?;
+    let mut engine = Engine::new(&mut layout, &mut scratch)?;
+    let mut decoder = Decoder::new(&mut engine, codes)?;
     for row in &mut rows {
         decoder.next_row_with(probe, row)?.unwrap();
     }
@@ -40,7 +43,8 @@ pub fn encode<E: Element>(model: &Model<'_>, size: PictureSize, pixels: &[u8]) -
         pixels,
         row_bytes: layout.row_bytes(),
     };
-    let encoder = Encoder::new(&mut layout, &mut scratch, picture).unwrap();
+    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+    let encoder = Encoder::new(&mut engine, picture).unwrap();
     encoder.encode(&mut codes).unwrap();
     codes
 }

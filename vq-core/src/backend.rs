@@ -1,5 +1,7 @@
 //! Which inner loops a run uses. What they do is in `kernels`.
 
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::x86;
 use crate::target::backend_name;
 
 /// Inner loops for one kind of processor. In integers all give the same numbers; on other processors they run as plain
@@ -17,11 +19,22 @@ pub enum Backend {
     Thumb2Dsp,
     /// Cortex-M55 and M85: sixteen products an instruction.
     Helium,
+    /// x86-64 with AVX2, FMA and F16C.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI: sixty-four products an instruction.
+    Avx512,
 }
 
 impl Backend {
     /// All there are, the reference first.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Thumb2, Self::Thumb2Dsp, Self::Helium];
+    pub const ALL: [Self; 6] = [
+        Self::Scalar,
+        Self::Thumb2,
+        Self::Thumb2Dsp,
+        Self::Helium,
+        Self::Avx2,
+        Self::Avx512,
+    ];
 
     /// What people call it.
     pub const fn name(self) -> &'static str {
@@ -30,6 +43,8 @@ impl Backend {
             Self::Thumb2 => "thumb2",
             Self::Thumb2Dsp => "thumb2-dsp",
             Self::Helium => "helium",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
         }
     }
 
@@ -38,17 +53,27 @@ impl Backend {
         Self::ALL.into_iter().find(|backend| backend.name() == name)
     }
 
-    /// The fastest that this processor has.
-    pub const fn best() -> Self {
-        if cfg!(backend = "helium") {
-            Self::Helium
-        } else if cfg!(backend = "thumb2-dsp") {
-            Self::Thumb2Dsp
-        } else if cfg!(backend = "thumb2") {
-            Self::Thumb2
-        } else {
-            Self::Scalar
+    /// Whether this processor has its instructions.
+    pub fn is_native(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            Self::Thumb2 => cfg!(backend = "thumb2"),
+            Self::Thumb2Dsp => cfg!(backend = "thumb2-dsp"),
+            Self::Helium => cfg!(backend = "helium"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => x86::has_avx2(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => x86::has_avx512(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
         }
+    }
+
+    /// The fastest that this processor has.
+    pub fn best() -> Self {
+        // The reference is always there.
+        let native = Self::ALL.into_iter().rfind(|backend| backend.is_native());
+        native.unwrap_or(Self::Scalar)
     }
 
     /// The fastest for a target without an operating system, named as the compiler names it, and the compiler's flags

@@ -4,7 +4,7 @@
 use crate::backend::Backend;
 use crate::element::{AddScale, Arithmetic, Output};
 use crate::format::{Kernel, MAX_KERNEL, Params, Rescale};
-use crate::kernels::{AddRow, ConvRow, ConvShape};
+use crate::kernels::{AddRow, ConvRow, ConvShape, Filter};
 use core::fmt;
 
 /// A kernel has given another number than the reference.
@@ -43,10 +43,12 @@ const ROWS: usize = 1 << 13;
 const WEIGHTS: usize = 1 << 13;
 /// Elements of room.
 const ROOM: usize = 1 << 16;
+/// Elements of packed weights; devices read them as they are.
+const PACKED: usize = if cfg!(target_os = "none") { 0 } else { 1 << 18 };
 /// Elements of a row of results.
-const OUT: usize = 1 << 9;
+const OUT: usize = 1 << 10;
 /// Channels of a row of results.
-const CHANNELS: usize = 12;
+const CHANNELS: usize = 80;
 /// What stands where no result belongs.
 const UNTOUCHED: i8 = 0x55;
 
@@ -57,8 +59,14 @@ pub struct Memory {
     weights: [u8; WEIGHTS],
     params: [u8; 9 * CHANNELS],
     room: [i8; ROOM],
+    packed: Aligned,
     out: [i8; OUT],
 }
+
+/// As packed weights are in a scratch.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Aligned([i8; PACKED]);
 
 impl Memory {
     /// As it is at power-on.
@@ -67,6 +75,7 @@ impl Memory {
         weights: [0; WEIGHTS],
         params: [0; 9 * CHANNELS],
         room: [0; ROOM],
+        packed: Aligned([0; PACKED]),
         out: [0; OUT],
     };
 }
@@ -136,10 +145,10 @@ fn integer_convolution(backend: Backend, draw: u32, memory: &mut Memory) -> Resu
     let mut random = Random(u64::from(draw));
     let Drawn {
         shape,
-        channels,
         out_step,
         first,
     } = Drawn::new(&mut random);
+    let channels = shape.channels;
     let extreme = random.below(4) == 0;
     let mut number = || random.number(extreme);
     memory.rows.fill_with(&mut number);
@@ -153,21 +162,36 @@ fn integer_convolution(backend: Backend, draw: u32, memory: &mut Memory) -> Resu
     for (row, part) in rows.iter_mut().zip(memory.rows.chunks_exact(row_len)) {
         *row = part;
     }
-    let taps = height * shape.run();
-    let row = ConvRow {
+    let kernels = i8::kernels(backend);
+    // Only kernels with lanes are asked for phases.
+    let threes = shape.kernel.height == 3 && shape.kernel.width == 3 && shape.stride == 1;
+    let fours = kernels.lanes > 1 && threes && channels.is_multiple_of(4);
+    let phases = fours && random.below(2) == 0;
+    let points = if phases {
+        4
+    } else {
+        height * usize::from(shape.kernel.width)
+    };
+    let taps = points * usize::from(shape.in_channels);
+    let filter = Filter {
         shape,
-        rows: &rows[..height],
+        phases,
         weights: i8::stored(&memory.weights[..channels * taps]),
         params: Params::split(
             &memory.params[..9 * channels],
             crate::format::Dtype::I8,
             channels,
         ),
-        channels,
-        out_step,
         output: random.output(),
     };
-    let kernels = i8::kernels(backend);
+    let packed = &mut memory.packed.0[..(kernels.packed_len)(&shape)];
+    (kernels.pack)(&filter, packed);
+    let row = ConvRow {
+        filter,
+        packed,
+        rows: &rows[..height],
+        out_step,
+    };
     let len = first + (shape.width as usize - 1) * out_step + channels;
     let start = random.below(4) as usize;
     let room = &mut memory.room[start..][..(kernels.conv_room)(&shape)];
@@ -202,7 +226,6 @@ fn compare(draw: u32, found: &[i8], expected: impl Fn(usize) -> i8) -> Result<()
 /// A row's shape.
 struct Drawn {
     shape: ConvShape,
-    channels: usize,
     out_step: usize,
     /// Where the first result lies.
     first: usize,
@@ -218,13 +241,15 @@ impl Drawn {
                 0 => 4 * random.between(1, 20),
                 _ => random.between(1, 40),
             };
+            let most = random.pick(&[12, CHANNELS as u32]);
+            let channels = random.between(1, most) as usize;
             let shape = ConvShape {
                 kernel: Kernel { height, width },
                 stride: random.between(1, height.min(width).into()) as u8,
                 in_channels: in_channels as u16,
-                width: random.between(1, 20),
+                channels,
+                width: random.between(1, 30),
             };
-            let channels = random.between(1, CHANNELS as u32) as usize;
             let out_step = channels * random.pick(&[1, 2]);
             let first = random.below(out_step as u32 - channels as u32 + 1) as usize;
             let numbers = shape.columns() * usize::from(shape.in_channels) * usize::from(height);
@@ -232,7 +257,6 @@ impl Drawn {
             if numbers <= ROWS && weights <= WEIGHTS && out_step * shape.width as usize <= OUT {
                 return Self {
                     shape,
-                    channels,
                     out_step,
                     first,
                 };

@@ -3,20 +3,22 @@
 use crate::codebook::Embeddings;
 use crate::element::{Arithmetic, Element};
 use crate::error::RunError;
-use crate::plan::{Direction, Layout};
-use crate::run::{NoProbe, Probe, Runner, Source};
+use crate::plan::Direction;
+use crate::run::{Engine, NoProbe, Probe, Runner, Source};
 
 /// A picture being decoded. Rows are pulled from above to below; whoever stops early pays less.
 ///
 /// ```
 /// # fn run(file: &[u8], codes: &[u16]) -> Result<(), Box<dyn core::error::Error>> {
-/// use vq_core::{Decoder, Model, Plan};
+/// use vq_core::{Decoder, Engine, Model, Plan};
 /// let model = Model::parse(file)?;
 /// let mut plan = Plan::<40>::new();
 /// let mut layout = plan.decoder(&model, model.native())?;
 /// let mut scratch = vec![0i8; layout.scratch_len()];
 /// let mut row = vec![0u8; layout.row_bytes()];
-/// let mut decoder = Decoder::new(&mut layout, &mut scratch, codes)?;
+/// let mut engine = Engine::new(&mut layout, &mut scratch)?;
+/// // For each picture:
+/// let mut decoder = Decoder::new(&mut engine, codes)?;
 /// while let Some(y) = decoder.next_row(&mut row)? {
 ///     println!("row {y}: {row:?}");
 /// }
@@ -36,13 +38,11 @@ impl<'a, E: Element> Decoder<'a, Embeddings<'a, E>> {
     ///
     /// # Errors
     /// As [`Decoder::with_source`]; [`RunError::Codes`] unless there are [`Layout::code_count`] codes.
-    pub fn new(
-        layout: &'a mut Layout<'_>,
-        scratch: &'a mut [E],
-        codes: &'a [u16],
-    ) -> Result<Self, RunError> {
-        let embeddings = Embeddings::new(layout, codes)?;
-        Self::with_source(layout, scratch, embeddings)
+    ///
+    /// [`Layout::code_count`]: crate::Layout::code_count
+    pub fn new(engine: &'a mut Engine<'_, E>, codes: &'a [u16]) -> Result<Self, RunError> {
+        let embeddings = Embeddings::new(&engine.layout, codes)?;
+        Self::with_source(engine, embeddings)
     }
 }
 
@@ -51,24 +51,21 @@ impl<'a, S: Source> Decoder<'a, S> {
     /// elements a row, w the grid's columns.
     ///
     /// # Errors
-    /// [`RunError`] when the layout is an encoder's or of another element type, or `scratch` has fewer
-    /// than [`Layout::scratch_len`] elements.
+    /// [`RunError::Direction`] when the layout is an encoder's.
     pub fn with_source(
-        layout: &'a mut Layout<'_>,
-        scratch: &'a mut [S::Element],
+        engine: &'a mut Engine<'_, S::Element>,
         source: S,
     ) -> Result<Self, RunError> {
-        let (row_bytes, height) = (layout.row_bytes(), layout.size().height);
-        let runner = Runner::new(layout, scratch, Direction::Decode)?;
+        let (row_bytes, height) = (engine.layout.row_bytes(), engine.layout.size().height);
         Ok(Self {
-            runner,
+            runner: engine.start(Direction::Decode)?,
             source,
             row_bytes,
             height,
         })
     }
 
-    /// Decodes the next row into the first [`Layout::row_bytes`] of `pixels`, channels interleaved,
+    /// Decodes the next row into the first [`crate::Layout::row_bytes`] of `pixels`, channels interleaved,
     /// and says which it is; none behind the last.
     ///
     /// # Errors

@@ -4,21 +4,22 @@ use crate::codebook::Codebooks;
 use crate::element::Element;
 use crate::error::RunError;
 use crate::plan::{Direction, Layout};
-use crate::run::{NoProbe, Probe, Runner, Source};
+use crate::run::{Engine, NoProbe, Probe, Runner, Source};
 use core::marker::PhantomData;
 
 /// A picture being encoded.
 ///
 /// ```
 /// # fn run(file: &[u8], pixels: &[u8]) -> Result<(), Box<dyn core::error::Error>> {
-/// use vq_core::{Encoder, Model, Picture, Plan};
+/// use vq_core::{Encoder, Engine, Model, Picture, Plan};
 /// let model = Model::parse(file)?;
 /// let mut plan = Plan::<40>::new();
 /// let mut layout = plan.encoder(&model, model.native())?;
 /// let mut scratch = vec![0i8; layout.scratch_len()];
 /// let mut codes = vec![0; layout.code_count()];
 /// let picture = Picture { pixels, row_bytes: layout.row_bytes() };
-/// Encoder::new(&mut layout, &mut scratch, picture)?.encode(&mut codes)?;
+/// let mut engine = Engine::new(&mut layout, &mut scratch)?;
+/// Encoder::new(&mut engine, picture)?.encode(&mut codes)?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
@@ -34,13 +35,9 @@ impl<'a, E: Element, R: PixelRows> Encoder<'a, Pixels<R, E>> {
     ///
     /// # Errors
     /// As [`Encoder::with_source`].
-    pub fn new(
-        layout: &'a mut Layout<'_>,
-        scratch: &'a mut [E],
-        rows: R,
-    ) -> Result<Self, RunError> {
-        let pixels = Pixels::new(layout, rows);
-        Self::with_source(layout, scratch, pixels)
+    pub fn new(engine: &'a mut Engine<'_, E>, rows: R) -> Result<Self, RunError> {
+        let pixels = Pixels::new(&engine.layout, rows);
+        Self::with_source(engine, pixels)
     }
 }
 
@@ -49,21 +46,16 @@ impl<'a, S: Source> Encoder<'a, S> {
     /// whole codes.
     ///
     /// # Errors
-    /// [`RunError`] when the layout is a decoder's or of another element type, or `scratch` has fewer
-    /// than [`Layout::scratch_len`] elements.
+    /// [`RunError::Direction`] when the layout is a decoder's.
     pub fn with_source(
-        layout: &'a mut Layout<'_>,
-        scratch: &'a mut [S::Element],
+        engine: &'a mut Engine<'_, S::Element>,
         source: S,
     ) -> Result<Self, RunError> {
-        let cells = layout.grid().cells() as usize;
-        let codebooks = Codebooks::new(layout.model)?;
-        let runner = Runner::new(layout, scratch, Direction::Encode)?;
         Ok(Self {
-            runner,
             source,
-            codebooks,
-            cells,
+            codebooks: Codebooks::new(engine.layout.model)?,
+            cells: engine.layout.grid().cells() as usize,
+            runner: engine.start(Direction::Encode)?,
         })
     }
 

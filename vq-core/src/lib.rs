@@ -3,7 +3,7 @@
 //! Data's path through the crate:
 //!
 //! ```text
-//! .vqm bytes -> format -> Model (proved once) -> Plan (rings of rows) -> Decoder, Encoder
+//! .vqm bytes -> format -> Model (proved once) -> Plan (rings of rows) -> Engine (its memory) -> Decoder, Encoder
 //! decode:  packets -> codes -> codebook -> ops, row by row -> rows of pixels
 //! encode:  rows of pixels -> ops, row by row -> nearest codes -> packets
 //! ```
@@ -55,5 +55,5 @@ pub use error::{Fault, FormatError, PlanError, RunError};
 pub use half::f16;
 pub use model::Model;
 pub use plan::{Layout, Plan};
-pub use run::{NoProbe, Probe, Source};
+pub use run::{Engine, NoProbe, Probe, Source};
 pub use shape::{Grid, Map, PictureSize};

@@ -7,9 +7,10 @@
 //! found in `place`.
 
 use crate::backend::Backend;
-use crate::element::Arithmetic;
+use crate::element::Element;
 use crate::error::PlanError;
 use crate::format::{Dtype, MAX_INPUTS, MAX_OPS, Op, Pad};
+use crate::kernels::ALIGN;
 use crate::model::{Model, Network};
 use crate::ops::Window;
 use crate::place::{Life, place};
@@ -89,31 +90,54 @@ impl<const N: usize> Plan<N> {
         find_heights(&mut self.nodes, network.output().density.into());
         let rings_len = place(&mut self.nodes)?;
         let backend = self.backend.unwrap_or(Backend::best());
-        let scratch_len = rings_len.checked_add(self.room_len(backend, model.dtype()));
+        let parts = match model.dtype() {
+            Dtype::I8 => self.parts::<i8>(backend, rings_len),
+            Dtype::F16 => self.parts::<f16>(backend, rings_len),
+            Dtype::F32 => self.parts::<f32>(backend, rings_len),
+        };
+        let parts = parts.ok_or(PlanError::TooLarge)?;
         Ok(Layout {
             nodes: &mut self.nodes,
             model,
             backend,
             direction,
             size,
-            rings_len,
-            scratch_len: scratch_len.ok_or(PlanError::TooLarge)?,
+            parts,
         })
     }
 
-    /// The room of the convolution that needs most: no two run at once.
-    fn room_len(&self, backend: Backend, dtype: Dtype) -> usize {
-        let shapes = self.nodes.iter().filter_map(|node| {
-            let op = node.op?;
+    /// Finds a place for what the backend's kernels want beside the rings; none where that is more than there can be.
+    fn parts<E: Element>(&mut self, backend: Backend, rings: usize) -> Option<Parts> {
+        let kernels = E::kernels(backend);
+        let (mut room, mut packed) = (0, 0usize);
+        for value in 0..self.nodes.len() {
+            let Some(op) = self.nodes[value].op else {
+                continue;
+            };
             let input = &self.nodes[usize::from(op.inputs()[0])].ring;
-            op.conv_shape(input.map.channels, input.width)
-        });
-        let rooms = shapes.map(|shape| match dtype {
-            Dtype::I8 => (i8::kernels(backend).conv_room)(&shape),
-            Dtype::F16 => (f16::kernels(backend).conv_room)(&shape),
-            Dtype::F32 => (f32::kernels(backend).conv_room)(&shape),
-        });
-        rooms.max().unwrap_or(0)
+            let (channels, width) = (input.map.channels, input.width);
+            let Some(filters) = op.filters(channels, width, kernels.lanes) else {
+                continue;
+            };
+            // No two run at once.
+            let own = (kernels.conv_room)(&filters.shape).checked_add(filters.room)?;
+            room = room.max(own);
+            self.nodes[value].packed = packed;
+            let own = (kernels.packed_len)(&filters.shape).checked_mul(filters.count)?;
+            packed = packed.checked_add(own)?;
+        }
+        let align = if packed > 0 {
+            ALIGN / size_of::<E>() - 1
+        } else {
+            0
+        };
+        let whole = rings.checked_add(room)?.checked_add(packed)?;
+        Some(Parts {
+            rings,
+            room,
+            packed,
+            whole: whole.checked_add(align)?,
+        })
     }
 
     /// One node for each value, with its map and the padding that its readers want.
@@ -160,15 +184,26 @@ pub struct Layout<'p> {
     pub(crate) backend: Backend,
     pub(crate) direction: Direction,
     size: PictureSize,
-    /// The rings come first in the scratch, the kernels' room behind them.
-    pub(crate) rings_len: usize,
-    scratch_len: usize,
+    pub(crate) parts: Parts,
+}
+
+/// The parts of the scratch in their order, in elements.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts {
+    /// The rings.
+    pub(crate) rings: usize,
+    /// What the kernels work in.
+    pub(crate) room: usize,
+    /// The filters as the kernels want them, aligned.
+    pub(crate) packed: usize,
+    /// All of it.
+    pub(crate) whole: usize,
 }
 
 impl Layout<'_> {
     /// The scratch that a run needs, in elements of the model's type.
     pub fn scratch_len(&self) -> usize {
-        self.scratch_len
+        self.parts.whole
     }
 
     /// The size of the picture.
@@ -189,6 +224,14 @@ impl Layout<'_> {
     /// Bytes of a row of pixels: width * channels.
     pub fn row_bytes(&self) -> usize {
         usize::from(self.size.width) * usize::from(self.model.channels())
+    }
+
+    /// The same, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> Layout<'_> {
+        Layout {
+            nodes: self.nodes,
+            ..*self
+        }
     }
 
     /// What the scratch is for, value by value.
@@ -225,6 +268,8 @@ pub(crate) struct Node {
     /// The operator that makes it; none for the graph's input.
     pub(crate) op: Option<Op>,
     pub(crate) ring: Ring,
+    /// Where the operator's filters lie among the packed ones (elements).
+    pub(crate) packed: usize,
 }
 
 /// The rows that are kept of a value. Row y of the map is in slot (y + pad.top) mod `rows`.
@@ -273,7 +318,11 @@ impl Node {
             life: Life::NONE,
             made: 0,
         };
-        Self { op, ring }
+        Self {
+            op,
+            ring,
+            packed: 0,
+        }
     }
 
     /// Rows that its next step makes.
@@ -338,13 +387,33 @@ impl Ring {
     }
 }
 
-/// The value whose next step must run before the last one's can, and can run now.
-pub(crate) fn due(nodes: &[Node]) -> usize {
-    let mut value = nodes.len() - 1;
-    while let Some(input) = missing_input(nodes, value) {
-        value = input;
+/// Who runs when: the values that wait for an input, each for the one behind it, the last value left out.
+#[derive(Debug, Clone)]
+pub(crate) struct Schedule {
+    waiting: heapless::Vec<u8, MAX_OPS>,
+}
+
+impl Schedule {
+    /// Nobody waits.
+    pub(crate) const fn new() -> Self {
+        Self {
+            waiting: heapless::Vec::new(),
+        }
     }
-    value
+
+    /// The value whose next step must run before the last one's can, and can run now: it is stepped before the next
+    /// question.
+    pub(crate) fn due(&mut self, nodes: &[Node]) -> usize {
+        loop {
+            let value = self.waiting.last().map_or(nodes.len() - 1, |&v| v.into());
+            let Some(input) = missing_input(nodes, value) else {
+                self.waiting.pop();
+                return value;
+            };
+            // Inputs have lower numbers, so that no more can wait than there are operators.
+            let _ = self.waiting.push(input as u8);
+        }
+    }
 }
 
 /// An input that has too few rows for the next step of a value.
@@ -370,16 +439,9 @@ fn find_heights(nodes: &mut [Node], density: i32) {
     let whole = ops.any(|op| op.sees_whole_map());
     let end = if whole { bottom } else { density.min(bottom) };
     let mut step = 0;
-    // Who waits for whom, the last value first: as `due` finds it, but without starting anew each time.
-    let mut waiting = heapless::Vec::<u16, { MAX_OPS + 1 }>::new();
+    let mut schedule = Schedule::new();
     while nodes[last].ring.made <= end {
-        let value = waiting.last().map_or(last, |&value| value.into());
-        if let Some(input) = missing_input(nodes, value) {
-            // Inputs have lower numbers, so that no more can wait than there are operators.
-            let _ = waiting.push(input as u16);
-            continue;
-        }
-        waiting.pop();
+        let value = schedule.due(nodes);
         for window in nodes[value].next_windows().into_iter().flatten() {
             nodes[window.value].ring.life.extend(step);
         }

@@ -3,9 +3,9 @@
 use crate::codebook::check_dtype;
 use crate::element::Element;
 use crate::error::RunError;
-use crate::kernels::Kernels;
+use crate::kernels::{ALIGN, Kernels};
 use crate::ops::Step;
-use crate::plan::{Direction, Layout, Node, due};
+use crate::plan::{Direction, Layout, Node, Schedule};
 use crate::rows::{Rows, RowsMut};
 
 /// Supplies the input of a graph: embeddings to a decoder, pixels to an encoder.
@@ -49,46 +49,92 @@ pub struct NoProbe;
 
 impl<E> Probe<E> for NoProbe {}
 
-/// A planned graph with its memory.
+/// A planned graph with its memory, ready for any number of pictures.
+///
+/// What the kernels want laid out is laid out here, once for all pictures.
 #[derive(Debug)]
-pub(crate) struct Runner<'a, E: Element> {
-    nodes: &'a mut [Node],
+pub struct Engine<'a, E: Element> {
+    pub(crate) layout: Layout<'a>,
     rings: &'a mut [E],
     room: &'a mut [E],
-    kernels: &'static Kernels<E>,
-    blob: &'a [u8],
-    /// The last value's next row to be handed out.
-    next: i32,
+    packed: &'a [E],
 }
 
-impl<'a, E: Element> Runner<'a, E> {
-    pub(crate) fn new(
-        layout: &'a mut Layout<'_>,
-        scratch: &'a mut [E],
-        direction: Direction,
-    ) -> Result<Self, RunError> {
-        if layout.direction != direction {
-            return Err(RunError::Direction);
-        }
+impl<'a, E: Element> Engine<'a, E> {
+    /// Takes `scratch` for the plan's pictures.
+    ///
+    /// # Errors
+    /// [`RunError`] when the model has another element type, or `scratch` has fewer than [`Layout::scratch_len`]
+    /// elements.
+    pub fn new(layout: &'a mut Layout<'_>, scratch: &'a mut [E]) -> Result<Self, RunError> {
         check_dtype::<E>(layout.model)?;
         let (needed, given) = (layout.scratch_len(), scratch.len());
         let scratch = scratch
             .get_mut(..needed)
             .ok_or(RunError::Scratch { needed, given })?;
-        for node in layout.nodes.iter_mut() {
-            node.ring.rewind();
+        let parts = layout.parts;
+        let (rings, rest) = scratch.split_at_mut(parts.rings);
+        let (room, rest) = rest.split_at_mut(parts.room);
+        let start = rest.as_ptr().align_offset(ALIGN);
+        let packed = &mut rest[start.min(needed - parts.rings - parts.room - parts.packed)..];
+        if parts.packed > 0 {
+            pack(layout, packed);
         }
-        let (rings, room) = scratch.split_at_mut(layout.rings_len);
         Ok(Self {
-            nodes: layout.nodes,
+            layout: layout.reborrow(),
             rings,
             room,
-            kernels: E::kernels(layout.backend),
-            blob: layout.model.blob(),
-            next: 0,
+            packed,
         })
     }
 
+    /// Starts a picture.
+    pub(crate) fn start(&mut self, direction: Direction) -> Result<Runner<'_, E>, RunError> {
+        if self.layout.direction != direction {
+            return Err(RunError::Direction);
+        }
+        for node in self.layout.nodes.iter_mut() {
+            node.ring.rewind();
+        }
+        Ok(Runner {
+            nodes: self.layout.nodes,
+            rings: self.rings,
+            room: self.room,
+            packed: self.packed,
+            kernels: E::kernels(self.layout.backend),
+            blob: self.layout.model.blob(),
+            schedule: Schedule::new(),
+            next: 0,
+        })
+    }
+}
+
+/// Lays out all filters.
+fn pack<E: Element>(layout: &Layout<'_>, packed: &mut [E]) {
+    let (kernels, blob) = (E::kernels(layout.backend), layout.model.blob());
+    for node in layout.nodes.iter() {
+        if let Some(op) = node.op {
+            let input = &layout.nodes[usize::from(op.inputs()[0])].ring;
+            op.pack(kernels, input, blob, &mut packed[node.packed..]);
+        }
+    }
+}
+
+/// A picture on its way through a graph.
+#[derive(Debug)]
+pub(crate) struct Runner<'a, E: Element> {
+    nodes: &'a mut [Node],
+    rings: &'a mut [E],
+    room: &'a mut [E],
+    packed: &'a [E],
+    kernels: &'static Kernels<E>,
+    blob: &'a [u8],
+    schedule: Schedule,
+    /// The last value's next row to be handed out.
+    next: i32,
+}
+
+impl<E: Element> Runner<'_, E> {
     /// Makes the next row of the last value; none when there are no more.
     pub(crate) fn next_row(
         &mut self,
@@ -101,7 +147,7 @@ impl<'a, E: Element> Runner<'a, E> {
             return None;
         }
         while self.nodes[last].ring.made <= y {
-            let value = due(self.nodes);
+            let value = self.schedule.due(self.nodes);
             probe.before(value);
             let rows = self.step(value, source);
             for y in rows.filter(|&y| y >= 0) {
@@ -124,7 +170,7 @@ impl<'a, E: Element> Runner<'a, E> {
         value: usize,
         source: &mut impl Source<Element = E>,
     ) -> core::ops::Range<i32> {
-        let Node { op, ring } = &self.nodes[value];
+        let Node { op, ring, packed } = &self.nodes[value];
         let y = ring.made;
         let (mut output, around) = RowsMut::split(ring, self.rings);
         let zero = E::zero(ring.map.quant.zero);
@@ -147,6 +193,7 @@ impl<'a, E: Element> Runner<'a, E> {
             output,
             kernels: self.kernels,
             room: self.room,
+            packed: &self.packed[*packed..],
             blob: self.blob,
         });
         y..y + op.rows_per_step()

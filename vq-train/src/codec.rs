@@ -12,12 +12,13 @@ use vq_core::bitstream::{
 };
 use vq_core::format::Dtype;
 use vq_core::{
-    Decoder, Element, Encoder, FormatError, Grid, Model, NoProbe, PictureSize, Plan, PlanError,
-    Probe, RunError, f16,
+    Decoder, Element, Encoder, Engine, FormatError, Grid, Model, NoProbe, PictureSize, Plan,
+    PlanError, Probe, RunError, f16,
 };
 
 /// The host's plans have room for any graph that the format allows.
-type HostPlan = Plan<{ vq_core::format::MAX_OPS + 1 }>;
+/// Room for the plan of every graph that the format allows.
+pub type HostPlan = Plan<{ vq_core::format::MAX_OPS + 1 }>;
 
 /// No model and no file of packets has more bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -202,7 +203,8 @@ impl Codec {
             pixels: &picture.pixels,
             row_bytes: layout.row_bytes(),
         };
-        let mut encoder = Encoder::new(&mut layout, &mut scratch, rows)?;
+        let mut engine = Engine::new(&mut layout, &mut scratch)?;
+        let mut encoder = Encoder::new(&mut engine, rows)?;
         while encoder.next_row_with(probe, &mut codes)?.is_some() {}
         Ok(codes)
     }
@@ -223,7 +225,8 @@ impl Codec {
         let mut scratch = vec![E::default(); layout.scratch_len()];
         let row = layout.row_bytes();
         let mut pixels = vec![0; row * size.height];
-        let mut decoder = Decoder::new(&mut layout, &mut scratch, codes)?;
+        let mut engine = Engine::new(&mut layout, &mut scratch)?;
+        let mut decoder = Decoder::new(&mut engine, codes)?;
         for pixels in pixels.chunks_exact_mut(row) {
             decoder.next_row_with(probe, pixels)?;
         }
@@ -335,7 +338,11 @@ pub fn split(file: &[u8]) -> Result<Vec<&[u8]>, PacketError> {
     Frames::new(file).collect()
 }
 
-fn picture_size(size: Size) -> Result<PictureSize, CodecError> {
+/// A size as the core names it.
+///
+/// # Errors
+/// [`CodecError::TooLarge`].
+pub fn picture_size(size: Size) -> Result<PictureSize, CodecError> {
     if size.width * size.height > MAX_PIXELS {
         return Err(CodecError::TooLarge(size));
     }

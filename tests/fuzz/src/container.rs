@@ -7,7 +7,7 @@
 use vq_core::bitstream::MISSING;
 use vq_core::format::container::{CRC, MAGIC, PREAMBLE, VERSION};
 use vq_core::format::{Dtype, MAX_OPS};
-use vq_core::{Decoder, Element, Encoder, Model, Picture, PictureSize, Plan, f16};
+use vq_core::{Decoder, Element, Encoder, Engine, Model, Picture, PictureSize, Plan, f16};
 use vq_tests::Draft;
 
 /// Bits of byte 0.
@@ -131,7 +131,8 @@ fn decode<E: Element>(model: &Model<'_>, size: PictureSize) -> Option<Vec<u8>> {
     let mut scratch = vec![E::default(); layout.scratch_len()];
     let mut row = vec![0; layout.row_bytes()];
     let mut pixels = Vec::new();
-    let mut decoder = Decoder::new(&mut layout, &mut scratch, &codes).unwrap();
+    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+    let mut decoder = Decoder::new(&mut engine, &codes).unwrap();
     while decoder.next_row(&mut row).unwrap().is_some() {
         pixels.extend_from_slice(&row);
     }
@@ -154,7 +155,8 @@ fn encode<E: Element>(model: &Model<'_>, size: PictureSize, pixels: &[u8]) {
         pixels,
         row_bytes: layout.row_bytes(),
     };
-    let encoder = Encoder::new(&mut layout, &mut scratch, picture).unwrap();
+    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+    let encoder = Encoder::new(&mut engine, picture).unwrap();
     encoder.encode(&mut codes).unwrap();
     for (codes, codebook) in codes.chunks(cells).zip(model.codebooks()) {
         assert!(codes.iter().all(|&code| code < codebook.codes));

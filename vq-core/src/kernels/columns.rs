@@ -104,7 +104,7 @@ pub(super) fn conv_room<C: Columns>(shape: &ConvShape) -> usize {
 /// for each two channels: lay out the weights; convolve
 /// ```
 pub(super) fn conv_row<C: Columns>(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
-    let shape = &row.shape;
+    let shape = &row.filter.shape;
     let (column, taps) = (shape.column(), shape.taps());
     // A column has whole words, so that the weights are aligned as well.
     let columns_len = shape.columns() * column;
@@ -113,17 +113,17 @@ pub(super) fn conv_row<C: Columns>(row: &ConvRow<'_, i8>, room: &mut [i8], out: 
     let columns = &mut integers::<C::Input>(columns)[..columns_len];
     let weights = &mut integers::<C::Weight>(weights)[..PAIR * taps];
     gather::<C>(row, columns);
-    for first in (0..row.channels).step_by(PAIR) {
-        let channels = array::from_fn(|n| (first + n).min(row.channels - 1));
+    for first in (0..row.filter.shape.channels).step_by(PAIR) {
+        let channels = array::from_fn(|n| (first + n).min(row.filter.shape.channels - 1));
         gather_weights::<C>(row, channels, weights);
         let pair = Pair::<'_, C> {
             columns,
             step: usize::from(shape.stride) * column,
             taps,
             weights,
-            channels: channels.map(|channel| Channel::new(&row.params, channel)),
-            output: row.output,
-            wanted: PAIR.min(row.channels - first),
+            channels: channels.map(|channel| Channel::new(&row.filter.params, channel)),
+            output: row.filter.output,
+            wanted: PAIR.min(row.filter.shape.channels - first),
             points: shape.width as usize,
             out_step: row.out_step,
         };
@@ -161,8 +161,8 @@ pub(super) fn convolve<C: Columns>(pair: &Pair<'_, C>, out: &mut [i8]) {
 
 /// Lays out the rows under the kernel.
 fn gather<C: Columns>(row: &ConvRow<'_, i8>, columns: &mut [C::Input]) {
-    let channels = usize::from(row.shape.in_channels);
-    let columns = columns.chunks_exact_mut(row.shape.column());
+    let channels = usize::from(row.filter.shape.in_channels);
+    let columns = columns.chunks_exact_mut(row.filter.shape.column());
     for (x, column) in columns.enumerate() {
         for (input, place) in row.rows.iter().zip(column.chunks_mut(channels)) {
             let input = &input[x * channels..][..channels];
@@ -185,11 +185,11 @@ fn gather_weights<C: Columns>(
     channels: [usize; PAIR],
     weights: &mut [C::Weight],
 ) {
-    let in_channels = usize::from(row.shape.in_channels);
-    let (run, height) = (row.shape.run(), row.rows.len());
-    let own = channels.map(|channel| &row.weights[channel * run * height..][..run * height]);
+    let in_channels = usize::from(row.filter.shape.in_channels);
+    let (run, height) = (row.filter.shape.run(), row.rows.len());
+    let own = channels.map(|channel| &row.filter.weights[channel * run * height..][..run * height]);
     let own = own.map(|own| signed(own.as_flattened()));
-    let places = weights.chunks_exact_mut(PAIR * row.shape.column());
+    let places = weights.chunks_exact_mut(PAIR * row.filter.shape.column());
     for (kw, place) in places.enumerate() {
         let source = |kh: usize| own.map(|own| &own[kh * run + kw * in_channels..][..in_channels]);
         if in_channels.is_multiple_of(GROUP) {

@@ -5,18 +5,30 @@
 mod arm;
 mod columns;
 mod scalar;
+mod tiles;
 mod whole_map;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
 
 use crate::backend::Backend;
-use crate::element::{AddScale, Arithmetic, Element, Output, Real};
+use crate::element::{AddScale, Arithmetic, Element, Output, Real, UPPER};
 use crate::format::{Kernel, Params};
 use crate::rows::Rows;
 use core::fmt;
 
+/// What packed filters are aligned to, in bytes: a cache line of most processors.
+pub(crate) const ALIGN: usize = 64;
+
 /// The row functions of one backend.
 pub struct Kernels<E: Arithmetic> {
+    /// Channels of the output that are computed together, whether there are so many or not.
+    pub(crate) lanes: usize,
     /// Elements of room that [`Self::conv_row`] works in.
     pub(crate) conv_room: fn(&ConvShape) -> usize,
+    /// Elements that [`Self::pack`] fills: a multiple of [`ALIGN`] bytes.
+    pub(crate) packed_len: fn(&ConvShape) -> usize,
+    /// Lays out a filter as [`Self::conv_row`] wants it; the elements start at a multiple of [`ALIGN`] bytes.
+    pub(crate) pack: fn(&Filter<'_, E>, &mut [E]),
     /// Convolves one row; the first of the slices is the room.
     pub(crate) conv_row: fn(&ConvRow<'_, E>, &mut [E], &mut [E]),
     /// Adds two rows.
@@ -25,6 +37,8 @@ pub struct Kernels<E: Arithmetic> {
     pub(crate) relu_row: fn(&[E], E, &mut [E]),
     /// Bends a row.
     pub(crate) activation_row: for<'c> fn(&[E], E::Curve<'c>, &mut [E]),
+    /// Spreads the channels of a row's points over one row of an upsampled map.
+    pub(crate) spread_row: fn(&[E], Spread, &mut [E]),
     /// Index of the table's entry nearest to a vector; the lowest of equals.
     pub(crate) nearest: fn(&[E], &[E::Stored]) -> usize,
     /// What sees the whole map; not in integers.
@@ -50,11 +64,15 @@ pub(crate) struct WholeMap<E> {
 impl<E: Element> Kernels<E> {
     /// The reference.
     pub(crate) const SCALAR: Self = Self {
+        lanes: 1,
         conv_room: |_| 0,
+        packed_len: |_| 0,
+        pack: |_, _| {},
         conv_row: scalar::conv_row,
         add_row: scalar::add_row,
         relu_row: scalar::relu_row,
         activation_row: scalar::activation_row,
+        spread_row: scalar::spread_row,
         nearest: scalar::nearest,
         whole_map: None,
     };
@@ -66,7 +84,7 @@ impl<E: Element> Kernels<E> {
         (self.conv_row)(row, room, out);
         #[cfg(feature = "check-kernels")]
         for (x, point) in out.chunks(row.out_step).enumerate() {
-            for (channel, &found) in point[..row.channels].iter().enumerate() {
+            for (channel, &found) in point[..row.filter.shape.channels].iter().enumerate() {
                 let expected = row.element(x, channel);
                 assert!(found == expected, "point {x}, channel {channel} of {row:?}");
             }
@@ -75,8 +93,9 @@ impl<E: Element> Kernels<E> {
 }
 
 impl Kernels<i8> {
-    /// Those of a backend. A device has only its own: the others would lie in its flash for nothing.
-    pub(crate) const fn of(backend: Backend) -> &'static Self {
+    /// Those of a backend, in plain loops where the processor lacks its instructions. A device has only its own: the
+    /// others would lie in its flash for nothing.
+    pub(crate) fn of(backend: Backend) -> &'static Self {
         let own = if cfg!(target_os = "none") {
             Backend::best()
         } else {
@@ -87,6 +106,12 @@ impl Kernels<i8> {
             Backend::Thumb2 => &arm::PLAIN,
             Backend::Thumb2Dsp => &arm::DSP,
             Backend::Helium => &arm::HELIUM,
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 if own.is_native() => &x86::AVX2,
+            Backend::Avx2 => &tiles::AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512 if own.is_native() => &x86::AVX512,
+            Backend::Avx512 => &tiles::AVX512,
         }
     }
 }
@@ -112,6 +137,8 @@ pub(crate) struct ConvShape {
     pub(crate) stride: u8,
     /// Channels of the input.
     pub(crate) in_channels: u16,
+    /// Channels of the output.
+    pub(crate) channels: usize,
     /// Points of the output.
     pub(crate) width: u32,
 }
@@ -134,24 +161,61 @@ impl ConvShape {
     }
 }
 
+/// A convolution's numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filter<'a, E: Arithmetic> {
+    /// What its rows look like.
+    pub(crate) shape: ConvShape,
+    /// Weights \[channels\]\[kernel height\]\[run\]; of phases \[channels\]\[2\]\[2\]\[input's channels\].
+    pub(crate) weights: &'a [E::Stored],
+    /// Whether the channels are those of the four 2x2 phases of an upsampled map, in turn, each in its corner of a
+    /// kernel of 3x3.
+    pub(crate) phases: bool,
+    /// Parameters of the channels.
+    pub(crate) params: Params<'a>,
+    /// How results are stored.
+    pub(crate) output: Output,
+}
+
+impl<'a, E: Arithmetic> Filter<'a, E> {
+    /// A channel's weights.
+    pub(crate) fn channel(&self, channel: usize) -> &'a [E::Stored] {
+        let len = self.weights.len() / self.shape.channels;
+        &self.weights[channel * len..][..len]
+    }
+
+    /// A channel's weights in one row of the kernel, and how many zeros stand before them. Behind them there are zeros
+    /// to the end of the run.
+    pub(crate) fn row(&self, channel: usize, kh: usize) -> (usize, &'a [E::Stored]) {
+        let own = self.channel(channel);
+        if !self.phases {
+            return (0, &own[kh * self.shape.run()..][..self.shape.run()]);
+        }
+        let phase = channel / (self.shape.channels / 4);
+        let (py, px) = (phase / 2, phase % 2);
+        let in_channels = usize::from(self.shape.in_channels);
+        match kh.checked_sub(py) {
+            Some(row @ 0..2) => (
+                px * in_channels,
+                &own[row * 2 * in_channels..][..2 * in_channels],
+            ),
+            _ => (0, &[]),
+        }
+    }
+}
+
 /// One row of a convolution: point x of the output is made of the elements
 /// `rows[..][x * step..][..run]`, which lie behind each other as the weights do.
 #[derive(Debug)]
 pub(crate) struct ConvRow<'a, E: Arithmetic> {
-    /// What it looks like.
-    pub(crate) shape: ConvShape,
+    /// What makes it.
+    pub(crate) filter: Filter<'a, E>,
+    /// What [`Kernels::pack`] has made of the filter.
+    pub(crate) packed: &'a [E],
     /// The rows under the kernel, from the first window's first element on.
     pub(crate) rows: &'a [&'a [E]],
-    /// Weights \[channels\]\[rows\]\[run\].
-    pub(crate) weights: &'a [E::Stored],
-    /// Parameters of `channels` channels.
-    pub(crate) params: Params<'a>,
-    /// Channels of the output.
-    pub(crate) channels: usize,
-    /// Elements from a point of the output to the next, at least `channels`.
+    /// Elements from a point of the output to the next, at least the channels.
     pub(crate) out_step: usize,
-    /// How results are stored.
-    pub(crate) output: Output,
 }
 
 /// One row of an addition.
@@ -163,6 +227,56 @@ pub(crate) struct AddRow<'a, E> {
     pub(crate) b: &'a [E],
     /// Zero points and factors.
     pub(crate) scale: AddScale,
+}
+
+/// Channels to pixels, as far as one row of pixels is concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    /// Pixels of a point, along each side.
+    pub(crate) factor: usize,
+    /// Channels of a pixel.
+    pub(crate) channels: usize,
+    /// Which of a point's rows of pixels.
+    pub(crate) fy: usize,
+}
+
+impl Spread {
+    /// Elements of a point.
+    pub(crate) fn point(self) -> usize {
+        self.channels * self.factor * self.factor
+    }
+
+    /// Elements that a point has in the row.
+    pub(crate) fn pixels(self) -> usize {
+        self.channels * self.factor
+    }
+
+    /// Which of a point's elements comes to stand at `i` of its pixels.
+    pub(crate) fn source(self, i: usize) -> usize {
+        let (fx, c) = (i / self.channels, i % self.channels);
+        (c * self.factor + self.fy) * self.factor + fx
+    }
+}
+
+impl<E> AddRow<'_, E> {
+    /// For integers: how far a sum of products is to be shifted to the left, so that its upper word is twice the result;
+    /// or to the right what is then left (none of both is negative). None where words are too short for that.
+    pub(crate) fn upper_word(&self) -> Option<(u8, u8)> {
+        let rescale = &self.scale.rescale;
+        let most = (i64::from(rescale.input) + i64::from(rescale.skip)) * 255;
+        let half = rescale.shift - 1;
+        let fits = most >> half < 1 << 30;
+        fits.then(|| (UPPER.saturating_sub(half), half.saturating_sub(UPPER)))
+    }
+
+    /// What is left from an element on.
+    pub(crate) fn from(&self, first: usize) -> Self {
+        Self {
+            a: &self.a[first..],
+            b: &self.b[first..],
+            scale: self.scale,
+        }
+    }
 }
 
 /// A group normalisation.

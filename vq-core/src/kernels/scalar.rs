@@ -1,6 +1,8 @@
 //! The reference kernels: plain loops over slices, for every element type and every processor.
 
-use super::{AddRow, ConvRow};
+#[cfg(any(test, feature = "check-kernels"))]
+use super::Filter;
+use super::{AddRow, ConvRow, Spread};
 use crate::element::Element;
 use core::array;
 use core::ops::Range;
@@ -22,14 +24,14 @@ const STEP: usize = if cfg!(target_os = "none") { 4 } else { 16 };
 /// 1. Four output channels at a time, so that an activation is loaded once for four products and
 ///    four sums grow side by side. Each sum still adds its products in the order above.
 pub(super) fn conv_row<E: Element>(row: &ConvRow<'_, E>, _: &mut [E], out: &mut [E]) {
-    row.convolve(0..row.channels, out);
+    row.convolve(0..row.filter.shape.channels, out);
 }
 
 impl<E: Element> ConvRow<'_, E> {
     /// Some of the channels.
     pub(super) fn convolve(&self, channels: Range<usize>, out: &mut [E]) {
         for (x, point) in out.chunks_mut(self.out_step).enumerate() {
-            let at = x * self.shape.step();
+            let at = x * self.filter.shape.step();
             let (blocks, rest) = point[channels.clone()].as_chunks_mut::<BLOCK>();
             let blocked = channels.start + blocks.len() * BLOCK;
             for (block, results) in blocks.iter_mut().enumerate() {
@@ -46,21 +48,28 @@ impl<E: Element> ConvRow<'_, E> {
 impl<E: Element> ConvRow<'_, E> {
     /// What the row is at point x, in one channel.
     pub(crate) fn element(&self, x: usize, channel: usize) -> E {
-        let [result] = conv_point(self, x * self.shape.step(), channel);
-        result
+        let Filter { shape, params, .. } = &self.filter;
+        let mut sum = E::bias(params, channel);
+        for (kh, row) in self.rows.iter().enumerate() {
+            let (before, weights) = self.filter.row(channel, kh);
+            for (&x, &weight) in row[x * shape.step() + before..].iter().zip(weights) {
+                sum = E::multiply_add(sum, x, E::read(weight));
+            }
+        }
+        E::finish(sum, params, channel, self.filter.output)
     }
 }
 
 /// N channels from `first` on of the point whose windows start at `at`.
 fn conv_point<E: Element, const N: usize>(row: &ConvRow<'_, E>, at: usize, first: usize) -> [E; N] {
-    let run = row.shape.run();
+    let run = row.filter.shape.run();
     let taps = row.rows.len() * run;
-    let mut sums = array::from_fn(|n| E::bias(&row.params, first + n));
+    let mut sums = array::from_fn(|n| E::bias(&row.filter.params, first + n));
     for (kh, input) in row.rows.iter().enumerate() {
-        let weights = &row.weights[first * taps + kh * run..];
+        let weights = &row.filter.weights[first * taps + kh * run..];
         dot::<E, N>(&input[at..][..run], weights, taps, &mut sums);
     }
-    array::from_fn(|n| E::finish(sums[n], &row.params, first + n, row.output))
+    array::from_fn(|n| E::finish(sums[n], &row.filter.params, first + n, row.filter.output))
 }
 
 /// sums\[n\] += window * weights\[n * taps..\], in the window's order.
@@ -101,6 +110,9 @@ pub(super) fn add_row<E: Element>(row: &AddRow<'_, E>, out: &mut [E]) {
 }
 
 /// `out[i] = max(x[i], zero)`
+///
+/// Inlined, so that it becomes vector code of whatever its caller is compiled for.
+#[inline(always)]
 pub(super) fn relu_row<E: Element>(x: &[E], zero: E, out: &mut [E]) {
     for (result, &x) in out.iter_mut().zip(x) {
         *result = x.at_least(zero);
@@ -111,6 +123,16 @@ pub(super) fn relu_row<E: Element>(x: &[E], zero: E, out: &mut [E]) {
 pub(super) fn activation_row<E: Element>(x: &[E], curve: E::Curve<'_>, out: &mut [E]) {
     for (result, &x) in out.iter_mut().zip(x) {
         *result = x.bend(curve);
+    }
+}
+
+/// `out[i] = points[source(i)]`, point by point
+pub(super) fn spread_row<E: Element>(points: &[E], spread: Spread, out: &mut [E]) {
+    let points = points.chunks_exact(spread.point());
+    for (point, out) in points.zip(out.chunks_exact_mut(spread.pixels())) {
+        for (i, value) in out.iter_mut().enumerate() {
+            *value = point[spread.source(i)];
+        }
     }
 }
 

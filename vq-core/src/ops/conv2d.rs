@@ -4,7 +4,8 @@ use super::{Step, Tensors, convolved, taps};
 use crate::element::{Element, Output};
 use crate::error::Fault;
 use crate::format::{Conv2d, Dtype, MAX_KERNEL};
-use crate::kernels::{ConvRow, ConvShape};
+use crate::kernels::{ConvRow, ConvShape, Filter};
+use crate::plan::Ring;
 use crate::shape::Map;
 
 impl Conv2d {
@@ -55,10 +56,9 @@ impl Conv2d {
             mut output,
             kernels,
             room,
+            packed,
             blob,
         } = step;
-        let channels = input.ring().map.channels;
-        let (weights, params) = self.tensors(channels).load::<E>(blob);
         let (first, _) = self.window(y);
         let mut rows: [&[E]; MAX_KERNEL] = [&[]; MAX_KERNEL];
         let rows = &mut rows[..self.kernel.height.into()];
@@ -66,16 +66,10 @@ impl Conv2d {
             *row = input.row(y, self.pad.left);
         }
         let row = ConvRow {
-            shape: self.shape(channels, input.ring().width),
+            filter: self.filter(input.ring(), blob),
+            packed,
             rows,
-            weights,
-            params,
-            channels: self.out_channels.into(),
             out_step: self.out_channels.into(),
-            output: Output {
-                zero: self.out.zero,
-                relu: self.relu,
-            },
         };
         kernels.convolve(&row, room, output.row(y));
     }
@@ -86,7 +80,23 @@ impl Conv2d {
             kernel: self.kernel,
             stride: self.stride,
             in_channels: channels,
+            channels: self.out_channels.into(),
             width: columns / u32::from(self.stride),
+        }
+    }
+
+    /// Its numbers, when it reads this ring.
+    pub(super) fn filter<'a, E: Element>(&self, input: &Ring, blob: &'a [u8]) -> Filter<'a, E> {
+        let (weights, params) = self.tensors(input.map.channels).load::<E>(blob);
+        Filter {
+            shape: self.shape(input.map.channels, input.width),
+            weights,
+            phases: false,
+            params,
+            output: Output {
+                zero: self.out.zero,
+                relu: self.relu,
+            },
         }
     }
 

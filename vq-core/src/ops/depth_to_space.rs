@@ -4,6 +4,7 @@ use super::Step;
 use crate::element::Element;
 use crate::error::Fault;
 use crate::format::DepthToSpace;
+use crate::kernels::Spread;
 use crate::shape::Map;
 
 impl DepthToSpace {
@@ -37,23 +38,18 @@ impl DepthToSpace {
             y,
             inputs: [input, ..],
             mut output,
+            kernels,
             ..
         } = step;
-        let factor = usize::from(self.factor);
         let channels = usize::from(output.ring().map.channels);
-        let points = input
-            .row(self.window(y).0, 0)
-            .chunks_exact(channels * factor * factor);
-        for fy in 0..factor {
-            let spread = output
-                .row(y + fy as i32)
-                .chunks_exact_mut(channels * factor);
-            for (point, spread) in points.clone().zip(spread) {
-                for (i, value) in spread.iter_mut().enumerate() {
-                    let (fx, c) = (i / channels, i % channels);
-                    *value = point[(c * factor + fy) * factor + fx];
-                }
-            }
+        let points = input.row(self.window(y).0, 0);
+        for fy in 0..usize::from(self.factor) {
+            let spread = Spread {
+                factor: self.factor.into(),
+                channels,
+                fy,
+            };
+            (kernels.spread_row)(points, spread, output.row(y + fy as i32));
         }
     }
 }

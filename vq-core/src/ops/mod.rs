@@ -14,7 +14,8 @@ mod upconv;
 use crate::element::Element;
 use crate::error::Fault;
 use crate::format::{Dtype, MAX_INPUTS, Op, Pad, Params, Quant};
-use crate::kernels::{ConvShape, Kernels};
+use crate::kernels::{ConvShape, Filter, Kernels};
+use crate::plan::Ring;
 use crate::rows::{Rows, RowsMut};
 use crate::shape::Map;
 
@@ -112,12 +113,19 @@ impl Op {
         }
     }
 
-    /// What its rows look like to a convolution's kernel, if it is one, when its input has `channels` and so
-    /// many columns.
-    pub(crate) fn conv_shape(&self, channels: u16, columns: u32) -> Option<ConvShape> {
+    /// What it wants of kernels of so many lanes, if it is a convolution whose input has `channels` and so many columns.
+    pub(crate) fn filters(&self, channels: u16, columns: u32, lanes: usize) -> Option<Filters> {
         match self {
-            Self::Conv2d(op) => Some(op.shape(channels, columns)),
-            Self::UpConv(op) => Some(op.shape(channels, columns)),
+            Self::Conv2d(op) => Some(Filters {
+                shape: op.shape(channels, columns),
+                count: 1,
+                room: 0,
+            }),
+            Self::UpConv(op) => Some(Filters {
+                shape: op.shape(channels, columns, lanes),
+                count: op.filters(lanes),
+                room: op.room(columns, lanes),
+            }),
             Self::Add(_)
             | Self::Relu(_)
             | Self::DepthToSpace(_)
@@ -125,6 +133,37 @@ impl Op {
             | Self::Activation(_)
             | Self::GroupNorm(_)
             | Self::Attention(_) => None,
+        }
+    }
+
+    /// Lays out its filters for the kernels, when it reads this ring.
+    pub(crate) fn pack<E: Element>(
+        &self,
+        kernels: &Kernels<E>,
+        input: &Ring,
+        blob: &[u8],
+        packed: &mut [E],
+    ) {
+        let mut rest = packed;
+        let mut pack = |filter: Filter<'_, E>| {
+            let len = (kernels.packed_len)(&filter.shape);
+            let (own, behind) = core::mem::take(&mut rest).split_at_mut(len);
+            (kernels.pack)(&filter, own);
+            rest = behind;
+        };
+        match self {
+            Self::Conv2d(op) => pack(op.filter(input, blob)),
+            Self::UpConv(op) => {
+                let lanes = kernels.lanes;
+                (0..op.filters(lanes)).for_each(|i| pack(op.filter(i, input, lanes, blob)));
+            }
+            Self::Add(_)
+            | Self::Relu(_)
+            | Self::DepthToSpace(_)
+            | Self::SpaceToDepth(_)
+            | Self::Activation(_)
+            | Self::GroupNorm(_)
+            | Self::Attention(_) => {}
         }
     }
 }
@@ -196,6 +235,17 @@ impl Op {
     }
 }
 
+/// What a convolution wants of the kernels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filters {
+    /// Of each filter's rows.
+    pub(crate) shape: ConvShape,
+    /// How many there are.
+    pub(crate) count: usize,
+    /// Elements of room that the operator wants beside the kernels' own.
+    pub(crate) room: usize,
+}
+
 /// Rows of a value that a step reads, first to last.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -216,6 +266,8 @@ pub(crate) struct Step<'a, E: Element> {
     pub(crate) kernels: &'static Kernels<E>,
     /// What they asked for with [`Kernels::conv_room`].
     pub(crate) room: &'a mut [E],
+    /// What [`Op::pack`] has filled.
+    pub(crate) packed: &'a [E],
     /// The model's tensors.
     pub(crate) blob: &'a [u8],
 }

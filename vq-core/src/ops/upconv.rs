@@ -4,11 +4,12 @@ use super::{Step, Tensors, convolved, taps};
 use crate::element::{Element, Output};
 use crate::error::Fault;
 use crate::format::{Dtype, Kernel, Pad, Params, UpConv};
-use crate::kernels::{ConvRow, ConvShape};
+use crate::kernels::{ConvRow, ConvShape, Filter};
+use crate::plan::Ring;
 use crate::shape::Map;
 
 /// Phases of a doubled map.
-const PHASES: u64 = 4;
+const PHASES: usize = 4;
 
 /// Each phase's kernel.
 const PHASE: Kernel = Kernel {
@@ -18,6 +19,15 @@ const PHASE: Kernel = Kernel {
 
 /// Its points.
 const POINTS: u64 = 4;
+
+/// The kernel that holds all phases' kernels.
+const JOINED: Kernel = Kernel {
+    height: 3,
+    width: 3,
+};
+
+/// Its points.
+const JOINED_POINTS: usize = 9;
 
 /// Each output point reads one neighbour beside the point it lies in.
 pub(super) const PAD: Pad = Pad {
@@ -39,9 +49,9 @@ impl UpConv {
         let channels_out = u64::from(self.out_channels);
         Tensors {
             weights: self.weights,
-            weight_count: PHASES * channels_out * POINTS * u64::from(channels),
+            weight_count: PHASES as u64 * channels_out * POINTS * u64::from(channels),
             params: self.params,
-            param_count: PHASES * channels_out,
+            param_count: PHASES as u64 * channels_out,
         }
     }
 
@@ -50,58 +60,156 @@ impl UpConv {
         (y / 2 - 1, y / 2 + 1)
     }
 
-    /// Of a phase's row, when the input has `channels` and so many columns.
-    pub(super) fn shape(&self, channels: u16, columns: u32) -> ConvShape {
+    /// Whether the four phases are less work for the kernels as one convolution of 3x3, most of whose lanes are in use,
+    /// than each on its own.
+    fn is_joined(&self, lanes: usize) -> bool {
+        let vectors = |channels: usize| channels.div_ceil(lanes);
+        let channels = usize::from(self.out_channels);
+        let joined = JOINED_POINTS * vectors(PHASES * channels);
+        joined < PHASES * POINTS as usize * vectors(channels)
+    }
+
+    /// How many filters it has for kernels of so many lanes.
+    pub(super) fn filters(&self, lanes: usize) -> usize {
+        if self.is_joined(lanes) { 1 } else { PHASES }
+    }
+
+    /// Of a filter's row, when the input has `channels` and so many columns, for kernels of so many lanes.
+    pub(super) fn shape(&self, channels: u16, columns: u32, lanes: usize) -> ConvShape {
+        let out_channels = usize::from(self.out_channels);
+        let (kernel, out_channels) = if self.is_joined(lanes) {
+            (JOINED, PHASES * out_channels)
+        } else {
+            (PHASE, out_channels)
+        };
         ConvShape {
-            kernel: PHASE,
+            kernel,
             stride: 1,
             in_channels: channels,
+            channels: out_channels,
             width: columns,
         }
     }
 
+    /// Elements of room for a row of all phases, where they are made together.
+    pub(super) fn room(&self, columns: u32, lanes: usize) -> usize {
+        if !self.is_joined(lanes) {
+            return 0;
+        }
+        (columns as usize).saturating_mul(PHASES * usize::from(self.out_channels))
+    }
+
+    /// A filter's numbers, when it reads this ring.
+    pub(super) fn filter<'a, E: Element>(
+        &self,
+        index: usize,
+        input: &Ring,
+        lanes: usize,
+        blob: &'a [u8],
+    ) -> Filter<'a, E> {
+        let (weights, params) = self.tensors(input.map.channels).load::<E>(blob);
+        let joined = self.is_joined(lanes);
+        let len = weights.len() / PHASES;
+        let (weights, params) = if joined {
+            (weights, params)
+        } else {
+            (&weights[index * len..][..len], phase_of(&params, index))
+        };
+        Filter {
+            shape: self.shape(input.map.channels, input.width, lanes),
+            weights,
+            phases: joined,
+            params,
+            output: Output {
+                zero: self.out.zero,
+                relu: self.relu,
+            },
+        }
+    }
+
     pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+        if self.is_joined(step.kernels.lanes) {
+            return self.run_joined(step);
+        }
         let Step {
             y,
             inputs: [input, ..],
             mut output,
             kernels,
             room,
+            packed,
             blob,
         } = step;
-        let (channels, out_channels) = (
-            usize::from(input.ring().map.channels),
-            usize::from(self.out_channels),
-        );
-        let (weights, params) = self.tensors(input.ring().map.channels).load::<E>(blob);
-        let phase_len = weights.len() / PHASES as usize;
-        for (phase, weights) in weights.chunks_exact(phase_len).enumerate() {
+        let (ring, lanes) = (input.ring(), kernels.lanes);
+        let out_channels = usize::from(self.out_channels);
+        let packed_len = (kernels.packed_len)(&self.shape(ring.map.channels, ring.width, lanes));
+        for phase in 0..PHASES {
             let (py, px) = (phase / 2, phase % 2);
             let top = y / 2 - 1 + py as i32;
             // Column -1 + px is the first that the phase reads.
-            let rows = [top, top + 1].map(|y| &input.row(y, 1)[px * channels..]);
+            let before = px * usize::from(ring.map.channels);
+            let rows = [top, top + 1].map(|y| &input.row(y, 1)[before..]);
             let row = ConvRow {
-                shape: self.shape(input.ring().map.channels, input.ring().width),
+                filter: self.filter(phase, ring, lanes, blob),
+                packed: &packed[phase * packed_len..][..packed_len],
                 rows: &rows,
-                weights,
-                params: phase_of(&params, phase),
-                channels: out_channels,
                 out_step: 2 * out_channels,
-                output: Output {
-                    zero: self.out.zero,
-                    relu: self.relu,
-                },
             };
             let out = &mut output.row(y + py as i32)[px * out_channels..];
             kernels.convolve(&row, room, out);
         }
+    }
+
+    /// All phases of a point together, which are then put into their rows.
+    fn run_joined<E: Element>(&self, step: Step<'_, E>) {
+        let Step {
+            y,
+            inputs: [input, ..],
+            mut output,
+            kernels,
+            room,
+            packed,
+            blob,
+        } = step;
+        let (ring, lanes) = (input.ring(), kernels.lanes);
+        let (points, room) = room.split_at_mut(self.room(ring.width, lanes));
+        let filter = self.filter(0, ring, lanes, blob);
+        let rows = [-1, 0, 1].map(|dy| input.row(y / 2 + dy, 1));
+        let row = ConvRow {
+            filter,
+            packed: &packed[..(kernels.packed_len)(&filter.shape)],
+            rows: &rows,
+            out_step: filter.shape.channels,
+        };
+        kernels.convolve(&row, room, points);
+        let half = filter.shape.channels / 2;
+        for py in 0..2 {
+            let out = output.row(y + py as i32);
+            let points = &points[py * half..];
+            match half {
+                2 => copy::<E, 2>(points, out),
+                6 => copy::<E, 6>(points, out),
+                _ => {
+                    for (point, out) in points.chunks(2 * half).zip(out.chunks_exact_mut(half)) {
+                        out.copy_from_slice(&point[..half]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every other N elements; so many are moved by few instructions when their number is known.
+fn copy<E: Element, const N: usize>(points: &[E], out: &mut [E]) {
+    for (point, out) in points.chunks(2 * N).zip(out.as_chunks_mut::<N>().0) {
+        out.copy_from_slice(&point[..N]);
     }
 }
 
 /// The parameters of one phase's channels.
 fn phase_of<'a>(params: &Params<'a>, phase: usize) -> Params<'a> {
     let part = |bytes: &'a [u8]| {
-        let len = bytes.len() / PHASES as usize;
+        let len = bytes.len() / PHASES;
         &bytes[phase * len..][..len]
     };
     Params {

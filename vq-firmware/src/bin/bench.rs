@@ -2,7 +2,7 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-use vq_core::{Decoder, Probe};
+use vq_core::{Decoder, Engine, Probe};
 use vq_firmware::board;
 use vq_firmware::payload::{Element, VALUES};
 use vq_firmware::session::{Memory, Session, fail, open};
@@ -29,7 +29,8 @@ fn bench(session: Session) {
         between: 0,
         last: board::now(),
     };
-    let mut decoder = Decoder::new(layout, scratch, codes).unwrap_or_else(|e| fail(e));
+    let mut engine = Engine::new(layout, scratch).unwrap_or_else(|e| fail(e));
+    let mut decoder = Decoder::new(&mut engine, codes).unwrap_or_else(|e| fail(e));
     while decoder
         .next_row_with(&mut costs, row)
         .unwrap_or_else(|e| fail(e))

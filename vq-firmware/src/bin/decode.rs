@@ -2,8 +2,8 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-use vq_core::Decoder;
 use vq_core::format::container::CRC;
+use vq_core::{Decoder, Engine};
 use vq_firmware::payload::Element;
 use vq_firmware::session::{Memory, Session, fail, open};
 use vq_firmware::text::{hex_line, line};
@@ -27,7 +27,8 @@ fn decode(session: Session) {
     let scratch_bytes = size_of::<Element>() * layout.scratch_len();
     let mut crc = CRC.digest();
     let mut began = board::now();
-    let mut decoder = Decoder::new(layout, scratch, codes).unwrap_or_else(|e| fail(e));
+    let mut engine = Engine::new(layout, scratch).unwrap_or_else(|e| fail(e));
+    let mut decoder = Decoder::new(&mut engine, codes).unwrap_or_else(|e| fail(e));
     let mut spent = 0;
     loop {
         let made = decoder.next_row(row).unwrap_or_else(|e| fail(e));

@@ -20,14 +20,14 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, _: &mut [i8], out: &mut [i8]) {
     use core::ptr;
 
     let mut rows = [ptr::null(); MAX_KERNEL];
-    let bytes = row.shape.columns() * usize::from(row.shape.in_channels);
+    let bytes = row.filter.shape.columns() * usize::from(row.filter.shape.in_channels);
     for (pointer, row) in rows.iter_mut().zip(row.rows) {
         *pointer = row[..bytes].as_ptr();
     }
-    for first in (0..row.channels).step_by(CHANNELS) {
+    for first in (0..row.filter.shape.channels).step_by(CHANNELS) {
         match instructions::Work::new(row, &rows[..row.rows.len()], first, out) {
-            Some(work) => work.run(row.shape.width as usize),
-            None => row.convolve(first..row.channels.min(first + CHANNELS), out),
+            Some(work) => work.run(row.filter.shape.width as usize),
+            None => row.convolve(first..row.filter.shape.channels.min(first + CHANNELS), out),
         }
     }
 }
@@ -35,7 +35,7 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, _: &mut [i8], out: &mut [i8]) {
 /// On other processors, for tests: the reference.
 #[cfg(not(backend = "helium"))]
 pub(super) fn conv_row(row: &ConvRow<'_, i8>, _: &mut [i8], out: &mut [i8]) {
-    row.convolve(0..row.channels, out);
+    row.convolve(0..row.filter.shape.channels, out);
 }
 
 #[cfg(backend = "helium")]
@@ -90,19 +90,19 @@ mod instructions {
             first: usize,
             out: &mut [i8],
         ) -> Option<Self> {
-            let (run, step) = (row.shape.run(), row.shape.step());
+            let (run, step) = (row.filter.shape.run(), row.filter.shape.step());
             let taps = run * rows.len();
-            let wanted = CHANNELS.min(row.channels - first);
+            let wanted = CHANNELS.min(row.filter.shape.channels - first);
             let channel = |n: usize| first + n.min(wanted - 1);
-            let scale: [_; 4] = array::from_fn(|n| row.params.scale(channel(n)));
+            let scale: [_; 4] = array::from_fn(|n| row.filter.params.scale(channel(n)));
             if scale.iter().any(|&(_, shift)| shift <= UPPER) {
                 return None;
             }
-            let points = row.shape.width as usize;
+            let points = row.filter.shape.width as usize;
             let out = &mut out[first..];
             assert!(out.len() >= (points - 1) * row.out_step + wanted);
             let weights = |n| {
-                row.weights[channel(n) * taps..][..taps]
+                row.filter.weights[channel(n) * taps..][..taps]
                     .as_flattened()
                     .as_ptr()
             };
@@ -115,11 +115,11 @@ mod instructions {
                 run,
                 excess: run.next_multiple_of(VECTOR) - run,
                 weights: array::from_fn(weights),
-                bias: array::from_fn(|n| row.params.bias(channel(n))),
+                bias: array::from_fn(|n| row.filter.params.bias(channel(n))),
                 multiplier: scale.map(|(multiplier, _)| multiplier),
                 shift: scale.map(|(_, shift)| i32::from(UPPER) - i32::from(shift)),
-                zero: row.output.zero.into(),
-                low: row.output.low().into(),
+                zero: row.filter.output.zero.into(),
+                low: row.filter.output.low().into(),
                 out: out.as_mut_ptr(),
                 out_step: row.out_step,
                 wanted,

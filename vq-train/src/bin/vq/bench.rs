@@ -5,8 +5,8 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vq_core::format::Dtype;
-use vq_core::{Element, NoProbe, Probe, f16};
-use vq_train::codec::Codec;
+use vq_core::{Backend, Decoder, Element, Engine, NoProbe, Probe, f16};
+use vq_train::codec::{Codec, HostPlan, picture_size};
 use vq_train::picture::{Picture, Size};
 
 /// Measure the latency of a decode on this machine.
@@ -30,9 +30,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The kernels that the core has.
-const BACKENDS: [&str; 1] = ["scalar"];
-
 #[derive(Debug, Serialize)]
 struct Report {
     backend: &'static str,
@@ -43,6 +40,14 @@ struct Report {
     /// Median of a whole decode, in microseconds.
     decode_us: f64,
     layers: Vec<LayerTime>,
+    /// The backends that this CPU has beside it.
+    others: Vec<Other>,
+}
+
+#[derive(Debug, Serialize)]
+struct Other {
+    backend: &'static str,
+    decode_us: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,15 +62,11 @@ struct LayerTime {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let codec = Codec::load(&args.model)?;
     let size = args.size.unwrap_or(codec.native());
-    if let Some(name) = &args.backend
-        && !BACKENDS.contains(&name.as_str())
-    {
-        return Err(format!("no backend {name:?}; there are: {}", BACKENDS.join(", ")).into());
-    }
+    let backends = backends(args.backend.as_deref())?;
     let report = match codec.model().dtype() {
-        Dtype::I8 => measure::<i8>(&codec, size, args.runs)?,
-        Dtype::F16 => measure::<f16>(&codec, size, args.runs)?,
-        Dtype::F32 => measure::<f32>(&codec, size, args.runs)?,
+        Dtype::I8 => report::<i8>(&codec, size, &backends, args.runs)?,
+        Dtype::F16 => report::<f16>(&codec, size, &backends, args.runs)?,
+        Dtype::F32 => report::<f32>(&codec, size, &backends, args.runs)?,
     };
     if args.json {
         return print_json(&report);
@@ -92,10 +93,39 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     print(format_args!(
         "    scratch         {:>12} bytes",
         report.scratch_bytes
-    ))
+    ))?;
+    for other in &report.others {
+        print(format_args!(
+            "    {:33} {:>10.1} us",
+            other.backend, other.decode_us
+        ))?;
+    }
+    Ok(())
 }
 
-fn measure<E: Element>(codec: &Codec, size: Size, runs: u32) -> Result<Report> {
+/// The backends to be measured, the fastest first.
+fn backends(wanted: Option<&str>) -> Result<Vec<Backend>> {
+    let native = Backend::ALL.into_iter().rev().filter(|b| b.is_native());
+    let Some(name) = wanted else {
+        return Ok(native.collect());
+    };
+    let found = native.clone().find(|backend| backend.name() == name);
+    found.map(|backend| vec![backend]).ok_or_else(|| {
+        let names: Vec<_> = native.map(Backend::name).collect();
+        format!(
+            "no backend {name:?} on this CPU; there are: {}",
+            names.join(", ")
+        )
+        .into()
+    })
+}
+
+fn report<E: Element>(
+    codec: &Codec,
+    size: Size,
+    backends: &[Backend],
+    runs: u32,
+) -> Result<Report> {
     let model = codec.model();
     let stages = model.codebooks();
     let grid = codec.grid(size)?;
@@ -104,32 +134,92 @@ fn measure<E: Element>(codec: &Codec, size: Size, runs: u32) -> Result<Report> {
         .iter()
         .flat_map(|stage| (0..cells).map(|i| (i * 7919 % usize::from(stage.codes)) as u16))
         .collect();
-    let expected: Picture = codec.decode(&codes, size)?;
-    let (mut whole, mut layers) = (Vec::new(), Vec::new());
-    for _ in 0..runs {
-        let start = Instant::now();
-        let picture = codec.decode_with::<E>(&mut NoProbe, &codes, size)?;
-        whole.push(start.elapsed());
-        assert!(picture == expected, "every decode gives the same picture");
-        let mut clock = Clock::new(model.decoder().len() + 1);
-        codec.decode_with::<E>(&mut clock, &codes, size)?;
-        layers.push(clock.spent);
+    let mut times = Vec::new();
+    for &backend in backends {
+        times.push(measure::<E>(codec, size, backend, &codes, runs)?);
     }
-    let time = |index: usize| median(layers.iter().map(|run| run[index + 1]).collect());
+    let best = &times[0];
     let per_layer = model.decoder().layers().map(|layer| LayerTime {
         index: layer.index.into(),
         op: layer.op.name(),
         macs: layer.macs(grid),
-        us: time(layer.index.into()),
+        us: best.values[usize::from(layer.index) + 1],
     });
+    let others = backends.iter().zip(&times).skip(1);
     Ok(Report {
-        backend: BACKENDS[0],
+        backend: backends[0].name(),
         threads: 1,
         macs: model.decoder().macs(grid),
-        scratch_bytes: codec.scratch_len(size)? * model.dtype().size(),
-        decode_us: median(whole),
+        scratch_bytes: best.scratch_bytes,
+        decode_us: best.decode_us,
         layers: per_layer.collect(),
+        others: others
+            .map(|(backend, times)| Other {
+                backend: backend.name(),
+                decode_us: times.decode_us,
+            })
+            .collect(),
     })
+}
+
+/// What one backend takes, in microseconds.
+struct Times {
+    scratch_bytes: usize,
+    decode_us: f64,
+    /// By value.
+    values: Vec<f64>,
+}
+
+/// Decodes with one engine, as someone does who decodes many pictures.
+fn measure<E: Element>(
+    codec: &Codec,
+    size: Size,
+    backend: Backend,
+    codes: &[u16],
+    runs: u32,
+) -> Result<Times> {
+    let expected: Picture = codec.decode(codes, size)?;
+    let model = codec.model();
+    let mut plan = HostPlan::on(backend);
+    let mut layout = plan.decoder(&model, picture_size(size)?)?;
+    let mut scratch = vec![E::default(); layout.scratch_len()];
+    let scratch_bytes = size_of_val(&scratch[..]);
+    let row_bytes = layout.row_bytes();
+    let mut pixels = vec![0; row_bytes * size.height];
+    let mut engine = Engine::new(&mut layout, &mut scratch)?;
+    let (mut whole, mut values) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let start = Instant::now();
+        decode(&mut engine, codes, &mut NoProbe, row_bytes, &mut pixels)?;
+        whole.push(start.elapsed());
+        assert!(
+            pixels == expected.pixels,
+            "every decode gives the same picture"
+        );
+        let mut clock = Clock::new(model.decoder().len() + 1);
+        decode(&mut engine, codes, &mut clock, row_bytes, &mut pixels)?;
+        values.push(clock.spent);
+    }
+    let value = |index: usize| median(values.iter().map(|run| run[index]).collect());
+    Ok(Times {
+        scratch_bytes,
+        decode_us: median(whole),
+        values: (0..=model.decoder().len()).map(value).collect(),
+    })
+}
+
+fn decode<E: Element>(
+    engine: &mut Engine<'_, E>,
+    codes: &[u16],
+    probe: &mut impl Probe<E>,
+    row_bytes: usize,
+    pixels: &mut [u8],
+) -> Result<()> {
+    let mut decoder = Decoder::new(engine, codes)?;
+    for pixels in pixels.chunks_exact_mut(row_bytes) {
+        decoder.next_row_with(probe, pixels)?;
+    }
+    Ok(())
 }
 
 fn median(mut times: Vec<Duration>) -> f64 {

@@ -1,0 +1,49 @@
+//! What integer tiles have in common, whatever multiplies.
+
+use crate::element::{Output, UPPER};
+use crate::format::Params;
+
+/// What sums of `L` channels start and end with.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(in crate::kernels) struct Head<const L: usize> {
+    /// What the sums start with.
+    pub(in crate::kernels) start: [i32; L],
+    pub(in crate::kernels) multiplier: [i32; L],
+    /// Bits by which the upper word of a product is shifted but for the last one. Negative where the result does not lie
+    /// in the upper word.
+    pub(in crate::kernels) shift: [i32; L],
+}
+
+impl<const L: usize> Head<L> {
+    /// A channel's part. `offset` is what inputs are larger by than elements.
+    pub(in crate::kernels) fn set(
+        &mut self,
+        lane: usize,
+        params: &Params<'_>,
+        channel: usize,
+        weights: &[[u8; 1]],
+        offset: i32,
+    ) {
+        let weights = weights.as_flattened().iter();
+        let sum: i32 = weights.map(|&weight| i32::from(weight as i8)).sum();
+        let (multiplier, shift) = params.scale(channel);
+        // The sum of all that is added wraps back into its range.
+        self.start[lane] = params.bias(channel).wrapping_sub(offset.wrapping_mul(sum));
+        self.multiplier[lane] = multiplier;
+        self.shift[lane] = i32::from(shift) - i32::from(UPPER) - 1;
+    }
+
+    /// Finishes sums one by one, whatever their shift.
+    ///
+    /// Not inlined: exporters write shifts for which there are faster ways.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::kernels) fn finish(&self, sums: &[i32; L], output: Output, out: &mut [i8]) {
+        let scales = self.multiplier.iter().zip(&self.shift);
+        for ((result, &sum), (&multiplier, &shift)) in out.iter_mut().zip(sums).zip(scales) {
+            let shift = (shift + i32::from(UPPER) + 1) as u8;
+            *result = output.requantise(i64::from(sum) * i64::from(multiplier), shift);
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Convolution in tiles: some points by some vectors of channels, whose sums all stay in registers.
+//!
+//! Weights are packed once a run, so that what a vector of channels needs for its next product is one load. The blocks
+//! lie behind each other, each with the numbers of `LANES` channels:
+//!
+//! ```text
+//! block := head, weights[kernel height][run / TAPS][LANES][TAPS]
+//! ```
+//!
+//! A run that is no multiple of `TAPS` is filled up with weights of 0, and the inputs behind it are multiplied with
+//! them. Rows whose elements the products want in another form are brought into it in the room.
+
+#![allow(unsafe_code)]
+
+mod integer;
+mod plain;
+
+use super::{ALIGN, ConvRow, ConvShape, Filter, Kernels};
+use crate::element::{Arithmetic, Element, Output};
+use crate::format::{MAX_KERNEL, Params};
+use core::ptr;
+
+use plain::Plain;
+
+pub(super) use integer::Head;
+
+/// Most vectors of channels in a tile.
+pub(super) const VECTORS: usize = 4;
+
+/// AVX2's tiles in plain loops.
+pub(super) static AVX2: Kernels<i8> = plain::<Plain<8, 2>>();
+
+/// AVX-512's tiles in plain loops.
+pub(super) static AVX512: Kernels<i8> = plain::<Plain<16, 4>>();
+
+const fn plain<T: Tiles<Element = i8>>() -> Kernels<i8> {
+    Kernels {
+        lanes: T::LANES,
+        conv_room: conv_room::<T>,
+        packed_len: packed_len::<T>,
+        pack: |filter, packed| pack::<T>(filter, packed),
+        // SAFETY: plain loops need no instruction set.
+        conv_row: |row, room, out| unsafe { conv_row::<T>(row, room, out) },
+        ..Kernels::SCALAR
+    }
+}
+
+/// What an instruction set does its own way.
+///
+/// # Safety
+/// Whoever calls one of its unsafe functions, or one here that is generic over it, knows that the processor has the
+/// instruction set.
+pub(super) trait Tiles: Sized {
+    /// The elements of rows.
+    type Element: Element;
+    /// What products take of an element.
+    type Input: Copy;
+    /// What they take of a weight: an integer or a float, so that every pattern of bits is one, and zeros are 0.
+    type Weight: Copy;
+    /// What a block starts with. The same.
+    type Head: Copy;
+    /// A vector of weights.
+    type Weights: Copy;
+    /// The same inputs for each channel of a vector.
+    type Inputs: Copy;
+    /// A sum for each channel of a vector.
+    type Sums: Copy;
+    /// Channels of a vector.
+    const LANES: usize;
+    /// Products of a channel that are added at once.
+    const TAPS: usize;
+    /// Points of a tile of 1, 2, .. vectors: as many as the registers hold sums of. 0 where there is no such tile.
+    const POINTS: [usize; VECTORS];
+    /// Whether inputs are elements as they are.
+    const AS_IT_IS: bool;
+
+    /// An element as products take it.
+    fn input(x: Self::Element) -> Self::Input;
+    /// A weight as products take it.
+    fn weight(weight: Self::Element) -> Self::Weight;
+    /// A channel's part of a block's head. `weights` are all of the channel.
+    fn head(
+        head: &mut Self::Head,
+        lane: usize,
+        params: &Params<'_>,
+        channel: usize,
+        weights: &[Stored<Self>],
+    );
+
+    /// What sums start with.
+    unsafe fn start(head: *const Self::Head) -> Self::Sums;
+    /// LANES * TAPS weights.
+    unsafe fn weights(from: *const Self::Weight) -> Self::Weights;
+    /// TAPS inputs.
+    unsafe fn inputs(from: *const Self::Input) -> Self::Inputs;
+    /// Adds the products.
+    unsafe fn multiply_add(
+        sums: Self::Sums,
+        inputs: Self::Inputs,
+        weights: Self::Weights,
+    ) -> Self::Sums;
+    /// Stores the first `count` sums as elements.
+    unsafe fn finish(
+        sums: Self::Sums,
+        head: *const Self::Head,
+        output: Output,
+        out: *mut Self::Element,
+        count: usize,
+    );
+}
+
+/// A weight as it lies in the file.
+type Stored<T> = <<T as Tiles>::Element as Arithmetic>::Stored;
+
+/// Elements of a type in which `bytes` lie.
+const fn elements<E>(bytes: usize) -> usize {
+    bytes.div_ceil(size_of::<E>())
+}
+
+/// How a convolution's blocks lie.
+#[derive(Debug, Clone, Copy)]
+struct Blocks {
+    /// Products of a row of the kernel, filled up.
+    steps: usize,
+    /// Bytes of a block.
+    bytes: usize,
+    /// How many there are.
+    count: usize,
+}
+
+impl Blocks {
+    fn of<T: Tiles>(shape: &ConvShape) -> Self {
+        let steps = shape.run().div_ceil(T::TAPS);
+        let weights = usize::from(shape.kernel.height) * steps * T::LANES * T::TAPS;
+        Self {
+            steps,
+            bytes: size_of::<T::Head>() + weights * size_of::<T::Weight>(),
+            count: shape.channels.div_ceil(T::LANES),
+        }
+    }
+}
+
+/// See [`super::Kernels::packed_len`].
+pub(super) fn packed_len<T: Tiles>(shape: &ConvShape) -> usize {
+    let blocks = Blocks::of::<T>(shape);
+    elements::<T::Element>((blocks.bytes * blocks.count).next_multiple_of(ALIGN))
+}
+
+/// Whether a shape's rows are read where they are.
+fn in_place<T: Tiles>(shape: &ConvShape) -> bool {
+    T::AS_IT_IS && shape.run().is_multiple_of(T::TAPS)
+}
+
+/// Inputs of a row in the room. What is read behind the last run is filled up.
+fn row_len<T: Tiles>(shape: &ConvShape) -> usize {
+    shape
+        .columns()
+        .saturating_mul(shape.in_channels.into())
+        .saturating_add(T::TAPS)
+}
+
+/// See [`super::Kernels::conv_room`].
+pub(super) fn conv_room<T: Tiles>(shape: &ConvShape) -> usize {
+    if in_place::<T>(shape) {
+        return 0;
+    }
+    let bytes = row_len::<T>(shape).saturating_mul(size_of::<T::Input>());
+    let bytes = bytes.saturating_mul(shape.kernel.height.into());
+    elements::<T::Element>(bytes.saturating_add(align_of::<T::Input>()))
+}
+
+/// See [`super::Kernels::pack`].
+#[inline(always)]
+pub(super) fn pack<T: Tiles>(filter: &Filter<'_, T::Element>, packed: &mut [T::Element]) {
+    let shape = &filter.shape;
+    let blocks = Blocks::of::<T>(shape);
+    let height = usize::from(shape.kernel.height);
+    assert!(packed.len() >= packed_len::<T>(shape));
+    assert!(packed.as_ptr().cast::<T::Head>().is_aligned());
+    // SAFETY: zeros are an element as well as a head and a weight.
+    unsafe { ptr::write_bytes(packed.as_mut_ptr(), 0, packed.len()) }
+    for block in 0..blocks.count {
+        // SAFETY: the block lies within `packed`, and is aligned as that is: a head is a whole number of weights.
+        let (head, weights) = unsafe {
+            let head = packed.as_mut_ptr().cast::<u8>().add(block * blocks.bytes);
+            let weights = head.add(size_of::<T::Head>()).cast::<T::Weight>();
+            let len = height * blocks.steps * T::LANES * T::TAPS;
+            (
+                &mut *head.cast::<T::Head>(),
+                core::slice::from_raw_parts_mut(weights, len),
+            )
+        };
+        let first = block * T::LANES;
+        for lane in 0..T::LANES.min(shape.channels - first) {
+            let channel = first + lane;
+            T::head(head, lane, &filter.params, channel, filter.channel(channel));
+            for (kh, row) in weights
+                .chunks_exact_mut(blocks.steps * T::LANES * T::TAPS)
+                .enumerate()
+            {
+                let (before, own) = filter.row(channel, kh);
+                pack_lane::<T>(before, own, &mut row[lane * T::TAPS..]);
+            }
+        }
+    }
+}
+
+/// A run's weights of one channel, behind zeros.
+#[inline(always)]
+fn pack_lane<T: Tiles>(before: usize, own: &[Stored<T>], places: &mut [T::Weight]) {
+    let weight = |&weight| T::weight(T::Element::read(weight));
+    let steps = places.chunks_mut(T::LANES * T::TAPS).skip(before / T::TAPS);
+    if !before.is_multiple_of(T::TAPS) {
+        for (i, own) in own.iter().enumerate() {
+            let (step, tap) = ((before + i) / T::TAPS, (before + i) % T::TAPS);
+            places[step * T::LANES * T::TAPS + tap] = weight(own);
+        }
+        return;
+    }
+    let whole = own.chunks_exact(T::TAPS);
+    let rest = whole.remainder();
+    let count = whole.len();
+    for (place, own) in steps.zip(whole) {
+        // One by one, so that the compiler sees how many there are.
+        let (place, own) = (&mut place[..T::TAPS], &own[..T::TAPS]);
+        for tap in 0..T::TAPS {
+            place[tap] = weight(&own[tap]);
+        }
+    }
+    let last = places
+        .chunks_mut(T::LANES * T::TAPS)
+        .nth(before / T::TAPS + count);
+    for (place, own) in last.into_iter().flatten().zip(rest) {
+        *place = weight(own);
+    }
+}
+
+/// See [`super::Kernels::conv_row`].
+///
+/// ```text
+/// for some vectors of channels, for some points:
+///     sums = starts; for each row, for TAPS of a run: sums += inputs * weights; out = finish(sums)
+/// ```
+///
+/// # Safety
+/// The processor has the instruction set.
+#[inline(always)]
+pub(super) unsafe fn conv_row<T: Tiles>(
+    row: &ConvRow<'_, T::Element>,
+    room: &mut [T::Element],
+    out: &mut [T::Element],
+) {
+    let shape = &row.filter.shape;
+    let blocks = Blocks::of::<T>(shape);
+    let points = shape.width as usize;
+    assert!(row.packed.len() >= packed_len::<T>(shape));
+    assert!(points > 0 && out.len() >= (points - 1) * row.out_step + shape.channels);
+    let mut rows = [ptr::null(); MAX_KERNEL];
+    let rows = &mut rows[..shape.kernel.height.into()];
+    lay_out::<T>(row, room, rows);
+    let work = Work::<T> {
+        rows,
+        step: shape.step(),
+        steps: blocks.steps,
+        block_bytes: blocks.bytes,
+        output: row.filter.output,
+        out_step: row.out_step,
+    };
+    let most = T::POINTS.iter().filter(|&&points| points > 0).count();
+    let mut block = 0;
+    for vectors in parts(blocks.count, most) {
+        let channels = T::LANES * vectors;
+        let first = block * T::LANES;
+        let last = (shape.channels - first).min(channels) - (vectors - 1) * T::LANES;
+        // SAFETY: there are so many blocks, and each is aligned.
+        let packed = unsafe { row.packed.as_ptr().cast::<u8>().add(block * blocks.bytes) };
+        let mut x = 0;
+        for points in parts(points, T::POINTS[vectors - 1]) {
+            // SAFETY: the last point's last channel lies within `out`, and its window within the rows.
+            unsafe {
+                let out = out.as_mut_ptr().add(x * row.out_step + first);
+                work.tile_of(points, vectors, x, packed, out, last);
+            }
+            x += points;
+        }
+        block += vectors;
+    }
+}
+
+/// Splits a number into as few parts of at most `most` as there can be, as equal as they can be.
+#[inline(always)]
+fn parts(whole: usize, most: usize) -> impl Iterator<Item = usize> {
+    let count = whole.div_ceil(most);
+    (0..count).map(move |i| (whole * (i + 1)).div_ceil(count) - (whole * i).div_ceil(count))
+}
+
+/// Points to the rows under the kernel, in the room where they are not read where they are.
+#[inline(always)]
+fn lay_out<T: Tiles>(
+    row: &ConvRow<'_, T::Element>,
+    room: &mut [T::Element],
+    rows: &mut [*const T::Input],
+) {
+    let shape = &row.filter.shape;
+    let len = shape.columns() * usize::from(shape.in_channels);
+    let room_len = row_len::<T>(shape);
+    let start = room.as_ptr().cast::<T::Input>();
+    let bytes = start.cast::<u8>().align_offset(align_of::<T::Input>());
+    let place = start
+        .cast::<u8>()
+        .cast_mut()
+        .wrapping_add(bytes)
+        .cast::<T::Input>();
+    assert!(room.len() >= conv_room::<T>(shape));
+    for (i, (pointer, source)) in rows.iter_mut().zip(row.rows).enumerate() {
+        let source = &source[..len];
+        if in_place::<T>(shape) {
+            *pointer = source.as_ptr().cast();
+            continue;
+        }
+        // SAFETY: the room has so many inputs for each row of the kernel, and inputs are integers or floats, so that
+        // elements are as good as any.
+        let own = unsafe { core::slice::from_raw_parts_mut(place.add(i * room_len), room_len) };
+        for (place, &x) in own.iter_mut().zip(source) {
+            *place = T::input(x);
+        }
+        *pointer = own.as_ptr();
+    }
+}
+
+/// What all tiles of a row have in common.
+struct Work<'a, T: Tiles> {
+    rows: &'a [*const T::Input],
+    /// Inputs from a window to the next.
+    step: usize,
+    /// Products of a run.
+    steps: usize,
+    block_bytes: usize,
+    output: Output,
+    out_step: usize,
+}
+
+impl<T: Tiles> Work<'_, T> {
+    /// A tile of `points` points from `x` on and `vectors` vectors, of whose last the first `last` channels are
+    /// wanted.
+    ///
+    /// # Safety
+    /// As [`conv_row`]; windows, blocks and results lie where the pointers say.
+    #[inline(always)]
+    unsafe fn tile_of(
+        &self,
+        points: usize,
+        vectors: usize,
+        x: usize,
+        block: *const u8,
+        out: *mut T::Element,
+        last: usize,
+    ) {
+        macro_rules! tiles {
+            ($($vectors:literal: $($points:literal)*;)*) => {
+                match (vectors, points) {
+                    $($(($vectors, $points) if $points <= T::POINTS[$vectors - 1] => {
+                        // SAFETY: as promised by the caller.
+                        unsafe { self.tile::<$points, $vectors>(x, block, out, last) }
+                    })*)*
+                    _ => unreachable!("no tile of {points} points and {vectors} vectors"),
+                }
+            };
+        }
+        tiles! {
+            1: 1 2 3 4 5 6 7 8 9 10 11 12;
+            2: 1 2 3 4 5 6 7 8 9 10 11 12;
+            3: 1 2 3 4 5 6 7 8;
+            4: 1 2 3 4 5 6;
+        }
+    }
+
+    /// # Safety
+    /// As [`Work::tile_of`].
+    #[inline(always)]
+    unsafe fn tile<const P: usize, const V: usize>(
+        &self,
+        x: usize,
+        block: *const u8,
+        out: *mut T::Element,
+        last: usize,
+    ) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let head = |v: usize| block.add(v * self.block_bytes).cast::<T::Head>();
+            let mut sums = [[T::start(head(0)); V]; P];
+            for v in 1..V {
+                let start = T::start(head(v));
+                for sums in &mut sums {
+                    sums[v] = start;
+                }
+            }
+            let mut weights = head(0).add(1).cast::<u8>();
+            for &row in self.rows {
+                let mut inputs = row.add(x * self.step);
+                for _ in 0..self.steps {
+                    let mut own = [T::weights(weights.cast()); V];
+                    for (v, own) in own.iter_mut().enumerate().skip(1) {
+                        *own = T::weights(weights.add(v * self.block_bytes).cast());
+                    }
+                    for (p, sums) in sums.iter_mut().enumerate() {
+                        let x = T::inputs(inputs.add(p * self.step));
+                        for (sum, &own) in sums.iter_mut().zip(&own) {
+                            *sum = T::multiply_add(*sum, x, own);
+                        }
+                    }
+                    inputs = inputs.add(T::TAPS);
+                    weights = weights.add(T::LANES * T::TAPS * size_of::<T::Weight>());
+                }
+            }
+            for (p, sums) in sums.into_iter().enumerate() {
+                let out = out.add(p * self.out_step);
+                for (v, sum) in sums.into_iter().enumerate() {
+                    let count = if v + 1 < V { T::LANES } else { last };
+                    T::finish(sum, head(v), self.output, out.add(v * T::LANES), count);
+                }
+            }
+        }
+    }
+}

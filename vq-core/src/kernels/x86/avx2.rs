@@ -1,0 +1,197 @@
+//! AVX2: registers of eight sums.
+
+use crate::element::Output;
+use crate::format::Params;
+use crate::kernels::tiles::{self, Head, Tiles, VECTORS};
+use crate::kernels::{AddRow, ConvRow, Filter, Spread, scalar};
+use core::arch::x86_64::*;
+use core::{ptr, slice};
+
+/// Eight channels, two products at once: VPMADDWD.
+#[derive(Debug)]
+pub(super) struct Avx2;
+
+/// See [`crate::kernels::Kernels::conv_row`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
+    // SAFETY: this function is called where the processor has it.
+    unsafe { tiles::conv_row::<Avx2>(row, room, out) }
+}
+
+/// See [`crate::kernels::Kernels::pack`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn pack(filter: &Filter<'_, i8>, packed: &mut [i8]) {
+    tiles::pack::<Avx2>(filter, packed);
+}
+
+/// See [`scalar::relu_row`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn relu_row(x: &[i8], zero: i8, out: &mut [i8]) {
+    scalar::relu_row(x, zero, out);
+}
+
+/// See [`scalar::add_row`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn add_row(row: &AddRow<'_, i8>, out: &mut [i8]) {
+    let (scale, rescale) = (&row.scale, &row.scale.rescale);
+    let Some((left, right)) = row.upper_word() else {
+        return scalar::add_row(row, out);
+    };
+    let left = _mm_cvtsi32_si128(left.into());
+    let right = _mm256_set1_epi32(right.into());
+    let [zero_a, zero_b] = [scale.zero_a, scale.zero_b].map(|zero| _mm256_set1_epi32(zero.into()));
+    let [input, skip] = [rescale.input, rescale.skip].map(|factor| _mm256_set1_epi32(factor));
+    let (places, rest) = out.as_chunks_mut::<8>();
+    let (a, b) = (row.a.as_chunks::<8>().0, row.b.as_chunks::<8>().0);
+    for ((place, a), b) in places.iter_mut().zip(a).zip(b) {
+        // SAFETY: each has eight bytes.
+        let [a, b] = [a, b].map(|from| unsafe { _mm_loadl_epi64(from.as_ptr().cast()) });
+        let a = _mm256_sub_epi32(_mm256_cvtepi8_epi32(a), zero_a);
+        let b = _mm256_sub_epi32(_mm256_cvtepi8_epi32(b), zero_b);
+        let [a_odd, b_odd] = [a, b].map(|x| _mm256_srli_epi64::<32>(x));
+        let even = _mm256_add_epi64(_mm256_mul_epi32(a, input), _mm256_mul_epi32(b, skip));
+        let odd = _mm256_add_epi64(
+            _mm256_mul_epi32(a_odd, input),
+            _mm256_mul_epi32(b_odd, skip),
+        );
+        let [even, odd] = [even, odd].map(|wide| _mm256_sll_epi64(wide, left));
+        *place = requantise(even, odd, right, scale.output);
+    }
+    let done = places.as_flattened().len();
+    scalar::add_row(&row.from(done), rest);
+}
+
+/// See [`scalar::spread_row`]. Points of up to sixteen elements are shuffled as a whole.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn spread_row(points: &[i8], spread: Spread, out: &mut [i8]) {
+    const WHOLE: usize = 16;
+    let (point, pixels) = (spread.point(), spread.pixels());
+    let count = (points.len() / point).min(out.len() / pixels);
+    // As many as can be read and written with what lies behind them, which the next one overwrites.
+    let behind = |len: usize, own: usize| len.checked_sub(WHOLE).map_or(0, |rest| rest / own + 1);
+    let whole = if point > WHOLE {
+        0
+    } else {
+        count
+            .min(behind(points.len(), point))
+            .min(behind(out.len(), pixels))
+    };
+    let mut order = [0x80u8; WHOLE];
+    for (i, place) in order.iter_mut().enumerate().take(pixels) {
+        *place = spread.source(i) as u8;
+    }
+    // SAFETY: all of these are sixteen bytes, those of the rows by the choice of `whole`.
+    unsafe {
+        let order = _mm_loadu_si128(order.as_ptr().cast());
+        for i in 0..whole {
+            let own = _mm_loadu_si128(points.as_ptr().add(i * point).cast());
+            let place = out.as_mut_ptr().add(i * pixels).cast();
+            _mm_storeu_si128(place, _mm_shuffle_epi8(own, order));
+        }
+    }
+    scalar::spread_row(&points[whole * point..], spread, &mut out[whole * pixels..]);
+}
+
+/// Eight results of products whose results lie in the upper word; `shift` as in [`Head`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn requantise(even: __m256i, odd: __m256i, shift: __m256i, output: Output) -> [i8; 8] {
+    let upper = _mm256_blend_epi32::<0xaa>(_mm256_srli_epi64::<32>(even), odd);
+    let doubled = _mm256_srav_epi32(upper, shift);
+    let offset = _mm256_set1_epi32(2 * i32::from(output.zero) + 1);
+    let moved = _mm256_srai_epi32::<1>(_mm256_add_epi32(doubled, offset));
+    let cut = _mm256_max_epi32(moved, _mm256_set1_epi32(output.low().into()));
+    let halves = _mm_packs_epi32(
+        _mm256_castsi256_si128(cut),
+        _mm256_extracti128_si256::<1>(cut),
+    );
+    _mm_cvtsi128_si64(_mm_packs_epi16(halves, halves))
+        .to_le_bytes()
+        .map(|byte| byte as i8)
+}
+
+impl Tiles for Avx2 {
+    type Element = i8;
+    type Input = i16;
+    type Weight = i16;
+    type Head = Head<8>;
+    type Weights = __m256i;
+    type Inputs = __m256i;
+    type Sums = __m256i;
+    const LANES: usize = 8;
+    const TAPS: usize = 2;
+    const POINTS: [usize; VECTORS] = [10, 6, 4, 0];
+    const AS_IT_IS: bool = false;
+
+    #[inline(always)]
+    fn input(x: i8) -> i16 {
+        x.into()
+    }
+    #[inline(always)]
+    fn weight(weight: i8) -> i16 {
+        weight.into()
+    }
+    #[inline(always)]
+    fn head(
+        head: &mut Head<8>,
+        lane: usize,
+        params: &Params<'_>,
+        channel: usize,
+        weights: &[[u8; 1]],
+    ) {
+        head.set(lane, params, channel, weights, 0);
+    }
+
+    #[inline(always)]
+    unsafe fn start(head: *const Head<8>) -> __m256i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm256_loadu_si256((&raw const (*head).start).cast()) }
+    }
+    #[inline(always)]
+    unsafe fn weights(from: *const i16) -> __m256i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn inputs(from: *const i16) -> __m256i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(sums: __m256i, inputs: __m256i, weights: __m256i) -> __m256i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(inputs, weights)) }
+    }
+    #[inline(always)]
+    unsafe fn finish(
+        sums: __m256i,
+        head: *const Head<8>,
+        output: Output,
+        out: *mut i8,
+        count: usize,
+    ) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let multiplier = _mm256_loadu_si256((&raw const (*head).multiplier).cast());
+            let shift = _mm256_loadu_si256((&raw const (*head).shift).cast());
+            if _mm256_movemask_ps(_mm256_castsi256_ps(shift)) != 0 {
+                let mut own = [0; 8];
+                _mm256_storeu_si256(own.as_mut_ptr().cast(), sums);
+                return (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
+            }
+            let even = _mm256_mul_epi32(sums, multiplier);
+            // One further, where the shifts follow: the odd ones' multipliers in even places.
+            let next = (&raw const (*head).multiplier).cast::<i32>().add(1);
+            let odd = _mm256_mul_epi32(
+                _mm256_srli_epi64::<32>(sums),
+                _mm256_loadu_si256(next.cast()),
+            );
+            let results = requantise(even, odd, shift, output);
+            if count == 8 {
+                out.cast::<[i8; 8]>().write(results);
+            } else {
+                ptr::copy_nonoverlapping(results.as_ptr(), out, count);
+            }
+        }
+    }
+}

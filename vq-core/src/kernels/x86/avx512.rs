@@ -1,0 +1,163 @@
+//! AVX-512 with VNNI: registers of sixteen sums.
+
+use crate::element::Output;
+use crate::format::Params;
+use crate::kernels::tiles::{self, Head, Tiles, VECTORS};
+use crate::kernels::{AddRow, ConvRow, Filter, scalar};
+use core::arch::x86_64::*;
+use core::slice;
+
+/// Sixteen channels, four products at once: VPDPBUSD, which wants inputs without a sign.
+#[derive(Debug)]
+pub(super) struct Avx512;
+
+/// See [`crate::kernels::Kernels::conv_row`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
+    // SAFETY: this function is called where the processor has it.
+    unsafe { tiles::conv_row::<Avx512>(row, room, out) }
+}
+
+/// See [`crate::kernels::Kernels::pack`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn pack(filter: &Filter<'_, i8>, packed: &mut [i8]) {
+    tiles::pack::<Avx512>(filter, packed);
+}
+
+/// See [`scalar::relu_row`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn relu_row(x: &[i8], zero: i8, out: &mut [i8]) {
+    scalar::relu_row(x, zero, out);
+}
+
+/// See [`scalar::add_row`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn add_row(row: &AddRow<'_, i8>, out: &mut [i8]) {
+    let (scale, rescale) = (&row.scale, &row.scale.rescale);
+    let Some((left, right)) = row.upper_word() else {
+        return scalar::add_row(row, out);
+    };
+    let left = _mm_cvtsi32_si128(left.into());
+    let right = _mm512_set1_epi32(right.into());
+    let [zero_a, zero_b] = [scale.zero_a, scale.zero_b].map(|zero| _mm512_set1_epi32(zero.into()));
+    let [input, skip] = [rescale.input, rescale.skip].map(|factor| _mm512_set1_epi32(factor));
+    let (places, rest) = out.as_chunks_mut::<16>();
+    let (a, b) = (row.a.as_chunks::<16>().0, row.b.as_chunks::<16>().0);
+    for ((place, a), b) in places.iter_mut().zip(a).zip(b) {
+        // SAFETY: each has sixteen bytes.
+        let [a, b] = [a, b].map(|from| unsafe { _mm_loadu_si128(from.as_ptr().cast()) });
+        let a = _mm512_sub_epi32(_mm512_cvtepi8_epi32(a), zero_a);
+        let b = _mm512_sub_epi32(_mm512_cvtepi8_epi32(b), zero_b);
+        let [a_odd, b_odd] = [a, b].map(|x| _mm512_srli_epi64::<32>(x));
+        let even = _mm512_add_epi64(_mm512_mul_epi32(a, input), _mm512_mul_epi32(b, skip));
+        let odd = _mm512_add_epi64(
+            _mm512_mul_epi32(a_odd, input),
+            _mm512_mul_epi32(b_odd, skip),
+        );
+        let [even, odd] = [even, odd].map(|wide| _mm512_sll_epi64(wide, left));
+        let results = _mm512_cvtsepi32_epi8(requantise(even, odd, right, scale.output));
+        // SAFETY: it has sixteen bytes.
+        unsafe { _mm_storeu_si128(place.as_mut_ptr().cast(), results) }
+    }
+    let done = places.as_flattened().len();
+    scalar::add_row(&row.from(done), rest);
+}
+
+/// Sixteen results of products whose results lie in the upper word, to be saturated; `shift` as in [`Head`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn requantise(even: __m512i, odd: __m512i, shift: __m512i, output: Output) -> __m512i {
+    // The odd ones' upper words lie where they belong, the even ones' one further.
+    let upper = _mm512_mask_shuffle_epi32::<0b11_11_01_01>(odd, 0x5555, even);
+    let doubled = _mm512_srav_epi32(upper, shift);
+    let offset = _mm512_set1_epi32(2 * i32::from(output.zero) + 1);
+    let moved = _mm512_srai_epi32::<1>(_mm512_add_epi32(doubled, offset));
+    _mm512_max_epi32(moved, _mm512_set1_epi32(output.low().into()))
+}
+
+impl Tiles for Avx512 {
+    type Element = i8;
+    type Input = u8;
+    type Weight = i8;
+    type Head = Head<16>;
+    type Weights = __m512i;
+    type Inputs = __m512i;
+    type Sums = __m512i;
+    const LANES: usize = 16;
+    const TAPS: usize = 4;
+    const POINTS: [usize; VECTORS] = [12, 12, 8, 6];
+    const AS_IT_IS: bool = false;
+
+    #[inline(always)]
+    fn input(x: i8) -> u8 {
+        (x as u8) ^ 0x80
+    }
+    #[inline(always)]
+    fn weight(weight: i8) -> i8 {
+        weight
+    }
+    #[inline(always)]
+    fn head(
+        head: &mut Head<16>,
+        lane: usize,
+        params: &Params<'_>,
+        channel: usize,
+        weights: &[[u8; 1]],
+    ) {
+        head.set(lane, params, channel, weights, 0x80);
+    }
+
+    #[inline(always)]
+    unsafe fn start(head: *const Head<16>) -> __m512i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm512_loadu_si512((&raw const (*head).start).cast()) }
+    }
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> __m512i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn inputs(from: *const u8) -> __m512i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(sums: __m512i, inputs: __m512i, weights: __m512i) -> __m512i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm512_dpbusd_epi32(sums, inputs, weights) }
+    }
+    #[inline(always)]
+    unsafe fn finish(
+        sums: __m512i,
+        head: *const Head<16>,
+        output: Output,
+        out: *mut i8,
+        count: usize,
+    ) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let multiplier = _mm512_loadu_si512((&raw const (*head).multiplier).cast());
+            let shift = _mm512_loadu_si512((&raw const (*head).shift).cast());
+            if _mm512_movepi32_mask(shift) != 0 {
+                let mut own = [0; 16];
+                _mm512_storeu_si512(own.as_mut_ptr().cast(), sums);
+                return (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
+            }
+            let even = _mm512_mul_epi32(sums, multiplier);
+            // One further, where the shifts follow: the odd ones' multipliers in even places.
+            let next = (&raw const (*head).multiplier).cast::<i32>().add(1);
+            let odd = _mm512_mul_epi32(
+                _mm512_srli_epi64::<32>(sums),
+                _mm512_loadu_si512(next.cast()),
+            );
+            let results = requantise(even, odd, shift, output);
+            let results = _mm512_cvtsepi32_epi8(results);
+            if count == 16 {
+                _mm_storeu_si128(out.cast(), results);
+            } else {
+                _mm_mask_storeu_epi8(out, 0xffff >> (16 - count), results);
+            }
+        }
+    }
+}
