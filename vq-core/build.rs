@@ -1,5 +1,6 @@
 //! Says which backend the target has: `cfg(backend = "thumb2-dsp")`; `cfg(thumb2)` where it knows
-//! Thumb-2, `cfg(armv8m)` where its assembler must be told the processor.
+//! Thumb-2, `cfg(armv8m)` where its assembler must be told the processor;
+//! `cfg(vfma)` where it adds products in single precision without rounding them.
 
 #[path = "src/target.rs"]
 mod target;
@@ -7,7 +8,7 @@ mod target;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/target.rs");
-    println!("cargo::rustc-check-cfg=cfg(thumb2, armv8m)");
+    println!("cargo::rustc-check-cfg=cfg(thumb2, armv8m, vfma)");
     let known = r#"values("scalar", "thumb2", "thumb2-dsp", "helium")"#;
     println!("cargo::rustc-check-cfg=cfg(backend, {known})");
     let variable = |name| std::env::var(name).unwrap_or_default();
@@ -17,7 +18,16 @@ fn main() {
     if backend != "scalar" {
         println!("cargo::rustc-cfg=thumb2");
     }
+    if has_vfma(&triple) {
+        println!("cargo::rustc-cfg=vfma");
+    }
     if triple.starts_with("thumbv8m") {
         println!("cargo::rustc-cfg=armv8m");
     }
+}
+
+/// Whether the target's processors have VFMA for single precision.
+fn has_vfma(triple: &str) -> bool {
+    (triple.starts_with("thumbv7em") || triple.starts_with("thumbv8m.main"))
+        && triple.ends_with("eabihf")
 }

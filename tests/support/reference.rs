@@ -177,7 +177,7 @@ impl Arithmetic for f32 {
         f32::load(blob, params, index)
     }
     fn product(sum: f32, x: f32, weight: f32) -> f32 {
-        sum + x * weight
+        x.mul_add(weight, sum)
     }
     fn result(sum: f32, _: &[u8], _: u32, _: Channel, _: Quant, relu: bool) -> f32 {
         if relu { sum.max(0.0) } else { sum }
@@ -273,7 +273,7 @@ impl Arithmetic for f16 {
         f32::load(blob, params, index)
     }
     fn product(sum: f32, x: f16, weight: f16) -> f32 {
-        sum + x.to_f32() * weight.to_f32()
+        x.to_f32().mul_add(weight.to_f32(), sum)
     }
     fn result(sum: f32, _: &[u8], _: u32, _: Channel, _: Quant, relu: bool) -> f16 {
         half(if relu { sum.max(0.0) } else { sum })

@@ -2,22 +2,23 @@
 //! the device; see the feature `check-kernels`.
 
 use crate::backend::Backend;
-use crate::element::{AddScale, Arithmetic, Output};
-use crate::format::{Kernel, MAX_KERNEL, Params, Rescale};
+use crate::element::{AddScale, Element, Output};
+use crate::format::{Kernel, MAX_KERNEL, Params, Quant, Rescale};
 use crate::kernels::{AddRow, ConvRow, ConvShape, Filter};
 use core::fmt;
+use half::f16;
 
 /// A kernel has given another number than the reference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mismatch {
     /// Which draw it was.
     pub draw: u32,
     /// Where in the row.
     pub index: usize,
     /// What the kernel has given.
-    pub found: i8,
+    pub found: f32,
     /// What the reference gives.
-    pub expected: i8,
+    pub expected: f32,
 }
 
 impl fmt::Display for Mismatch {
@@ -49,68 +50,142 @@ const PACKED: usize = if cfg!(target_os = "none") { 0 } else { 1 << 18 };
 const OUT: usize = 1 << 10;
 /// Channels of a row of results.
 const CHANNELS: usize = 80;
-/// What stands where no result belongs.
-const UNTOUCHED: i8 = 0x55;
-
 /// Memory for the drawn rows.
 #[derive(Debug)]
-pub struct Memory {
-    rows: [i8; ROWS],
+pub struct Memory<E> {
+    rows: [E; ROWS],
     weights: [u8; WEIGHTS],
     params: [u8; 9 * CHANNELS],
-    room: [i8; ROOM],
-    packed: Aligned,
-    out: [i8; OUT],
+    room: [E; ROOM],
+    packed: Aligned<[E; PACKED]>,
+    out: [E; OUT],
 }
 
 /// As packed weights are in a scratch.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Aligned([i8; PACKED]);
+struct Aligned<T>(T);
 
-impl Memory {
-    /// As it is at power-on.
-    pub const NEW: Self = Self {
-        rows: [0; ROWS],
-        weights: [0; WEIGHTS],
-        params: [0; 9 * CHANNELS],
-        room: [0; ROOM],
-        packed: Aligned([0; PACKED]),
-        out: [0; OUT],
-    };
+impl<E: Copy> Memory<E> {
+    /// All of it zeros, as at power-on.
+    pub const fn new(zero: E) -> Self {
+        Self {
+            rows: [zero; ROWS],
+            weights: [0; WEIGHTS],
+            params: [0; 9 * CHANNELS],
+            room: [zero; ROOM],
+            packed: Aligned([zero; PACKED]),
+            out: [zero; OUT],
+        }
+    }
+}
+
+impl Memory<i8> {
+    /// For a device's static.
+    pub const NEW: Self = Self::new(0);
+}
+
+/// An element as tests draw it.
+pub trait Drawn: Element {
+    /// What stands where no result belongs.
+    const UNTOUCHED: Self;
+
+    /// Any number, or one of the two at the ends.
+    #[doc(hidden)]
+    fn draw(random: &mut Random, extreme: bool) -> Self;
+    /// A weight, in bytes.
+    #[doc(hidden)]
+    fn draw_weight(random: &mut Random, extreme: bool, bytes: &mut [u8]);
+    /// The parameters of so many channels.
+    #[doc(hidden)]
+    fn draw_params(random: &mut Random, params: &mut [u8], channels: usize);
+}
+
+impl Drawn for i8 {
+    const UNTOUCHED: i8 = 0x55;
+
+    fn draw(random: &mut Random, extreme: bool) -> i8 {
+        match extreme {
+            true => random.pick(&[i8::MIN, i8::MAX]),
+            false => random.next() as i8,
+        }
+    }
+    fn draw_weight(random: &mut Random, extreme: bool, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&i8::draw(random, extreme).to_le_bytes());
+    }
+    fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
+        draw_params(random, params, channels);
+    }
+}
+
+impl Drawn for f32 {
+    const UNTOUCHED: f32 = 7.5;
+
+    fn draw(random: &mut Random, extreme: bool) -> f32 {
+        let x = (random.next() as i32) as f32 / (1u32 << 30) as f32;
+        // So that sums round at different places, and some are subnormal.
+        let scale = if extreme {
+            random.pick(&[1e-38, 1e-3, 1.0, 1e4])
+        } else {
+            1.0
+        };
+        x * scale
+    }
+    fn draw_weight(random: &mut Random, extreme: bool, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&f32::draw(random, extreme).to_le_bytes());
+    }
+    fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
+        for bias in params[..4 * channels].as_chunks_mut().0 {
+            *bias = f32::draw(random, false).to_le_bytes();
+        }
+    }
+}
+
+impl Drawn for f16 {
+    const UNTOUCHED: f16 = f16::from_f32_const(7.5);
+
+    fn draw(random: &mut Random, extreme: bool) -> f16 {
+        f16::from_f32(f32::draw(random, extreme))
+    }
+    fn draw_weight(random: &mut Random, extreme: bool, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&f16::draw(random, extreme).to_le_bytes());
+    }
+    fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
+        f32::draw_params(random, params, channels);
+    }
 }
 
 /// Draws `count` rows of convolutions, from seeds `seed` on, and compares each result.
 ///
 /// # Errors
 /// The first difference.
-pub fn integer_convolutions(
+pub fn convolutions<E: Drawn>(
     backend: Backend,
     seed: u32,
     count: u32,
-    memory: &mut Memory,
+    memory: &mut Memory<E>,
 ) -> Result<(), Mismatch> {
-    (0..count).try_for_each(|i| integer_convolution(backend, seed.wrapping_add(i), memory))
+    (0..count).try_for_each(|i| convolution(backend, seed.wrapping_add(i), memory))
 }
 
 /// Draws `count` additions, from seeds `seed` on, and compares each result.
 ///
 /// # Errors
 /// The first difference.
-pub fn integer_additions(
+pub fn additions<E: Drawn>(
     backend: Backend,
     seed: u32,
     count: u32,
-    memory: &mut Memory,
+    memory: &mut Memory<E>,
 ) -> Result<(), Mismatch> {
-    (0..count).try_for_each(|i| integer_addition(backend, seed.wrapping_add(i), memory))
+    (0..count).try_for_each(|i| addition(backend, seed.wrapping_add(i), memory))
 }
 
-fn integer_addition(backend: Backend, draw: u32, memory: &mut Memory) -> Result<(), Mismatch> {
+fn addition<E: Drawn>(backend: Backend, draw: u32, memory: &mut Memory<E>) -> Result<(), Mismatch> {
     let mut random = Random(u64::from(draw));
     let extreme = random.below(4) == 0;
-    memory.rows.fill_with(|| random.number(extreme));
-    memory.out.fill(UNTOUCHED);
+    memory.rows.fill_with(|| E::draw(&mut random, extreme));
+    memory.out.fill(E::UNTOUCHED);
     let len = random.below(100) as usize;
     let (a, b) = memory.rows.split_at(ROWS / 2);
     // Exporters write factors of about 2^30; a format allows any.
@@ -133,28 +208,34 @@ fn integer_addition(backend: Backend, draw: u32, memory: &mut Memory) -> Result<
             output: random.output(),
         },
     };
-    (i8::kernels(backend).add_row)(&row, &mut memory.out[..len]);
+    (E::kernels(backend).add_row)(&row, &mut memory.out[..len]);
     let expected = |index: usize| match row.a.get(index).zip(row.b.get(index)) {
-        Some((&a, &b)) => i8::add(a, b, &row.scale),
-        None => UNTOUCHED,
+        Some((&a, &b)) => E::add(a, b, &row.scale),
+        None => E::UNTOUCHED,
     };
     compare(draw, &memory.out, expected)
 }
 
-fn integer_convolution(backend: Backend, draw: u32, memory: &mut Memory) -> Result<(), Mismatch> {
+fn convolution<E: Drawn>(
+    backend: Backend,
+    draw: u32,
+    memory: &mut Memory<E>,
+) -> Result<(), Mismatch> {
     let mut random = Random(u64::from(draw));
-    let Drawn {
+    let weight_bytes = E::DTYPE.size();
+    let Row {
         shape,
         out_step,
         first,
-    } = Drawn::new(&mut random);
+    } = Row::new(&mut random, WEIGHTS / weight_bytes);
     let channels = shape.channels;
     let extreme = random.below(4) == 0;
-    let mut number = || random.number(extreme);
-    memory.rows.fill_with(&mut number);
-    memory.weights.fill_with(|| number() as u8);
-    draw_params(&mut random, &mut memory.params, channels);
-    memory.out.fill(UNTOUCHED);
+    memory.rows.fill_with(|| E::draw(&mut random, extreme));
+    for weight in memory.weights.chunks_exact_mut(weight_bytes) {
+        E::draw_weight(&mut random, extreme, weight);
+    }
+    E::draw_params(&mut random, &mut memory.params, channels);
+    memory.out.fill(E::UNTOUCHED);
 
     let height = usize::from(shape.kernel.height);
     let row_len = shape.columns() * usize::from(shape.in_channels);
@@ -162,7 +243,7 @@ fn integer_convolution(backend: Backend, draw: u32, memory: &mut Memory) -> Resu
     for (row, part) in rows.iter_mut().zip(memory.rows.chunks_exact(row_len)) {
         *row = part;
     }
-    let kernels = i8::kernels(backend);
+    let kernels = E::kernels(backend);
     // Only kernels with lanes are asked for phases.
     let threes = shape.kernel.height == 3 && shape.kernel.width == 3 && shape.stride == 1;
     let fours = kernels.lanes > 1 && threes && channels.is_multiple_of(4);
@@ -173,15 +254,12 @@ fn integer_convolution(backend: Backend, draw: u32, memory: &mut Memory) -> Resu
         height * usize::from(shape.kernel.width)
     };
     let taps = points * usize::from(shape.in_channels);
+    let params = Params::len(E::DTYPE, channels as u64) as usize;
     let filter = Filter {
         shape,
         phases,
-        weights: i8::stored(&memory.weights[..channels * taps]),
-        params: Params::split(
-            &memory.params[..9 * channels],
-            crate::format::Dtype::I8,
-            channels,
-        ),
+        weights: E::stored(&memory.weights[..channels * taps * weight_bytes]),
+        params: Params::split(&memory.params[..params], E::DTYPE, channels),
         output: random.output(),
     };
     let packed = &mut memory.packed.0[..(kernels.packed_len)(&shape)];
@@ -202,21 +280,29 @@ fn integer_convolution(backend: Backend, draw: u32, memory: &mut Memory) -> Resu
         let place = point.map(|at| (at / out_step, at % out_step));
         match place {
             Some((x, channel)) if channel < channels => row.element(x, channel),
-            _ => UNTOUCHED,
+            _ => E::UNTOUCHED,
         }
     };
     compare(draw, &memory.out, expected)
 }
 
-fn compare(draw: u32, found: &[i8], expected: impl Fn(usize) -> i8) -> Result<(), Mismatch> {
+fn compare<E: Drawn>(
+    draw: u32,
+    found: &[E],
+    expected: impl Fn(usize) -> E,
+) -> Result<(), Mismatch> {
+    let plain = Quant {
+        scale: 1.0,
+        zero: 0,
+    };
     for (index, &found) in found.iter().enumerate() {
         let expected = expected(index);
         if found != expected {
             return Err(Mismatch {
                 draw,
                 index,
-                found,
-                expected,
+                found: found.real(plain),
+                expected: expected.real(plain),
             });
         }
     }
@@ -224,16 +310,16 @@ fn compare(draw: u32, found: &[i8], expected: impl Fn(usize) -> i8) -> Result<()
 }
 
 /// A row's shape.
-struct Drawn {
+struct Row {
     shape: ConvShape,
     out_step: usize,
     /// Where the first result lies.
     first: usize,
 }
 
-impl Drawn {
+impl Row {
     /// Of those that fit into the memory.
-    fn new(random: &mut Random) -> Self {
+    fn new(random: &mut Random, most_weights: usize) -> Self {
         loop {
             let side = |random: &mut Random| random.pick(&[1, 2, 3, 3, 4, 5, MAX_KERNEL as u8]);
             let (height, width) = (side(random), side(random));
@@ -254,7 +340,8 @@ impl Drawn {
             let first = random.below(out_step as u32 - channels as u32 + 1) as usize;
             let numbers = shape.columns() * usize::from(shape.in_channels) * usize::from(height);
             let weights = usize::from(height) * shape.run() * channels;
-            if numbers <= ROWS && weights <= WEIGHTS && out_step * shape.width as usize <= OUT {
+            if numbers <= ROWS && weights <= most_weights && out_step * shape.width as usize <= OUT
+            {
                 return Self {
                     shape,
                     out_step,
@@ -287,7 +374,8 @@ fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
 }
 
 /// SplitMix64.
-struct Random(u64);
+#[derive(Debug)]
+pub struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u32 {
@@ -317,29 +405,36 @@ impl Random {
             relu: self.below(2) == 0,
         }
     }
-
-    /// Any number, or one of the two at the ends.
-    fn number(&mut self, extreme: bool) -> i8 {
-        match extreme {
-            true => self.pick(&[i8::MIN, i8::MAX]),
-            false => self.next() as i8,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_backend_gives_the_numbers_of_the_reference() {
-        let mut memory = Memory::NEW;
+    extern crate std;
+
+    use std::boxed::Box;
+
+    /// In memory that lies on no stack.
+    fn check<E: Drawn>(count: u32) {
+        let mut memory = Box::new(Memory::new(E::zero(0)));
         for backend in Backend::ALL {
-            let convolved = integer_convolutions(backend, 1, 10_000, &mut memory);
-            let added = integer_additions(backend, 1, 10_000, &mut memory);
+            let convolved = convolutions(backend, 1, count, &mut memory);
+            let added = additions(backend, 1, count, &mut memory);
             if let Err(mismatch) = convolved.and(added) {
-                panic!("{}: {mismatch}", backend.name());
+                panic!("{} of {:?}: {mismatch}", backend.name(), E::DTYPE);
             }
         }
+    }
+
+    #[test]
+    fn every_backend_gives_the_integers_of_the_reference() {
+        check::<i8>(10_000);
+    }
+
+    #[test]
+    fn every_backend_gives_the_floats_of_the_reference() {
+        check::<f32>(10_000);
+        check::<f16>(10_000);
     }
 }

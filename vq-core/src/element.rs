@@ -51,7 +51,7 @@ pub trait Arithmetic: Copy + sealed::Sealed {
     fn to_pixel(self) -> u8;
     /// The bias of a channel.
     fn bias(params: &Params<'_>, channel: usize) -> Self::Sum;
-    /// sum + x * weight.
+    /// sum + x * weight, rounded once.
     fn multiply_add(sum: Self::Sum, x: Self, weight: Self) -> Self::Sum;
     /// A channel's finished sum as an element.
     fn finish(sum: Self::Sum, params: &Params<'_>, channel: usize, output: Output) -> Self;
@@ -242,8 +242,8 @@ impl Arithmetic for f32 {
     type Distance = f32;
     const NO_DISTANCE: f32 = 0.0;
 
-    fn kernels(_: Backend) -> &'static Kernels<Self> {
-        &Kernels::SCALAR_FLOAT
+    fn kernels(backend: Backend) -> &'static Kernels<Self> {
+        Kernels::of_singles(backend)
     }
     fn zero(_: i8) -> Self {
         0.0
@@ -267,7 +267,7 @@ impl Arithmetic for f32 {
     }
     #[inline(always)]
     fn multiply_add(sum: f32, x: f32, weight: f32) -> f32 {
-        sum + x * weight
+        fused(x, weight, sum)
     }
     fn finish(sum: f32, _: &Params<'_>, _: usize, output: Output) -> f32 {
         output.rectify(sum)
@@ -328,8 +328,8 @@ impl Arithmetic for f16 {
     type Distance = f32;
     const NO_DISTANCE: f32 = 0.0;
 
-    fn kernels(_: Backend) -> &'static Kernels<Self> {
-        &Kernels::SCALAR_FLOAT
+    fn kernels(backend: Backend) -> &'static Kernels<Self> {
+        Kernels::of_halves(backend)
     }
     fn zero(_: i8) -> Self {
         f16::ZERO
@@ -352,7 +352,7 @@ impl Arithmetic for f16 {
     }
     #[inline(always)]
     fn multiply_add(sum: f32, x: f16, weight: f16) -> f32 {
-        sum + widen(x) * widen(weight)
+        fused(widen(x), widen(weight), sum)
     }
     fn finish(sum: f32, _: &Params<'_>, _: usize, output: Output) -> f16 {
         narrow(output.rectify(sum))
@@ -399,6 +399,48 @@ impl Real for f16 {
     fn kept(place: &[Self]) -> f32 {
         f32::from_bits(u32::from(place[0].to_bits()) | u32::from(place[1].to_bits()) << 16)
     }
+}
+
+/// a * b + c, rounded once: a fused multiply-add, where the target is sure to have one.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn fused(a: f32, b: f32, c: f32) -> f32 {
+    #[cfg(vfma)]
+    {
+        // SAFETY: the target's processors have the instruction.
+        unsafe { vfma(a, b, c) }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let sum: f32;
+        // SAFETY: every such processor has the instruction, which reads and writes registers only.
+        unsafe {
+            core::arch::asm!(
+                "fmadd {sum:s}, {a:s}, {b:s}, {c:s}",
+                sum = out(vreg) sum,
+                a = in(vreg) a,
+                b = in(vreg) b,
+                c = in(vreg) c,
+                options(pure, nomem, nostack),
+            );
+        }
+        sum
+    }
+    #[cfg(not(any(vfma, target_arch = "aarch64")))]
+    libm::fmaf(a, b, c)
+}
+
+/// a * b + c. A function of its own: inline assembly has no registers for singles where there are none for doubles.
+#[cfg(vfma)]
+#[allow(unsafe_code)]
+#[unsafe(naked)]
+unsafe extern "C" fn vfma(a: f32, b: f32, c: f32) -> f32 {
+    core::arch::naked_asm!(
+        ".fpu fpv4-sp-d16",
+        "vfma.f32 s2, s0, s1",
+        "vmov.f32 s0, s2",
+        "bx lr"
+    )
 }
 
 /// Exact for every finite number. Infinities, which are never stored, would become 65536.

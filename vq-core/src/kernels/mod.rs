@@ -11,10 +11,11 @@ mod whole_map;
 pub(crate) mod x86;
 
 use crate::backend::Backend;
-use crate::element::{AddScale, Arithmetic, Element, Output, Real, UPPER};
+use crate::element::{AddScale, Arithmetic, Element, Output, Real};
 use crate::format::{Kernel, Params};
 use crate::rows::Rows;
 use core::fmt;
+use half::f16;
 
 /// What packed filters are aligned to, in bytes: a cache line of most processors.
 pub(crate) const ALIGN: usize = 64;
@@ -112,6 +113,32 @@ impl Kernels<i8> {
             #[cfg(target_arch = "x86_64")]
             Backend::Avx512 if own.is_native() => &x86::AVX512,
             Backend::Avx512 => &tiles::AVX512,
+        }
+    }
+}
+
+impl Kernels<f32> {
+    /// Those of a backend; the reference where it has none of its own, or the processor lacks its instructions.
+    pub(crate) fn of_singles(backend: Backend) -> &'static Self {
+        match backend {
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 if backend.is_native() => &x86::AVX2_SINGLE,
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512 if backend.is_native() => &x86::AVX512_SINGLE,
+            _ => &Self::SCALAR_FLOAT,
+        }
+    }
+}
+
+impl Kernels<f16> {
+    /// The same.
+    pub(crate) fn of_halves(backend: Backend) -> &'static Self {
+        match backend {
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx2 if backend.is_native() => &x86::AVX2_HALF,
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512 if backend.is_native() => &x86::AVX512_HALF,
+            _ => &Self::SCALAR_FLOAT,
         }
     }
 }
@@ -255,27 +282,6 @@ impl Spread {
     pub(crate) fn source(self, i: usize) -> usize {
         let (fx, c) = (i / self.channels, i % self.channels);
         (c * self.factor + self.fy) * self.factor + fx
-    }
-}
-
-impl<E> AddRow<'_, E> {
-    /// For integers: how far a sum of products is to be shifted to the left, so that its upper word is twice the result;
-    /// or to the right what is then left (none of both is negative). None where words are too short for that.
-    pub(crate) fn upper_word(&self) -> Option<(u8, u8)> {
-        let rescale = &self.scale.rescale;
-        let most = (i64::from(rescale.input) + i64::from(rescale.skip)) * 255;
-        let half = rescale.shift - 1;
-        let fits = most >> half < 1 << 30;
-        fits.then(|| (UPPER.saturating_sub(half), half.saturating_sub(UPPER)))
-    }
-
-    /// What is left from an element on.
-    pub(crate) fn from(&self, first: usize) -> Self {
-        Self {
-            a: &self.a[first..],
-            b: &self.b[first..],
-            scale: self.scale,
-        }
     }
 }
 

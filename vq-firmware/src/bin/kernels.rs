@@ -3,20 +3,20 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 use vq_core::Backend;
-use vq_core::check::{Memory, integer_additions, integer_convolutions};
+use vq_core::check::{Memory, additions, convolutions};
 use vq_firmware::session::fail;
 use vq_firmware::text::line;
 
-vq_firmware::entry!(run, Memory);
+vq_firmware::entry!(run, Memory<i8>);
 
 /// Rows of each kind to draw.
 const DRAWS: u32 = 10_000;
 
-fn run(memory: &mut Memory) {
+fn run(memory: &mut Memory<i8>) {
     let backend = Backend::best();
     // Other rows than the host's test draws.
-    integer_convolutions(backend, DRAWS, DRAWS, memory)
-        .and_then(|()| integer_additions(backend, DRAWS, DRAWS, memory))
+    convolutions(backend, DRAWS, DRAWS, memory)
+        .and_then(|()| additions(backend, DRAWS, DRAWS, memory))
         .unwrap_or_else(|mismatch| fail(mismatch));
     line(format_args!(
         "kernels backend={} rows={DRAWS}",

@@ -12,7 +12,7 @@
 
 #![allow(unsafe_code)]
 
-mod integer;
+pub(super) mod integer;
 mod plain;
 
 use super::{ALIGN, ConvRow, ConvShape, Filter, Kernels};
@@ -21,8 +21,6 @@ use crate::format::{MAX_KERNEL, Params};
 use core::ptr;
 
 use plain::Plain;
-
-pub(super) use integer::Head;
 
 /// Most vectors of channels in a tile.
 pub(super) const VECTORS: usize = 4;

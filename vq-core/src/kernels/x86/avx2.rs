@@ -2,7 +2,8 @@
 
 use crate::element::Output;
 use crate::format::Params;
-use crate::kernels::tiles::{self, Head, Tiles, VECTORS};
+use crate::kernels::tiles::integer::Head;
+use crate::kernels::tiles::{self, Tiles, VECTORS};
 use crate::kernels::{AddRow, ConvRow, Filter, Spread, scalar};
 use core::arch::x86_64::*;
 use core::{ptr, slice};

@@ -4,18 +4,22 @@
 
 mod avx2;
 mod avx512;
+mod float;
 
-use super::Kernels;
 use super::tiles::{self, Tiles};
+use super::{AddRow, Kernels};
+use crate::element::UPPER;
 use core::arch::x86_64::{__cpuid_count, _xgetbv};
 use core::sync::atomic::{AtomicU8, Ordering};
+use half::f16;
 
 use avx2::Avx2;
 use avx512::Avx512;
+use float::{avx2_half, avx2_single, avx512_half, avx512_single};
 
 /// A backend's table, made of functions that want its instructions.
 macro_rules! kernels {
-    ($module:ident, $tiles:ty) => {
+    ($module:ident, $tiles:ty, $rest:expr) => {
         Kernels {
             lanes: <$tiles>::LANES,
             conv_room: tiles::conv_room::<$tiles>,
@@ -28,18 +32,60 @@ macro_rules! kernels {
             add_row: |row, out| unsafe { $module::add_row(row, out) },
             // SAFETY: as above.
             relu_row: |x, zero, out| unsafe { $module::relu_row(x, zero, out) },
-            // SAFETY: as above; who has AVX-512 has AVX2.
-            spread_row: |points, spread, out| unsafe { avx2::spread_row(points, spread, out) },
-            ..Kernels::SCALAR
+            ..$rest
         }
     };
 }
 
+/// What both do in the same way.
+const INTEGERS: Kernels<i8> = Kernels {
+    // SAFETY: as above; who has AVX-512 has AVX2.
+    spread_row: |points, spread, out| unsafe { avx2::spread_row(points, spread, out) },
+    ..Kernels::SCALAR
+};
+
 /// For [`has_avx2`].
-pub(super) static AVX2: Kernels<i8> = kernels!(avx2, Avx2);
+pub(super) static AVX2: Kernels<i8> = kernels!(avx2, Avx2, INTEGERS);
 
 /// For [`has_avx512`].
-pub(super) static AVX512: Kernels<i8> = kernels!(avx512, Avx512);
+pub(super) static AVX512: Kernels<i8> = kernels!(avx512, Avx512, INTEGERS);
+
+/// For [`has_avx2`].
+pub(super) static AVX2_SINGLE: Kernels<f32> =
+    kernels!(avx2_single, avx2_single::Tile, Kernels::SCALAR_FLOAT);
+
+/// For [`has_avx2`].
+pub(super) static AVX2_HALF: Kernels<f16> =
+    kernels!(avx2_half, avx2_half::Tile, Kernels::SCALAR_FLOAT);
+
+/// For [`has_avx512`].
+pub(super) static AVX512_SINGLE: Kernels<f32> =
+    kernels!(avx512_single, avx512_single::Tile, Kernels::SCALAR_FLOAT);
+
+/// For [`has_avx512`].
+pub(super) static AVX512_HALF: Kernels<f16> =
+    kernels!(avx512_half, avx512_half::Tile, Kernels::SCALAR_FLOAT);
+
+impl<E> AddRow<'_, E> {
+    /// For integers: how far a sum of products is to be shifted to the left, so that its upper word is twice the result;
+    /// or to the right what is then left (none of both is negative). None where words are too short for that.
+    fn upper_word(&self) -> Option<(u8, u8)> {
+        let rescale = &self.scale.rescale;
+        let most = (i64::from(rescale.input) + i64::from(rescale.skip)) * 255;
+        let half = rescale.shift - 1;
+        let fits = most >> half < 1 << 30;
+        fits.then(|| (UPPER.saturating_sub(half), half.saturating_sub(UPPER)))
+    }
+
+    /// What is left from an element on.
+    fn from(&self, first: usize) -> Self {
+        Self {
+            a: &self.a[first..],
+            b: &self.b[first..],
+            scale: self.scale,
+        }
+    }
+}
 
 /// What a processor, and the system on it, can do; what is not known yet is 0.
 static KNOWN: AtomicU8 = AtomicU8::new(0);

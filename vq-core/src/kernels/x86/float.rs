@@ -1,0 +1,216 @@
+//! Single and half precision with AVX2 and with AVX-512: one fused product at a time for each channel, so that every
+//! sum is added up in the order of the reference.
+
+use crate::element::{Arithmetic, Output, Real};
+use crate::format::Params;
+use crate::kernels::tiles::{self, Tiles, VECTORS};
+use crate::kernels::{AddRow, ConvRow, Filter, scalar};
+use core::arch::x86_64::*;
+use core::slice;
+use half::f16;
+
+/// Both registers have the same functions, of other names.
+macro_rules! backend {
+    (
+        $module:ident, $element:ty, $features:literal, $register:ty, $lanes:literal, $points:expr, $as_it_is:literal,
+        $load:ident, $splat:ident, $fused:ident, $add:ident, $max:ident, read: $read:expr, write: $write:expr
+    ) => {
+        #[doc = concat!("Elements `", stringify!($element), "` in `", stringify!($register), "`.")]
+        pub(super) mod $module {
+            use super::*;
+
+            /// As many channels as the register has singles.
+            #[derive(Debug)]
+            pub(in crate::kernels::x86) struct Tile;
+
+            /// See [`crate::kernels::Kernels::pack`].
+            #[target_feature(enable = $features)]
+            pub(in crate::kernels::x86) fn pack(
+                filter: &Filter<'_, $element>,
+                packed: &mut [$element],
+            ) {
+                tiles::pack::<Tile>(filter, packed);
+            }
+
+            /// See [`crate::kernels::Kernels::conv_row`].
+            #[target_feature(enable = $features)]
+            pub(in crate::kernels::x86) fn conv_row(
+                row: &ConvRow<'_, $element>,
+                room: &mut [$element],
+                out: &mut [$element],
+            ) {
+                // SAFETY: this function is called where the processor has the instructions.
+                unsafe { tiles::conv_row::<Tile>(row, room, out) }
+            }
+
+            /// See [`scalar::relu_row`].
+            #[target_feature(enable = $features)]
+            pub(in crate::kernels::x86) fn relu_row(
+                x: &[$element],
+                zero: $element,
+                out: &mut [$element],
+            ) {
+                scalar::relu_row(x, zero, out);
+            }
+
+            /// See [`scalar::add_row`].
+            #[target_feature(enable = $features)]
+            pub(in crate::kernels::x86) fn add_row(
+                row: &AddRow<'_, $element>,
+                out: &mut [$element],
+            ) {
+                let (places, rest) = out.as_chunks_mut::<$lanes>();
+                let (a, b) = (row.a.as_chunks::<$lanes>().0, row.b.as_chunks::<$lanes>().0);
+                for ((place, a), b) in places.iter_mut().zip(a).zip(b) {
+                    // SAFETY: each has as many elements as the register.
+                    unsafe {
+                        let sum = $add(read(a.as_ptr()), read(b.as_ptr()));
+                        write(rectify(sum, row.scale.output), place.as_mut_ptr());
+                    }
+                }
+                let done = places.as_flattened().len();
+                scalar::add_row(&row.from(done), rest);
+            }
+
+            /// # Safety
+            /// As many elements as the register has can be read.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn read(from: *const $element) -> $register {
+                // SAFETY: as promised by the caller.
+                unsafe { $read(from) }
+            }
+
+            /// # Safety
+            /// As many elements as the register has can be written.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn write(x: $register, to: *mut $element) {
+                // SAFETY: as promised by the caller.
+                unsafe { $write(to, x) }
+            }
+
+            /// As [`Output`] does it: what is not below 0 stays, be it -0.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn rectify(x: $register, output: Output) -> $register {
+                if output.relu { $max($splat(0.0), x) } else { x }
+            }
+
+            impl Tiles for Tile {
+                type Element = $element;
+                type Input = f32;
+                type Weight = f32;
+                type Head = [f32; $lanes];
+                type Weights = $register;
+                type Inputs = $register;
+                type Sums = $register;
+                const LANES: usize = $lanes;
+                const TAPS: usize = 1;
+                const POINTS: [usize; VECTORS] = $points;
+                const AS_IT_IS: bool = $as_it_is;
+
+                #[inline(always)]
+                fn input(x: $element) -> f32 {
+                    x.single()
+                }
+                #[inline(always)]
+                fn weight(weight: $element) -> f32 {
+                    weight.single()
+                }
+                #[inline(always)]
+                fn head(
+                    head: &mut [f32; $lanes],
+                    lane: usize,
+                    params: &Params<'_>,
+                    channel: usize,
+                    _: &[<$element as Arithmetic>::Stored],
+                ) {
+                    head[lane] = <$element>::bias(params, channel);
+                }
+
+                #[inline(always)]
+                unsafe fn start(head: *const [f32; $lanes]) -> $register {
+                    // SAFETY: as promised by the caller.
+                    unsafe { $load(head.cast()) }
+                }
+                #[inline(always)]
+                unsafe fn weights(from: *const f32) -> $register {
+                    // SAFETY: as promised by the caller.
+                    unsafe { $load(from) }
+                }
+                #[inline(always)]
+                unsafe fn inputs(from: *const f32) -> $register {
+                    // SAFETY: as promised by the caller.
+                    unsafe { $splat(*from) }
+                }
+                #[inline(always)]
+                unsafe fn multiply_add(
+                    sums: $register,
+                    x: $register,
+                    weights: $register,
+                ) -> $register {
+                    // SAFETY: as promised by the caller.
+                    unsafe { $fused(x, weights, sums) }
+                }
+                #[inline(always)]
+                unsafe fn finish(
+                    sums: $register,
+                    _: *const [f32; $lanes],
+                    output: Output,
+                    out: *mut $element,
+                    count: usize,
+                ) {
+                    // SAFETY: as promised by the caller.
+                    unsafe {
+                        let results = rectify(sums, output);
+                        if count == $lanes {
+                            return write(results, out);
+                        }
+                        let mut own = [<$element>::default(); $lanes];
+                        write(results, own.as_mut_ptr());
+                        slice::from_raw_parts_mut(out, count).copy_from_slice(&own[..count]);
+                    }
+                }
+            }
+        }
+    };
+}
+
+/// The largest finite number of half precision.
+const MOST: f32 = 65_504.0;
+
+backend!(
+    avx2_single, f32, "avx2,fma,f16c", __m256, 8, [12, 6, 4, 0], true,
+    _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_max_ps,
+    read: _mm256_loadu_ps,
+    write: _mm256_storeu_ps
+);
+
+backend!(
+    avx2_half, f16, "avx2,fma,f16c", __m256, 8, [12, 6, 4, 0], false,
+    _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_max_ps,
+    read: |from: *const f16| _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+    write: |to: *mut f16, x| {
+        // Not a number stays what it is.
+        let x = _mm256_min_ps(_mm256_set1_ps(MOST), _mm256_max_ps(_mm256_set1_ps(-MOST), x));
+        _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
+    }
+);
+
+backend!(
+    avx512_single, f32, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, [12, 12, 8, 6], true,
+    _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_max_ps,
+    read: _mm512_loadu_ps,
+    write: _mm512_storeu_ps
+);
+
+backend!(
+    avx512_half, f16, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, [12, 12, 8, 6], false,
+    _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_max_ps,
+    read: |from: *const f16| _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())),
+    write: |to: *mut f16, x| {
+        let x = _mm512_min_ps(_mm512_set1_ps(MOST), _mm512_max_ps(_mm512_set1_ps(-MOST), x));
+        _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
+    }
+);
