@@ -1,7 +1,10 @@
-# How to build for a target without an operating system on this machine. Sourced by setup.sh and cross.sh.
+# How to build for a target without an operating system on this machine. Sourced by setup.sh, cross.sh and foreign.sh.
 #
 # rustup's prebuilt core is the normal way. Where rustup cannot fetch it, Debian's own compiler builds core
 # from source. `vq flash` (vq-train/src/flash/toolchain.rs) decides in the same order.
+
+# Targets with a system, on which foreign.sh runs the core's own tests.
+foreign_targets="aarch64-unknown-linux-gnu wasm32-wasip1"
 
 rustup_has() {   # TARGET
     [ -d "$(rustc --print target-libdir --target "$1" 2>/dev/null)" ]

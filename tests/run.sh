@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then runs every check: format, lints, docs, all tests (the firmware under QEMU
-# among them), and builds of the core for other microcontrollers.
+# among them, the core's own also for AArch64 and WebAssembly), and builds of the core for other microcontrollers.
 #
 # VQ_LPIPS may name the LPIPS weights (AlexNet, safetensors); with it, LPIPS is also compared with its
 # published values. Where Python has TensorBoard, its reader is shown our event files.
@@ -22,6 +22,8 @@ step "docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
 step "vq-core for microcontrollers"
 bash tests/cross.sh
+step "vq-core on other processors"
+bash tests/foreign.sh
 step "tests"
 cargo test --workspace
 if python3 -c "import tensorboard" 2>/dev/null; then

@@ -60,7 +60,26 @@ set_up_qemu() {
     return 1
 }
 
+# What foreign.sh needs; without rustup it is left out.
+set_up_foreign() {
+    command -v rustup >/dev/null || return 0
+    local target missing=
+    for target in $foreign_targets; do
+        rustup_has "$target" || missing+=" $target"
+    done
+    [ -z "$missing" ] || timeout 300 rustup target add $missing >&2 || return 1
+    command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64 >/dev/null && command -v node >/dev/null &&
+        return
+    debian_install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user nodejs && return
+    cat >&2 <<-EOF
+	error: to test the kernels of AArch64 and WebAssembly, a compiler for AArch64 (gcc-aarch64-linux-gnu), QEMU
+	(qemu-user) and Node.js are needed. Install them by hand: apt-get install gcc-aarch64-linux-gnu qemu-user nodejs
+	EOF
+    return 1
+}
+
 failed=0
 set_up_compiler || failed=1
+set_up_foreign || failed=1
 set_up_qemu || failed=1
 exit $failed

@@ -1,5 +1,7 @@
 //! Which inner loops a run uses. What they do is in `kernels`.
 
+#[cfg(target_arch = "aarch64")]
+use crate::kernels::neon;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::x86;
 use crate::target::backend_name;
@@ -19,6 +21,12 @@ pub enum Backend {
     Thumb2Dsp,
     /// Cortex-M55 and M85: sixteen products an instruction.
     Helium,
+    /// WebAssembly with vectors of 128 bits, where the program is compiled with them.
+    Simd128,
+    /// AArch64.
+    Neon,
+    /// AArch64 with dotprod. Found as the program starts with the feature `std`, else where the compiler is told.
+    NeonDot,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI: sixty-four products an instruction.
@@ -27,11 +35,14 @@ pub enum Backend {
 
 impl Backend {
     /// All there are, the reference first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Scalar,
         Self::Thumb2,
         Self::Thumb2Dsp,
         Self::Helium,
+        Self::Simd128,
+        Self::Neon,
+        Self::NeonDot,
         Self::Avx2,
         Self::Avx512,
     ];
@@ -43,6 +54,9 @@ impl Backend {
             Self::Thumb2 => "thumb2",
             Self::Thumb2Dsp => "thumb2-dsp",
             Self::Helium => "helium",
+            Self::Simd128 => "simd128",
+            Self::Neon => "neon",
+            Self::NeonDot => "neon-dotprod",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         }
@@ -60,6 +74,12 @@ impl Backend {
             Self::Thumb2 => cfg!(backend = "thumb2"),
             Self::Thumb2Dsp => cfg!(backend = "thumb2-dsp"),
             Self::Helium => cfg!(backend = "helium"),
+            Self::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
+            Self::Neon => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => neon::has_dot(),
+            #[cfg(not(target_arch = "aarch64"))]
+            Self::NeonDot => false,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => x86::has_avx2(),
             #[cfg(target_arch = "x86_64")]

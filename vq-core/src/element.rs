@@ -137,7 +137,7 @@ impl Output {
         if self.relu { self.zero } else { i8::MIN }
     }
 
-    fn rectify(self, x: f32) -> f32 {
+    pub(crate) fn rectify(self, x: f32) -> f32 {
         if self.relu && x < 0.0 { 0.0 } else { x }
     }
 }

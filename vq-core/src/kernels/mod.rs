@@ -4,7 +4,11 @@
 
 mod arm;
 mod columns;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
 mod tiles;
 mod whole_map;
 #[cfg(target_arch = "x86_64")]
@@ -107,6 +111,17 @@ impl Kernels<i8> {
             Backend::Thumb2 => &arm::PLAIN,
             Backend::Thumb2Dsp => &arm::DSP,
             Backend::Helium => &arm::HELIUM,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Backend::Simd128 => &simd128::SIMD128,
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+            Backend::Simd128 => &tiles::SIMD128,
+            #[cfg(target_arch = "aarch64")]
+            Backend::Neon => &neon::NEON,
+            #[cfg(not(target_arch = "aarch64"))]
+            Backend::Neon => &tiles::NEON,
+            #[cfg(target_arch = "aarch64")]
+            Backend::NeonDot if own.is_native() => &neon::DOT,
+            Backend::NeonDot => &tiles::NEON_DOT,
             #[cfg(target_arch = "x86_64")]
             Backend::Avx2 if own.is_native() => &x86::AVX2,
             Backend::Avx2 => &tiles::AVX2,
@@ -121,6 +136,8 @@ impl Kernels<f32> {
     /// Those of a backend; the reference where it has none of its own, or the processor lacks its instructions.
     pub(crate) fn of_singles(backend: Backend) -> &'static Self {
         match backend {
+            #[cfg(target_arch = "aarch64")]
+            Backend::Neon | Backend::NeonDot => &neon::SINGLE,
             #[cfg(target_arch = "x86_64")]
             Backend::Avx2 if backend.is_native() => &x86::AVX2_SINGLE,
             #[cfg(target_arch = "x86_64")]
@@ -134,6 +151,8 @@ impl Kernels<f16> {
     /// The same.
     pub(crate) fn of_halves(backend: Backend) -> &'static Self {
         match backend {
+            #[cfg(target_arch = "aarch64")]
+            Backend::Neon | Backend::NeonDot => &neon::HALF,
             #[cfg(target_arch = "x86_64")]
             Backend::Avx2 if backend.is_native() => &x86::AVX2_HALF,
             #[cfg(target_arch = "x86_64")]

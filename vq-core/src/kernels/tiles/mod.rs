@@ -25,6 +25,17 @@ use plain::Plain;
 /// Most vectors of channels in a tile.
 pub(super) const VECTORS: usize = 4;
 
+/// Simd128's tiles in plain loops.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub(super) static SIMD128: Kernels<i8> = plain::<Plain<4, 2>>();
+
+/// NEON's tiles in plain loops.
+#[cfg(not(target_arch = "aarch64"))]
+pub(super) static NEON: Kernels<i8> = plain::<Plain<8, 1>>();
+
+/// Those with dotprod in plain loops.
+pub(super) static NEON_DOT: Kernels<i8> = plain::<Plain<8, 4>>();
+
 /// AVX2's tiles in plain loops.
 pub(super) static AVX2: Kernels<i8> = plain::<Plain<8, 2>>();
 

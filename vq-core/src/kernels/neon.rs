@@ -1,0 +1,366 @@
+//! AArch64: what every such processor has (NEON), and the sums of four products that most have (dotprod).
+
+#![allow(unsafe_code)]
+
+use super::tiles::integer::Head;
+use super::tiles::{self, Tiles, VECTORS};
+use super::{ConvRow, Kernels};
+use crate::element::{Arithmetic, Output, Real};
+use crate::format::Params;
+use core::arch::aarch64::*;
+use core::arch::asm;
+use core::marker::PhantomData;
+use core::slice;
+use half::f16;
+
+/// Eight channels, one product at a time, of numbers of sixteen bits: SMLAL.
+#[derive(Debug)]
+struct Neon;
+
+/// Eight channels, four products at once: SDOT.
+#[derive(Debug)]
+struct Dot;
+
+/// Eight channels, one fused product at a time.
+#[derive(Debug)]
+struct Float<R>(PhantomData<R>);
+
+/// Every AArch64 processor has it.
+pub(super) static NEON: Kernels<i8> = Kernels {
+    lanes: LANES,
+    conv_room: tiles::conv_room::<Neon>,
+    packed_len: tiles::packed_len::<Neon>,
+    pack: tiles::pack::<Neon>,
+    // SAFETY: every processor has the instructions.
+    conv_row: |row, room, out| unsafe { tiles::conv_row::<Neon>(row, room, out) },
+    ..Kernels::SCALAR
+};
+
+/// For [`has_dot`].
+pub(super) static DOT: Kernels<i8> = Kernels {
+    lanes: LANES,
+    conv_room: tiles::conv_room::<Dot>,
+    packed_len: tiles::packed_len::<Dot>,
+    pack: tiles::pack::<Dot>,
+    // SAFETY: whoever takes this table has asked whether the processor has the instructions.
+    conv_row: |row, room, out| unsafe { conv_row_dot(row, room, out) },
+    ..Kernels::SCALAR
+};
+
+/// Every AArch64 processor has it.
+pub(super) static SINGLE: Kernels<f32> = floats();
+
+/// The same.
+pub(super) static HALF: Kernels<f16> = floats();
+
+const fn floats<R: Real>() -> Kernels<R> {
+    Kernels {
+        lanes: LANES,
+        conv_room: tiles::conv_room::<Float<R>>,
+        packed_len: tiles::packed_len::<Float<R>>,
+        pack: tiles::pack::<Float<R>>,
+        // SAFETY: every processor has the instructions.
+        conv_row: |row, room, out| unsafe { tiles::conv_row::<Float<R>>(row, room, out) },
+        ..Kernels::SCALAR_FLOAT
+    }
+}
+
+/// Whether the processor has SDOT: asked where there is a system to ask, else as the compiler was told.
+pub(crate) fn has_dot() -> bool {
+    #[cfg(feature = "std")]
+    {
+        std::arch::is_aarch64_feature_detected!("dotprod")
+    }
+    #[cfg(not(feature = "std"))]
+    {
+        cfg!(target_feature = "dotprod")
+    }
+}
+
+/// See [`Kernels::conv_row`].
+#[target_feature(enable = "dotprod")]
+fn conv_row_dot(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
+    // SAFETY: this function is called where the processor has the instructions.
+    unsafe { tiles::conv_row::<Dot>(row, room, out) }
+}
+
+/// Channels of two registers.
+const LANES: usize = 8;
+
+impl Tiles for Neon {
+    type Element = i8;
+    type Input = i16;
+    type Weight = i16;
+    type Head = Head<LANES>;
+    type Weights = int16x8_t;
+    type Inputs = int16x8_t;
+    type Sums = [int32x4_t; 2];
+    const LANES: usize = LANES;
+    const TAPS: usize = 1;
+    const POINTS: [usize; VECTORS] = [12, 6, 4, 3];
+    const AS_IT_IS: bool = false;
+
+    #[inline(always)]
+    fn input(x: i8) -> i16 {
+        x.into()
+    }
+    fn weight(weight: i8) -> i16 {
+        weight.into()
+    }
+    fn head(
+        head: &mut Head<LANES>,
+        lane: usize,
+        params: &Params<'_>,
+        channel: usize,
+        weights: &[[u8; 1]],
+    ) {
+        head.set(lane, params, channel, weights, 0);
+    }
+
+    #[inline(always)]
+    unsafe fn start(head: *const Head<LANES>) -> [int32x4_t; 2] {
+        // SAFETY: as promised by the caller.
+        unsafe { load(&raw const (*head).start) }
+    }
+    #[inline(always)]
+    unsafe fn weights(from: *const i16) -> int16x8_t {
+        // SAFETY: as promised by the caller.
+        unsafe { vld1q_s16(from) }
+    }
+    #[inline(always)]
+    unsafe fn inputs(from: *const i16) -> int16x8_t {
+        // SAFETY: as promised by the caller.
+        unsafe { vld1q_dup_s16(from) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(
+        [low, high]: [int32x4_t; 2],
+        x: int16x8_t,
+        weights: int16x8_t,
+    ) -> [int32x4_t; 2] {
+        // SAFETY: every processor has the instructions.
+        unsafe {
+            [
+                vmlal_s16(low, vget_low_s16(x), vget_low_s16(weights)),
+                vmlal_high_s16(high, x, weights),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn finish(
+        sums: [int32x4_t; 2],
+        head: *const Head<LANES>,
+        output: Output,
+        out: *mut i8,
+        count: usize,
+    ) {
+        // SAFETY: as promised by the caller.
+        unsafe { finish(sums, head, output, out, count) }
+    }
+}
+
+impl Tiles for Dot {
+    type Element = i8;
+    type Input = i8;
+    type Weight = i8;
+    type Head = Head<LANES>;
+    type Weights = [int8x16_t; 2];
+    type Inputs = int8x16_t;
+    type Sums = [int32x4_t; 2];
+    const LANES: usize = LANES;
+    const TAPS: usize = 4;
+    const POINTS: [usize; VECTORS] = [12, 6, 4, 0];
+    const AS_IT_IS: bool = true;
+
+    fn input(x: i8) -> i8 {
+        x
+    }
+    fn weight(weight: i8) -> i8 {
+        weight
+    }
+    fn head(
+        head: &mut Head<LANES>,
+        lane: usize,
+        params: &Params<'_>,
+        channel: usize,
+        weights: &[[u8; 1]],
+    ) {
+        head.set(lane, params, channel, weights, 0);
+    }
+
+    #[inline(always)]
+    unsafe fn start(head: *const Head<LANES>) -> [int32x4_t; 2] {
+        // SAFETY: as promised by the caller.
+        unsafe { load(&raw const (*head).start) }
+    }
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> [int8x16_t; 2] {
+        // SAFETY: as promised by the caller.
+        unsafe { [vld1q_s8(from), vld1q_s8(from.add(16))] }
+    }
+    #[inline(always)]
+    unsafe fn inputs(from: *const i8) -> int8x16_t {
+        // SAFETY: as promised by the caller.
+        unsafe { vreinterpretq_s8_s32(vdupq_n_s32(from.cast::<i32>().read_unaligned())) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(
+        [mut low, mut high]: [int32x4_t; 2],
+        x: int8x16_t,
+        weights: [int8x16_t; 2],
+    ) -> [int32x4_t; 2] {
+        // SAFETY: as promised by the caller; registers alone are read and written.
+        unsafe {
+            asm!(
+                "sdot {low:v}.4s, {w0:v}.16b, {x:v}.16b",
+                "sdot {high:v}.4s, {w1:v}.16b, {x:v}.16b",
+                low = inout(vreg) low,
+                high = inout(vreg) high,
+                w0 = in(vreg) weights[0],
+                w1 = in(vreg) weights[1],
+                x = in(vreg) x,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        [low, high]
+    }
+    #[inline(always)]
+    unsafe fn finish(
+        sums: [int32x4_t; 2],
+        head: *const Head<LANES>,
+        output: Output,
+        out: *mut i8,
+        count: usize,
+    ) {
+        // SAFETY: as promised by the caller.
+        unsafe { finish(sums, head, output, out, count) }
+    }
+}
+
+/// # Safety
+/// Eight numbers can be read.
+#[inline(always)]
+unsafe fn load(from: *const [i32; LANES]) -> [int32x4_t; 2] {
+    // SAFETY: as promised by the caller.
+    unsafe { [vld1q_s32(from.cast()), vld1q_s32(from.cast::<i32>().add(4))] }
+}
+
+/// # Safety
+/// As [`Tiles::finish`].
+#[inline(always)]
+unsafe fn finish(
+    sums: [int32x4_t; 2],
+    head: *const Head<LANES>,
+    output: Output,
+    out: *mut i8,
+    count: usize,
+) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let multiplier = load(&raw const (*head).multiplier);
+        let shift = load(&raw const (*head).shift);
+        if vminvq_s32(vminq_s32(shift[0], shift[1])) < 0 {
+            let mut own = [0; LANES];
+            vst1q_s32(own.as_mut_ptr(), sums[0]);
+            vst1q_s32(own.as_mut_ptr().add(4), sums[1]);
+            return (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
+        }
+        let offset = vdupq_n_s32(2 * i32::from(output.zero) + 1);
+        let low = vdupq_n_s32(output.low().into());
+        let half = |i: usize| {
+            // The upper word of twice the product has one bit more than that of the product; not is minus, and one less.
+            let upper = vqdmulhq_s32(sums[i], multiplier[i]);
+            let doubled = vshlq_s32(upper, vmvnq_s32(shift[i]));
+            let moved = vshrq_n_s32::<1>(vaddq_s32(doubled, offset));
+            vqmovn_s32(vmaxq_s32(moved, low))
+        };
+        let results = vqmovn_s16(vcombine_s16(half(0), half(1)));
+        if count == LANES {
+            vst1_s8(out, results);
+        } else {
+            let mut own = [0; LANES];
+            vst1_s8(own.as_mut_ptr(), results);
+            slice::from_raw_parts_mut(out, count).copy_from_slice(&own[..count]);
+        }
+    }
+}
+
+impl<R: Real> Tiles for Float<R> {
+    type Element = R;
+    type Input = f32;
+    type Weight = f32;
+    type Head = [f32; LANES];
+    type Weights = [float32x4_t; 2];
+    type Inputs = float32x4_t;
+    type Sums = [float32x4_t; 2];
+    const LANES: usize = LANES;
+    const TAPS: usize = 1;
+    const POINTS: [usize; VECTORS] = [12, 6, 4, 0];
+    const AS_IT_IS: bool = R::PER_SINGLE == 1;
+
+    #[inline(always)]
+    fn input(x: R) -> f32 {
+        x.single()
+    }
+    fn weight(weight: R) -> f32 {
+        weight.single()
+    }
+    fn head(
+        head: &mut [f32; LANES],
+        lane: usize,
+        params: &Params<'_>,
+        channel: usize,
+        _: &[<R as Arithmetic>::Stored],
+    ) {
+        head[lane] = f32::bias(params, channel);
+    }
+
+    #[inline(always)]
+    unsafe fn start(head: *const [f32; LANES]) -> [float32x4_t; 2] {
+        // SAFETY: as promised by the caller.
+        unsafe { Self::weights(head.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn weights(from: *const f32) -> [float32x4_t; 2] {
+        // SAFETY: as promised by the caller.
+        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
+    }
+    #[inline(always)]
+    unsafe fn inputs(from: *const f32) -> float32x4_t {
+        // SAFETY: as promised by the caller.
+        unsafe { vld1q_dup_f32(from) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(
+        [low, high]: [float32x4_t; 2],
+        x: float32x4_t,
+        weights: [float32x4_t; 2],
+    ) -> [float32x4_t; 2] {
+        // SAFETY: every processor has the instructions.
+        unsafe {
+            [
+                vfmaq_f32(low, x, weights[0]),
+                vfmaq_f32(high, x, weights[1]),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn finish(
+        sums: [float32x4_t; 2],
+        _: *const [f32; LANES],
+        output: Output,
+        out: *mut R,
+        count: usize,
+    ) {
+        let mut own = [0.0; LANES];
+        // SAFETY: as promised by the caller.
+        let out = unsafe {
+            vst1q_f32(own.as_mut_ptr(), sums[0]);
+            vst1q_f32(own.as_mut_ptr().add(4), sums[1]);
+            slice::from_raw_parts_mut(out, count)
+        };
+        for (result, &sum) in out.iter_mut().zip(&own) {
+            *result = R::rounded(output.rectify(sum));
+        }
+    }
+}
