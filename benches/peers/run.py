@@ -11,13 +11,13 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 from cargo import ROOT, built
+from table import cpu, print_row
 
 HERE = Path(__file__).resolve().parent
 WORKLOADS = [("sonnet-cifar10", 32), ("sonnet-cifar10", 256), ("micro", 16), ("vqgan-64", 16)]
@@ -47,23 +47,12 @@ def compare(binary, workload, setting, rounds):
     return pairs
 
 
-def cpu():
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} logical CPUs" if names else platform.processor()
-
-
 def rates(pairs):
     """Images per second of PyTorch and of vq, and their ratio."""
     theirs, ours = (statistics.median(r["images_per_s"] for r in side) for side in zip(*pairs))
     ratios = sorted(b["images_per_s"] / a["images_per_s"] for a, b in pairs)
     ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
     return f"{theirs:.1f}", f"{ours:.1f}", ratio
-
-
-def print_row(*cells):
-    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 def compare_workloads(args, binary):

@@ -95,6 +95,7 @@ impl Tiles for Neon {
     type Weights = int16x8_t;
     type Inputs = int16x8_t;
     type Sums = [int32x4_t; 2];
+    type Scale = Scale;
     const LANES: usize = LANES;
     const TAPS: usize = 1;
     const POINTS: [usize; VECTORS] = [12, 6, 4, 3];
@@ -147,7 +148,31 @@ impl Tiles for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn is_quick(head: *const Head<LANES>) -> bool {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let shift = load(&raw const (*head).shift);
+            vminvq_s32(vminq_s32(shift[0], shift[1])) >= 0
+        }
+    }
+    #[inline(always)]
+    unsafe fn scale(head: *const Head<LANES>) -> Scale {
+        // SAFETY: as promised by the caller.
+        unsafe { Scale::new(head) }
+    }
+    #[inline(always)]
     unsafe fn finish(
+        sums: [int32x4_t; 2],
+        scale: Scale,
+        output: Output,
+        out: *mut i8,
+        count: usize,
+    ) {
+        // SAFETY: as promised by the caller.
+        unsafe { scale.finish(sums, output, out, count) }
+    }
+    #[inline(always)]
+    unsafe fn finish_slowly(
         sums: [int32x4_t; 2],
         head: *const Head<LANES>,
         output: Output,
@@ -155,7 +180,7 @@ impl Tiles for Neon {
         count: usize,
     ) {
         // SAFETY: as promised by the caller.
-        unsafe { finish(sums, head, output, out, count) }
+        unsafe { finish_slowly(sums, head, output, out, count) }
     }
 }
 
@@ -167,6 +192,7 @@ impl Tiles for Dot {
     type Weights = [int8x16_t; 2];
     type Inputs = int8x16_t;
     type Sums = [int32x4_t; 2];
+    type Scale = Scale;
     const LANES: usize = LANES;
     const TAPS: usize = 4;
     const POINTS: [usize; VECTORS] = [12, 6, 4, 0];
@@ -225,7 +251,31 @@ impl Tiles for Dot {
         [low, high]
     }
     #[inline(always)]
+    unsafe fn is_quick(head: *const Head<LANES>) -> bool {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let shift = load(&raw const (*head).shift);
+            vminvq_s32(vminq_s32(shift[0], shift[1])) >= 0
+        }
+    }
+    #[inline(always)]
+    unsafe fn scale(head: *const Head<LANES>) -> Scale {
+        // SAFETY: as promised by the caller.
+        unsafe { Scale::new(head) }
+    }
+    #[inline(always)]
     unsafe fn finish(
+        sums: [int32x4_t; 2],
+        scale: Scale,
+        output: Output,
+        out: *mut i8,
+        count: usize,
+    ) {
+        // SAFETY: as promised by the caller.
+        unsafe { scale.finish(sums, output, out, count) }
+    }
+    #[inline(always)]
+    unsafe fn finish_slowly(
         sums: [int32x4_t; 2],
         head: *const Head<LANES>,
         output: Output,
@@ -233,7 +283,7 @@ impl Tiles for Dot {
         count: usize,
     ) {
         // SAFETY: as promised by the caller.
-        unsafe { finish(sums, head, output, out, count) }
+        unsafe { finish_slowly(sums, head, output, out, count) }
     }
 }
 
@@ -245,43 +295,73 @@ unsafe fn load(from: *const [i32; LANES]) -> [int32x4_t; 2] {
     unsafe { [vld1q_s32(from.cast()), vld1q_s32(from.cast::<i32>().add(4))] }
 }
 
+/// What sums become results with.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    multiplier: [int32x4_t; 2],
+    /// To the left, so negative.
+    shift: [int32x4_t; 2],
+}
+
+impl Scale {
+    /// # Safety
+    /// The head can be read.
+    #[inline(always)]
+    unsafe fn new(head: *const Head<LANES>) -> Self {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let shift = load(&raw const (*head).shift);
+            Self {
+                multiplier: load(&raw const (*head).multiplier),
+                // Not is minus, and one less: twice a product's upper word has one bit more than the product's.
+                shift: [vmvnq_s32(shift[0]), vmvnq_s32(shift[1])],
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Tiles::finish`].
+    #[inline(always)]
+    unsafe fn finish(self, sums: [int32x4_t; 2], output: Output, out: *mut i8, count: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let offset = vdupq_n_s32(2 * i32::from(output.zero) + 1);
+            let low = vdupq_n_s32(output.low().into());
+            let mut halves = [vdup_n_s16(0); 2];
+            for (i, half) in halves.iter_mut().enumerate() {
+                let upper = vqdmulhq_s32(sums[i], self.multiplier[i]);
+                let doubled = vshlq_s32(upper, self.shift[i]);
+                let moved = vshrq_n_s32::<1>(vaddq_s32(doubled, offset));
+                *half = vqmovn_s32(vmaxq_s32(moved, low));
+            }
+            let results = vqmovn_s16(vcombine_s16(halves[0], halves[1]));
+            if count == LANES {
+                vst1_s8(out, results);
+            } else {
+                let mut own = [0; LANES];
+                vst1_s8(own.as_mut_ptr(), results);
+                slice::from_raw_parts_mut(out, count).copy_from_slice(&own[..count]);
+            }
+        }
+    }
+}
+
 /// # Safety
-/// As [`Tiles::finish`].
+/// As [`Tiles::finish_slowly`].
 #[inline(always)]
-unsafe fn finish(
+unsafe fn finish_slowly(
     sums: [int32x4_t; 2],
     head: *const Head<LANES>,
     output: Output,
     out: *mut i8,
     count: usize,
 ) {
+    let mut own = [0; LANES];
     // SAFETY: as promised by the caller.
     unsafe {
-        let multiplier = load(&raw const (*head).multiplier);
-        let shift = load(&raw const (*head).shift);
-        if vminvq_s32(vminq_s32(shift[0], shift[1])) < 0 {
-            let mut own = [0; LANES];
-            vst1q_s32(own.as_mut_ptr(), sums[0]);
-            vst1q_s32(own.as_mut_ptr().add(4), sums[1]);
-            return (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
-        }
-        let offset = vdupq_n_s32(2 * i32::from(output.zero) + 1);
-        let low = vdupq_n_s32(output.low().into());
-        let half = |i: usize| {
-            // The upper word of twice the product has one bit more than that of the product; not is minus, and one less.
-            let upper = vqdmulhq_s32(sums[i], multiplier[i]);
-            let doubled = vshlq_s32(upper, vmvnq_s32(shift[i]));
-            let moved = vshrq_n_s32::<1>(vaddq_s32(doubled, offset));
-            vqmovn_s32(vmaxq_s32(moved, low))
-        };
-        let results = vqmovn_s16(vcombine_s16(half(0), half(1)));
-        if count == LANES {
-            vst1_s8(out, results);
-        } else {
-            let mut own = [0; LANES];
-            vst1_s8(own.as_mut_ptr(), results);
-            slice::from_raw_parts_mut(out, count).copy_from_slice(&own[..count]);
-        }
+        vst1q_s32(own.as_mut_ptr(), sums[0]);
+        vst1q_s32(own.as_mut_ptr().add(4), sums[1]);
+        (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
     }
 }
 
@@ -293,6 +373,7 @@ impl<R: Real> Tiles for Float<R> {
     type Weights = [float32x4_t; 2];
     type Inputs = float32x4_t;
     type Sums = [float32x4_t; 2];
+    type Scale = ();
     const LANES: usize = LANES;
     const TAPS: usize = 1;
     const POINTS: [usize; VECTORS] = [12, 6, 4, 0];
@@ -345,13 +426,24 @@ impl<R: Real> Tiles for Float<R> {
         }
     }
     #[inline(always)]
-    unsafe fn finish(
+    unsafe fn is_quick(_: *const [f32; LANES]) -> bool {
+        true
+    }
+    #[inline(always)]
+    unsafe fn scale(_: *const [f32; LANES]) {}
+    #[inline(always)]
+    unsafe fn finish_slowly(
         sums: [float32x4_t; 2],
         _: *const [f32; LANES],
         output: Output,
         out: *mut R,
         count: usize,
     ) {
+        // SAFETY: as promised by the caller.
+        unsafe { Self::finish(sums, (), output, out, count) }
+    }
+    #[inline(always)]
+    unsafe fn finish(sums: [float32x4_t; 2], (): (), output: Output, out: *mut R, count: usize) {
         let mut own = [0.0; LANES];
         // SAFETY: as promised by the caller.
         let out = unsafe {

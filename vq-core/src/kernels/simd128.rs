@@ -35,6 +35,7 @@ impl Tiles for Simd128 {
     type Weights = v128;
     type Inputs = v128;
     type Sums = v128;
+    type Scale = ();
     const LANES: usize = LANES;
     const TAPS: usize = 2;
     // Sixteen registers, as most processors have below.
@@ -77,8 +78,14 @@ impl Tiles for Simd128 {
     unsafe fn multiply_add(sums: v128, inputs: v128, weights: v128) -> v128 {
         i32x4_add(sums, i32x4_dot_i16x8(inputs, weights))
     }
+    unsafe fn is_quick(_: *const Head<LANES>) -> bool {
+        // There are no shifts by as many bits as each lane wants.
+        false
+    }
+    unsafe fn scale(_: *const Head<LANES>) {}
+    unsafe fn finish(_: v128, (): (), _: Output, _: *mut i8, _: usize) {}
     #[inline(always)]
-    unsafe fn finish(
+    unsafe fn finish_slowly(
         sums: v128,
         head: *const Head<LANES>,
         output: Output,
@@ -86,7 +93,7 @@ impl Tiles for Simd128 {
         count: usize,
     ) {
         let mut own = [0; LANES];
-        // SAFETY: as promised by the caller. There are no shifts by as many bits as each lane wants.
+        // SAFETY: as promised by the caller.
         unsafe {
             v128_store(own.as_mut_ptr().cast(), sums);
             (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));

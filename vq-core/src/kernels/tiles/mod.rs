@@ -74,6 +74,8 @@ pub(super) trait Tiles: Sized {
     type Inputs: Copy;
     /// A sum for each channel of a vector.
     type Sums: Copy;
+    /// What makes results of them.
+    type Scale: Copy;
     /// Channels of a vector.
     const LANES: usize;
     /// Products of a channel that are added at once.
@@ -108,8 +110,20 @@ pub(super) trait Tiles: Sized {
         inputs: Self::Inputs,
         weights: Self::Weights,
     ) -> Self::Sums;
+    /// Whether a block's sums need not be finished the long way.
+    unsafe fn is_quick(head: *const Self::Head) -> bool;
+    /// What they are finished with.
+    unsafe fn scale(head: *const Self::Head) -> Self::Scale;
     /// Stores the first `count` sums as elements.
     unsafe fn finish(
+        sums: Self::Sums,
+        scale: Self::Scale,
+        output: Output,
+        out: *mut Self::Element,
+        count: usize,
+    );
+    /// The same, the long way.
+    unsafe fn finish_slowly(
         sums: Self::Sums,
         head: *const Self::Head,
         output: Output,
@@ -300,7 +314,8 @@ pub(super) unsafe fn conv_row<T: Tiles>(
 #[inline(always)]
 fn parts(whole: usize, most: usize) -> impl Iterator<Item = usize> {
     let count = whole.div_ceil(most);
-    (0..count).map(move |i| (whole * (i + 1)).div_ceil(count) - (whole * i).div_ceil(count))
+    let (least, longer) = (whole / count, whole % count);
+    (0..count).map(move |i| least + usize::from(i < longer))
 }
 
 /// Points to the rows under the kernel, in the room where they are not read where they are.
@@ -422,11 +437,48 @@ impl<T: Tiles> Work<'_, T> {
                     weights = weights.add(T::LANES * T::TAPS * size_of::<T::Weight>());
                 }
             }
-            for (p, sums) in sums.into_iter().enumerate() {
-                let out = out.add(p * self.out_step);
-                for (v, sum) in sums.into_iter().enumerate() {
-                    let count = if v + 1 < V { T::LANES } else { last };
-                    T::finish(sum, head(v), self.output, out.add(v * T::LANES), count);
+            // Loops that unroll, so that the sums stay in registers; and no closures, which would be compiled without the
+            // instructions.
+            let mut is_quick = true;
+            let mut scales = [T::scale(head(0)); V];
+            for (v, scale) in scales.iter_mut().enumerate() {
+                is_quick &= T::is_quick(head(v));
+                *scale = T::scale(head(v));
+            }
+            if is_quick {
+                for (p, sums) in sums.into_iter().enumerate() {
+                    let out = out.add(p * self.out_step);
+                    for (v, (sum, scale)) in sums.into_iter().zip(scales).enumerate() {
+                        let count = if v + 1 < V { T::LANES } else { last };
+                        T::finish(sum, scale, self.output, out.add(v * T::LANES), count);
+                    }
+                }
+            } else {
+                let kept = sums;
+                self.finish_slowly(&kept, block, out, last);
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Work::tile_of`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn finish_slowly<const P: usize, const V: usize>(
+        &self,
+        sums: &[[T::Sums; V]; P],
+        block: *const u8,
+        out: *mut T::Element,
+        last: usize,
+    ) {
+        for (p, sums) in sums.iter().enumerate() {
+            for (v, &sum) in sums.iter().enumerate() {
+                let count = if v + 1 < V { T::LANES } else { last };
+                // SAFETY: as promised by the caller.
+                unsafe {
+                    let head = block.add(v * self.block_bytes).cast();
+                    let out = out.add(p * self.out_step + v * T::LANES);
+                    T::finish_slowly(sum, head, self.output, out, count);
                 }
             }
         }

@@ -18,6 +18,7 @@ impl<const L: usize, const T: usize> Tiles for Plain<L, T> {
     type Weights = [[i16; T]; L];
     type Inputs = [i16; T];
     type Sums = [i32; L];
+    type Scale = ();
     const LANES: usize = L;
     const TAPS: usize = T;
     const POINTS: [usize; VECTORS] = [12, 12, 8, 6];
@@ -59,7 +60,12 @@ impl<const L: usize, const T: usize> Tiles for Plain<L, T> {
             })
         })
     }
-    unsafe fn finish(
+    unsafe fn is_quick(_: *const Head<L>) -> bool {
+        false
+    }
+    unsafe fn scale(_: *const Head<L>) {}
+    unsafe fn finish(_: [i32; L], (): (), _: Output, _: *mut i8, _: usize) {}
+    unsafe fn finish_slowly(
         sums: [i32; L],
         head: *const Head<L>,
         output: Output,

@@ -12,6 +12,17 @@ use core::{ptr, slice};
 #[derive(Debug)]
 pub(super) struct Avx2;
 
+/// What sums become results with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scale {
+    /// Multipliers of the even channels, in every other place.
+    even: __m256i,
+    /// Those of the odd ones.
+    odd: __m256i,
+    /// As in [`Head`].
+    shift: __m256i,
+}
+
 /// See [`crate::kernels::Kernels::conv_row`].
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
@@ -119,6 +130,7 @@ impl Tiles for Avx2 {
     type Weights = __m256i;
     type Inputs = __m256i;
     type Sums = __m256i;
+    type Scale = Scale;
     const LANES: usize = 8;
     const TAPS: usize = 2;
     const POINTS: [usize; VECTORS] = [10, 6, 4, 0];
@@ -164,35 +176,54 @@ impl Tiles for Avx2 {
         unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(inputs, weights)) }
     }
     #[inline(always)]
-    unsafe fn finish(
+    unsafe fn is_quick(head: *const Head<8>) -> bool {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let shift = _mm256_loadu_si256((&raw const (*head).shift).cast());
+            // None is negative.
+            _mm256_movemask_ps(_mm256_castsi256_ps(shift)) == 0
+        }
+    }
+    #[inline(always)]
+    unsafe fn scale(head: *const Head<8>) -> Scale {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let multiplier = (&raw const (*head).multiplier).cast::<i32>();
+            Scale {
+                even: _mm256_loadu_si256(multiplier.cast()),
+                // One further, where the shifts follow.
+                odd: _mm256_loadu_si256(multiplier.add(1).cast()),
+                shift: _mm256_loadu_si256((&raw const (*head).shift).cast()),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn finish(sums: __m256i, scale: Scale, output: Output, out: *mut i8, count: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let even = _mm256_mul_epi32(sums, scale.even);
+            let odd = _mm256_mul_epi32(_mm256_srli_epi64::<32>(sums), scale.odd);
+            let results = requantise(even, odd, scale.shift, output);
+            if count == 8 {
+                out.cast::<[i8; 8]>().write(results);
+            } else {
+                ptr::copy_nonoverlapping(results.as_ptr(), out, count);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn finish_slowly(
         sums: __m256i,
         head: *const Head<8>,
         output: Output,
         out: *mut i8,
         count: usize,
     ) {
+        let mut own = [0; 8];
         // SAFETY: as promised by the caller.
         unsafe {
-            let multiplier = _mm256_loadu_si256((&raw const (*head).multiplier).cast());
-            let shift = _mm256_loadu_si256((&raw const (*head).shift).cast());
-            if _mm256_movemask_ps(_mm256_castsi256_ps(shift)) != 0 {
-                let mut own = [0; 8];
-                _mm256_storeu_si256(own.as_mut_ptr().cast(), sums);
-                return (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
-            }
-            let even = _mm256_mul_epi32(sums, multiplier);
-            // One further, where the shifts follow: the odd ones' multipliers in even places.
-            let next = (&raw const (*head).multiplier).cast::<i32>().add(1);
-            let odd = _mm256_mul_epi32(
-                _mm256_srli_epi64::<32>(sums),
-                _mm256_loadu_si256(next.cast()),
-            );
-            let results = requantise(even, odd, shift, output);
-            if count == 8 {
-                out.cast::<[i8; 8]>().write(results);
-            } else {
-                ptr::copy_nonoverlapping(results.as_ptr(), out, count);
-            }
+            _mm256_storeu_si256(own.as_mut_ptr().cast(), sums);
+            (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
         }
     }
 }

@@ -12,6 +12,17 @@ use core::slice;
 #[derive(Debug)]
 pub(super) struct Avx512;
 
+/// What sums become results with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scale {
+    /// Multipliers of the even channels, in every other place.
+    even: __m512i,
+    /// Those of the odd ones.
+    odd: __m512i,
+    /// As in [`Head`].
+    shift: __m512i,
+}
+
 /// See [`crate::kernels::Kernels::conv_row`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
@@ -76,6 +87,37 @@ fn requantise(even: __m512i, odd: __m512i, shift: __m512i, output: Output) -> __
     _mm512_max_epi32(moved, _mm512_set1_epi32(output.low().into()))
 }
 
+/// Fewer than sixteen bytes, in halves: stores under a mask are slow on some processors.
+///
+/// # Safety
+/// So many bytes can be written.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn store_part(mut bytes: __m128i, mut to: *mut i8, count: usize) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        if count & 8 != 0 {
+            _mm_storel_epi64(to.cast(), bytes);
+            bytes = _mm_srli_si128::<8>(bytes);
+            to = to.add(8);
+        }
+        let mut rest = _mm_cvtsi128_si64(bytes) as u64;
+        if count & 4 != 0 {
+            to.cast::<u32>().write_unaligned(rest as u32);
+            rest >>= 32;
+            to = to.add(4);
+        }
+        if count & 2 != 0 {
+            to.cast::<u16>().write_unaligned(rest as u16);
+            rest >>= 16;
+            to = to.add(2);
+        }
+        if count & 1 != 0 {
+            to.write(rest as i8);
+        }
+    }
+}
+
 impl Tiles for Avx512 {
     type Element = i8;
     type Input = u8;
@@ -84,6 +126,7 @@ impl Tiles for Avx512 {
     type Weights = __m512i;
     type Inputs = __m512i;
     type Sums = __m512i;
+    type Scale = Scale;
     const LANES: usize = 16;
     const TAPS: usize = 4;
     const POINTS: [usize; VECTORS] = [12, 12, 8, 6];
@@ -129,36 +172,54 @@ impl Tiles for Avx512 {
         unsafe { _mm512_dpbusd_epi32(sums, inputs, weights) }
     }
     #[inline(always)]
-    unsafe fn finish(
+    unsafe fn is_quick(head: *const Head<16>) -> bool {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let shift = _mm512_loadu_si512((&raw const (*head).shift).cast());
+            // None is negative.
+            _mm512_movepi32_mask(shift) == 0
+        }
+    }
+    #[inline(always)]
+    unsafe fn scale(head: *const Head<16>) -> Scale {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let multiplier = (&raw const (*head).multiplier).cast::<i32>();
+            Scale {
+                even: _mm512_loadu_si512(multiplier.cast()),
+                // One further, where the shifts follow.
+                odd: _mm512_loadu_si512(multiplier.add(1).cast()),
+                shift: _mm512_loadu_si512((&raw const (*head).shift).cast()),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn finish(sums: __m512i, scale: Scale, output: Output, out: *mut i8, count: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let even = _mm512_mul_epi32(sums, scale.even);
+            let odd = _mm512_mul_epi32(_mm512_srli_epi64::<32>(sums), scale.odd);
+            let results = _mm512_cvtsepi32_epi8(requantise(even, odd, scale.shift, output));
+            if count == 16 {
+                _mm_storeu_si128(out.cast(), results);
+            } else {
+                store_part(results, out, count);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn finish_slowly(
         sums: __m512i,
         head: *const Head<16>,
         output: Output,
         out: *mut i8,
         count: usize,
     ) {
+        let mut own = [0; 16];
         // SAFETY: as promised by the caller.
         unsafe {
-            let multiplier = _mm512_loadu_si512((&raw const (*head).multiplier).cast());
-            let shift = _mm512_loadu_si512((&raw const (*head).shift).cast());
-            if _mm512_movepi32_mask(shift) != 0 {
-                let mut own = [0; 16];
-                _mm512_storeu_si512(own.as_mut_ptr().cast(), sums);
-                return (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
-            }
-            let even = _mm512_mul_epi32(sums, multiplier);
-            // One further, where the shifts follow: the odd ones' multipliers in even places.
-            let next = (&raw const (*head).multiplier).cast::<i32>().add(1);
-            let odd = _mm512_mul_epi32(
-                _mm512_srli_epi64::<32>(sums),
-                _mm512_loadu_si512(next.cast()),
-            );
-            let results = requantise(even, odd, shift, output);
-            let results = _mm512_cvtsepi32_epi8(results);
-            if count == 16 {
-                _mm_storeu_si128(out.cast(), results);
-            } else {
-                _mm_mask_storeu_epi8(out, 0xffff >> (16 - count), results);
-            }
+            _mm512_storeu_si512(own.as_mut_ptr().cast(), sums);
+            (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
         }
     }
 }

@@ -105,6 +105,7 @@ macro_rules! backend {
                 type Weights = $register;
                 type Inputs = $register;
                 type Sums = $register;
+                type Scale = ();
                 const LANES: usize = $lanes;
                 const TAPS: usize = 1;
                 const POINTS: [usize; VECTORS] = $points;
@@ -154,9 +155,26 @@ macro_rules! backend {
                     unsafe { $fused(x, weights, sums) }
                 }
                 #[inline(always)]
-                unsafe fn finish(
+                unsafe fn is_quick(_: *const [f32; $lanes]) -> bool {
+                    true
+                }
+                #[inline(always)]
+                unsafe fn scale(_: *const [f32; $lanes]) {}
+                #[inline(always)]
+                unsafe fn finish_slowly(
                     sums: $register,
                     _: *const [f32; $lanes],
+                    output: Output,
+                    out: *mut $element,
+                    count: usize,
+                ) {
+                    // SAFETY: as promised by the caller.
+                    unsafe { Self::finish(sums, (), output, out, count) }
+                }
+                #[inline(always)]
+                unsafe fn finish(
+                    sums: $register,
+                    (): (),
                     output: Output,
                     out: *mut $element,
                     count: usize,
