@@ -1,6 +1,6 @@
 //! Convolution in tiles: some points by some vectors of channels, whose sums all stay in registers.
 //!
-//! Weights are packed once a run, so that what a vector of channels needs for its next product is one load. The blocks
+//! Weights are packed once for all pictures, so that what a vector of channels needs for its next product is one load. The blocks
 //! lie behind each other, each with the numbers of `LANES` channels:
 //!
 //! ```text
@@ -154,10 +154,11 @@ struct Blocks {
 impl Blocks {
     fn of<T: Tiles>(shape: &ConvShape) -> Self {
         let steps = shape.run().div_ceil(T::TAPS);
-        let weights = usize::from(shape.kernel.height) * steps * T::LANES * T::TAPS;
+        let step = T::LANES * T::TAPS * size_of::<T::Weight>();
+        let weights = (usize::from(shape.kernel.height) * steps).saturating_mul(step);
         Self {
             steps,
-            bytes: size_of::<T::Head>() + weights * size_of::<T::Weight>(),
+            bytes: weights.saturating_add(size_of::<T::Head>()),
             count: shape.channels.div_ceil(T::LANES),
         }
     }
@@ -166,7 +167,9 @@ impl Blocks {
 /// See [`super::Kernels::packed_len`].
 pub(super) fn packed_len<T: Tiles>(shape: &ConvShape) -> usize {
     let blocks = Blocks::of::<T>(shape);
-    elements::<T::Element>((blocks.bytes * blocks.count).next_multiple_of(ALIGN))
+    // Of more than fits any memory, all there can be.
+    let bytes = blocks.bytes.saturating_mul(blocks.count);
+    elements::<T::Element>(bytes.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX))
 }
 
 /// Whether a shape's rows are read where they are.
@@ -328,14 +331,10 @@ fn lay_out<T: Tiles>(
     let shape = &row.filter.shape;
     let len = shape.columns() * usize::from(shape.in_channels);
     let room_len = row_len::<T>(shape);
-    let start = room.as_ptr().cast::<T::Input>();
-    let bytes = start.cast::<u8>().align_offset(align_of::<T::Input>());
-    let place = start
-        .cast::<u8>()
-        .cast_mut()
-        .wrapping_add(bytes)
-        .cast::<T::Input>();
     assert!(room.len() >= conv_room::<T>(shape));
+    let start = room.as_mut_ptr().cast::<u8>();
+    let place = start.wrapping_add(start.align_offset(align_of::<T::Input>()));
+    let place = place.cast::<T::Input>();
     for (i, (pointer, source)) in rows.iter_mut().zip(row.rows).enumerate() {
         let source = &source[..len];
         if in_place::<T>(shape) {
