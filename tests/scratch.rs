@@ -266,6 +266,18 @@ fn too_small_a_scratch_is_an_error() {
         assert_eq!(found, Some(RunError::Scratch { needed, given }));
     }
     assert!(Engine::new(&mut layout, &mut scratch).is_ok());
+
+    let mut layout = plan.encoder(&model, model.native()).unwrap();
+    let needed = layout.scratch_len();
+    let mut scratch = vec![0i8; needed - 1];
+    let found = Engine::new(&mut layout, &mut scratch).err();
+    assert_eq!(
+        found,
+        Some(RunError::Scratch {
+            needed,
+            given: needed - 1
+        })
+    );
 }
 
 #[test]

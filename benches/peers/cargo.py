@@ -1,4 +1,4 @@
-"""Our side of the comparisons: binaries of the package vq-benches."""
+"""Our side of the comparisons: binaries."""
 
 import os
 import subprocess
@@ -7,9 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def built(name):
+def built(name, package="vq-benches"):
     """The path of a binary, brought up to date."""
-    command = ["cargo", "build", "--release", "-p", "vq-benches", "--bin", name]
+    command = ["cargo", "build", "--release", "--quiet", "-p", package, "--bin", name]
     subprocess.run(command, cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     return ROOT / target / "release" / name

@@ -11,10 +11,10 @@ thread; ratios are medians over the rounds, each pair of a round measured back t
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -28,7 +28,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from PIL import Image
 from safetensors.torch import load_file
 
-from cargo import ROOT
+from cargo import ROOT, built
 from models import WORKLOADS
 from table import cpu, print_row
 
@@ -39,10 +39,14 @@ STEPS = 100
 DOWN = {"sonnet-cifar10": 4, "micro": 8}
 
 
+@functools.cache
+def program():
+    return built("vq", "vq-train")
+
+
 def vq(*arguments):
-    program = ROOT / "target" / "release" / "vq"
-    done = subprocess.run([program, *map(str, arguments)], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout
+    command = [program(), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def checkpoint(workload, folder):
@@ -166,33 +170,34 @@ def main():
     parser.add_argument("--only", choices=sorted(DOWN))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
-    folder = Path(tempfile.mkdtemp())
     print(f"{cpu()}; {datetime.date.today()}; {args.rounds} rounds; load {os.getloadavg()[0]:.1f}; onnxruntime "
           f"{onnxruntime.__version__}, PyTorch {torch.__version__}\n")  # fmt: skip
     names = ["PyTorch", "ORT f32", "ORT int8", "vq f32", "vq i8"]
     print_row("decoder", "codes", *(f"{name}, us" for name in names), "f32: vq / ORT", "i8: vq / best ORT", "GMAC/s")
     print("|" + "---|" * 10)
-    for workload in DOWN:
-        if args.only not in (None, workload):
-            continue
-        run = checkpoint(workload, folder)
-        model = loaded(workload, run, folder)
-        files = {dtype: folder / f"{workload}-{dtype}.vqm" for dtype in ("f32", "i8")}
-        for dtype, file in files.items():
-            vq("export", run, "-o", file, "--dtype", dtype, "--calibrate", PHOTOS / "train")
-        check(workload, model, files["f32"], folder)
-        for side in args.codes:
-            runs = max(10, 2000 * 64 // side**2 // (4 if workload == "micro" else 1))
-            by_name = contenders(workload, model, files, side, folder)
-            rounds = [{name: by_name[name](runs) for name in names} for _ in range(args.rounds)]
-            cells = [f"{statistics.median(r[name] for r in rounds):.0f}" for name in names]
-            single = [r["ORT f32"] / r["vq f32"] for r in rounds]
-            integer = [min(r["ORT f32"], r["ORT int8"]) / r["vq i8"] for r in rounds]
-            ratios = [f"{statistics.median(r):.2f} ({min(r):.2f}-{max(r):.2f})" for r in (single, integer)]
-            rate = by_name["vq i8"].macs / statistics.median(r["vq i8"] for r in rounds) / 1e3
-            print_row(workload, f"{side}x{side}", *cells, *ratios, f"{rate:.0f}")
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        for workload in DOWN:
+            if args.only in (None, workload):
+                compare(workload, args, names, Path(folder))
+
+
+def compare(workload, args, names, folder):
+    run = checkpoint(workload, folder)
+    model = loaded(workload, run, folder)
+    files = {dtype: folder / f"{workload}-{dtype}.vqm" for dtype in ("f32", "i8")}
+    for dtype, file in files.items():
+        vq("export", run, "-o", file, "--dtype", dtype, "--calibrate", PHOTOS / "train")
+    check(workload, model, files["f32"], folder)
+    for side in args.codes:
+        runs = max(10, 2000 * 64 // side**2 // (4 if workload == "micro" else 1))
+        by_name = contenders(workload, model, files, side, folder)
+        rounds = [{name: by_name[name](runs) for name in names} for _ in range(args.rounds)]
+        cells = [f"{statistics.median(r[name] for r in rounds):.0f}" for name in names]
+        single = [r["ORT f32"] / r["vq f32"] for r in rounds]
+        integer = [min(r["ORT f32"], r["ORT int8"]) / r["vq i8"] for r in rounds]
+        ratios = [f"{statistics.median(r):.2f} ({min(r):.2f}-{max(r):.2f})" for r in (single, integer)]
+        rate = by_name["vq i8"].macs / statistics.median(r["vq i8"] for r in rounds) / 1e3
+        print_row(workload, f"{side}x{side}", *cells, *ratios, f"{rate:.0f}")
 
 
 def check(workload, model, file, folder):

@@ -89,7 +89,7 @@ impl<const N: usize> Plan<N> {
         self.fill(&network, size.grid(model.down()), model.dtype())?;
         find_heights(&mut self.nodes, network.output().density.into());
         let rings_len = place(&mut self.nodes)?;
-        let backend = self.backend.unwrap_or(Backend::best());
+        let backend = self.backend.unwrap_or_else(Backend::best);
         let parts = match model.dtype() {
             Dtype::I8 => self.parts::<i8>(backend, rings_len),
             Dtype::F16 => self.parts::<f16>(backend, rings_len),

@@ -24,6 +24,9 @@ use half::f16;
 /// What packed filters are aligned to, in bytes: a cache line of most processors.
 pub(crate) const ALIGN: usize = 64;
 
+/// Convolves one row; the first of the slices is the room.
+pub(crate) type ConvolveRow<E> = fn(&ConvRow<'_, E>, &mut [E], &mut [E]);
+
 /// The row functions of one backend.
 pub struct Kernels<E: Arithmetic> {
     /// Channels of the output that are computed together, whether there are so many or not.
@@ -35,7 +38,7 @@ pub struct Kernels<E: Arithmetic> {
     /// Lays out a filter as [`Self::conv_row`] wants it; the elements start at a multiple of [`ALIGN`] bytes.
     pub(crate) pack: fn(&Filter<'_, E>, &mut [E]),
     /// Convolves one row; the first of the slices is the room.
-    pub(crate) conv_row: fn(&ConvRow<'_, E>, &mut [E], &mut [E]),
+    pub(crate) conv_row: ConvolveRow<E>,
     /// Adds two rows.
     pub(crate) add_row: fn(&AddRow<'_, E>, &mut [E]),
     /// Cuts a row off at zero.

@@ -3,10 +3,9 @@
 #![allow(unsafe_code)]
 
 use super::tiles::integer::Head;
-use super::tiles::{self, Tiles, VECTORS};
+use super::tiles::{self, Head as _, Tiles, VECTORS};
 use super::{ConvRow, Kernels};
-use crate::element::{Arithmetic, Output, Real};
-use crate::format::Params;
+use crate::element::{Output, Real};
 use core::arch::aarch64::*;
 use core::arch::asm;
 use core::marker::PhantomData;
@@ -26,44 +25,21 @@ struct Dot;
 struct Float<R>(PhantomData<R>);
 
 /// Every AArch64 processor has it.
-pub(super) static NEON: Kernels<i8> = Kernels {
-    lanes: LANES,
-    conv_room: tiles::conv_room::<Neon>,
-    packed_len: tiles::packed_len::<Neon>,
-    pack: tiles::pack::<Neon>,
-    // SAFETY: every processor has the instructions.
-    conv_row: |row, room, out| unsafe { tiles::conv_row::<Neon>(row, room, out) },
-    ..Kernels::SCALAR
-};
+pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon>(Kernels::SCALAR);
 
 /// For [`has_dot`].
-pub(super) static DOT: Kernels<i8> = Kernels {
-    lanes: LANES,
-    conv_room: tiles::conv_room::<Dot>,
-    packed_len: tiles::packed_len::<Dot>,
-    pack: tiles::pack::<Dot>,
+pub(super) static DOT: Kernels<i8> = tiles::kernels::<Dot>(
+    tiles::pack::<Dot>,
     // SAFETY: whoever takes this table has asked whether the processor has the instructions.
-    conv_row: |row, room, out| unsafe { conv_row_dot(row, room, out) },
-    ..Kernels::SCALAR
-};
+    |row, room, out| unsafe { conv_row_dot(row, room, out) },
+    Kernels::SCALAR,
+);
 
 /// Every AArch64 processor has it.
-pub(super) static SINGLE: Kernels<f32> = floats();
+pub(super) static SINGLE: Kernels<f32> = tiles::everywhere::<Float<f32>>(Kernels::SCALAR_FLOAT);
 
 /// The same.
-pub(super) static HALF: Kernels<f16> = floats();
-
-const fn floats<R: Real>() -> Kernels<R> {
-    Kernels {
-        lanes: LANES,
-        conv_room: tiles::conv_room::<Float<R>>,
-        packed_len: tiles::packed_len::<Float<R>>,
-        pack: tiles::pack::<Float<R>>,
-        // SAFETY: every processor has the instructions.
-        conv_row: |row, room, out| unsafe { tiles::conv_row::<Float<R>>(row, room, out) },
-        ..Kernels::SCALAR_FLOAT
-    }
-}
+pub(super) static HALF: Kernels<f16> = tiles::everywhere::<Float<f16>>(Kernels::SCALAR_FLOAT);
 
 /// Whether the processor has SDOT: asked where there is a system to ask, else as the compiler was told.
 pub(crate) fn has_dot() -> bool {
@@ -108,15 +84,6 @@ impl Tiles for Neon {
     fn weight(weight: i8) -> i16 {
         weight.into()
     }
-    fn head(
-        head: &mut Head<LANES>,
-        lane: usize,
-        params: &Params<'_>,
-        channel: usize,
-        weights: &[[u8; 1]],
-    ) {
-        head.set(lane, params, channel, weights, 0);
-    }
 
     #[inline(always)]
     unsafe fn start(head: *const Head<LANES>) -> [int32x4_t; 2] {
@@ -148,14 +115,6 @@ impl Tiles for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn is_quick(head: *const Head<LANES>) -> bool {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            let shift = load(&raw const (*head).shift);
-            vminvq_s32(vminq_s32(shift[0], shift[1])) >= 0
-        }
-    }
-    #[inline(always)]
     unsafe fn scale(head: *const Head<LANES>) -> Scale {
         // SAFETY: as promised by the caller.
         unsafe { Scale::new(head) }
@@ -170,17 +129,6 @@ impl Tiles for Neon {
     ) {
         // SAFETY: as promised by the caller.
         unsafe { scale.finish(sums, output, out, count) }
-    }
-    #[inline(always)]
-    unsafe fn finish_slowly(
-        sums: [int32x4_t; 2],
-        head: *const Head<LANES>,
-        output: Output,
-        out: *mut i8,
-        count: usize,
-    ) {
-        // SAFETY: as promised by the caller.
-        unsafe { finish_slowly(sums, head, output, out, count) }
     }
 }
 
@@ -203,15 +151,6 @@ impl Tiles for Dot {
     }
     fn weight(weight: i8) -> i8 {
         weight
-    }
-    fn head(
-        head: &mut Head<LANES>,
-        lane: usize,
-        params: &Params<'_>,
-        channel: usize,
-        weights: &[[u8; 1]],
-    ) {
-        head.set(lane, params, channel, weights, 0);
     }
 
     #[inline(always)]
@@ -251,14 +190,6 @@ impl Tiles for Dot {
         [low, high]
     }
     #[inline(always)]
-    unsafe fn is_quick(head: *const Head<LANES>) -> bool {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            let shift = load(&raw const (*head).shift);
-            vminvq_s32(vminq_s32(shift[0], shift[1])) >= 0
-        }
-    }
-    #[inline(always)]
     unsafe fn scale(head: *const Head<LANES>) -> Scale {
         // SAFETY: as promised by the caller.
         unsafe { Scale::new(head) }
@@ -273,17 +204,6 @@ impl Tiles for Dot {
     ) {
         // SAFETY: as promised by the caller.
         unsafe { scale.finish(sums, output, out, count) }
-    }
-    #[inline(always)]
-    unsafe fn finish_slowly(
-        sums: [int32x4_t; 2],
-        head: *const Head<LANES>,
-        output: Output,
-        out: *mut i8,
-        count: usize,
-    ) {
-        // SAFETY: as promised by the caller.
-        unsafe { finish_slowly(sums, head, output, out, count) }
     }
 }
 
@@ -346,26 +266,7 @@ impl Scale {
     }
 }
 
-/// # Safety
-/// As [`Tiles::finish_slowly`].
-#[inline(always)]
-unsafe fn finish_slowly(
-    sums: [int32x4_t; 2],
-    head: *const Head<LANES>,
-    output: Output,
-    out: *mut i8,
-    count: usize,
-) {
-    let mut own = [0; LANES];
-    // SAFETY: as promised by the caller.
-    unsafe {
-        vst1q_s32(own.as_mut_ptr(), sums[0]);
-        vst1q_s32(own.as_mut_ptr().add(4), sums[1]);
-        (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
-    }
-}
-
-impl<R: Real> Tiles for Float<R> {
+impl<R: Real<Sum = f32>> Tiles for Float<R> {
     type Element = R;
     type Input = f32;
     type Weight = f32;
@@ -373,7 +274,7 @@ impl<R: Real> Tiles for Float<R> {
     type Weights = [float32x4_t; 2];
     type Inputs = float32x4_t;
     type Sums = [float32x4_t; 2];
-    type Scale = ();
+    type Scale = *const [f32; LANES];
     const LANES: usize = LANES;
     const TAPS: usize = 1;
     const POINTS: [usize; VECTORS] = [12, 6, 4, 0];
@@ -385,15 +286,6 @@ impl<R: Real> Tiles for Float<R> {
     }
     fn weight(weight: R) -> f32 {
         weight.single()
-    }
-    fn head(
-        head: &mut [f32; LANES],
-        lane: usize,
-        params: &Params<'_>,
-        channel: usize,
-        _: &[<R as Arithmetic>::Stored],
-    ) {
-        head[lane] = f32::bias(params, channel);
     }
 
     #[inline(always)]
@@ -426,33 +318,23 @@ impl<R: Real> Tiles for Float<R> {
         }
     }
     #[inline(always)]
-    unsafe fn is_quick(_: *const [f32; LANES]) -> bool {
-        true
+    unsafe fn scale(head: *const [f32; LANES]) -> *const [f32; LANES] {
+        head
     }
     #[inline(always)]
-    unsafe fn scale(_: *const [f32; LANES]) {}
-    #[inline(always)]
-    unsafe fn finish_slowly(
+    unsafe fn finish(
         sums: [float32x4_t; 2],
-        _: *const [f32; LANES],
+        head: *const [f32; LANES],
         output: Output,
         out: *mut R,
         count: usize,
     ) {
-        // SAFETY: as promised by the caller.
-        unsafe { Self::finish(sums, (), output, out, count) }
-    }
-    #[inline(always)]
-    unsafe fn finish(sums: [float32x4_t; 2], (): (), output: Output, out: *mut R, count: usize) {
         let mut own = [0.0; LANES];
         // SAFETY: as promised by the caller.
-        let out = unsafe {
+        unsafe {
             vst1q_f32(own.as_mut_ptr(), sums[0]);
             vst1q_f32(own.as_mut_ptr().add(4), sums[1]);
-            slice::from_raw_parts_mut(out, count)
-        };
-        for (result, &sum) in out.iter_mut().zip(&own) {
-            *result = R::rounded(output.rectify(sum));
+            (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
         }
     }
 }

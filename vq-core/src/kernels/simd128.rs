@@ -4,9 +4,8 @@
 
 use super::Kernels;
 use super::tiles::integer::Head;
-use super::tiles::{self, Tiles, VECTORS};
+use super::tiles::{self, Head as _, Tiles, VECTORS};
 use crate::element::Output;
-use crate::format::Params;
 use core::arch::wasm32::*;
 use core::slice;
 
@@ -15,15 +14,7 @@ use core::slice;
 struct Simd128;
 
 /// For programs that are compiled with it.
-pub(super) static SIMD128: Kernels<i8> = Kernels {
-    lanes: LANES,
-    conv_room: tiles::conv_room::<Simd128>,
-    packed_len: tiles::packed_len::<Simd128>,
-    pack: tiles::pack::<Simd128>,
-    // SAFETY: a program that is compiled with the instructions runs only where they are.
-    conv_row: |row, room, out| unsafe { tiles::conv_row::<Simd128>(row, room, out) },
-    ..Kernels::SCALAR
-};
+pub(super) static SIMD128: Kernels<i8> = tiles::everywhere::<Simd128>(Kernels::SCALAR);
 
 const LANES: usize = 4;
 
@@ -35,7 +26,7 @@ impl Tiles for Simd128 {
     type Weights = v128;
     type Inputs = v128;
     type Sums = v128;
-    type Scale = ();
+    type Scale = *const Head<LANES>;
     const LANES: usize = LANES;
     const TAPS: usize = 2;
     // Sixteen registers, as most processors have below.
@@ -48,15 +39,6 @@ impl Tiles for Simd128 {
     }
     fn weight(weight: i8) -> i16 {
         weight.into()
-    }
-    fn head(
-        head: &mut Head<LANES>,
-        lane: usize,
-        params: &Params<'_>,
-        channel: usize,
-        weights: &[[u8; 1]],
-    ) {
-        head.set(lane, params, channel, weights, 0);
     }
 
     #[inline(always)]
@@ -78,14 +60,12 @@ impl Tiles for Simd128 {
     unsafe fn multiply_add(sums: v128, inputs: v128, weights: v128) -> v128 {
         i32x4_add(sums, i32x4_dot_i16x8(inputs, weights))
     }
-    unsafe fn is_quick(_: *const Head<LANES>) -> bool {
-        // There are no shifts by as many bits as each lane wants.
-        false
-    }
-    unsafe fn scale(_: *const Head<LANES>) {}
-    unsafe fn finish(_: v128, (): (), _: Output, _: *mut i8, _: usize) {}
     #[inline(always)]
-    unsafe fn finish_slowly(
+    unsafe fn scale(head: *const Head<LANES>) -> *const Head<LANES> {
+        head
+    }
+    #[inline(always)]
+    unsafe fn finish(
         sums: v128,
         head: *const Head<LANES>,
         output: Output,
@@ -93,7 +73,7 @@ impl Tiles for Simd128 {
         count: usize,
     ) {
         let mut own = [0; LANES];
-        // SAFETY: as promised by the caller.
+        // SAFETY: as promised by the caller. There are no shifts by as many bits as each lane wants.
         unsafe {
             v128_store(own.as_mut_ptr().cast(), sums);
             (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));

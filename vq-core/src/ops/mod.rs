@@ -121,11 +121,7 @@ impl Op {
                 count: 1,
                 room: 0,
             }),
-            Self::UpConv(op) => Some(Filters {
-                shape: op.shape(channels, columns, lanes),
-                count: op.filters(lanes),
-                room: op.room(columns, lanes),
-            }),
+            Self::UpConv(op) => Some(op.filters(channels, columns, lanes)),
             Self::Add(_)
             | Self::Relu(_)
             | Self::DepthToSpace(_)
@@ -153,10 +149,7 @@ impl Op {
         };
         match self {
             Self::Conv2d(op) => pack(op.filter(input, blob)),
-            Self::UpConv(op) => {
-                let lanes = kernels.lanes;
-                (0..op.filters(lanes)).for_each(|i| pack(op.filter(i, input, lanes, blob)));
-            }
+            Self::UpConv(op) => op.each_filter(kernels.lanes, input, blob, pack),
             Self::Add(_)
             | Self::Relu(_)
             | Self::DepthToSpace(_)

@@ -1,6 +1,6 @@
 //! Convolution that doubles the map: four 2x2 phases.
 
-use super::{Step, Tensors, convolved, taps};
+use super::{Filters, Step, Tensors, convolved, taps};
 use crate::element::{Element, Output};
 use crate::error::Fault;
 use crate::format::{Dtype, Kernel, Pad, Params, UpConv};
@@ -69,15 +69,23 @@ impl UpConv {
         joined < PHASES * POINTS as usize * vectors(channels)
     }
 
-    /// How many filters it has for kernels of so many lanes.
-    pub(super) fn filters(&self, lanes: usize) -> usize {
-        if self.is_joined(lanes) { 1 } else { PHASES }
+    /// What it wants of kernels of so many lanes, when the input has `channels` and so many columns.
+    pub(super) fn filters(&self, channels: u16, columns: u32, lanes: usize) -> Filters {
+        let joined = self.is_joined(lanes);
+        let shape = self.shape(channels, columns, joined);
+        let (count, room) = if joined {
+            // A row of all phases, before they are put into their rows.
+            (1, (columns as usize).saturating_mul(shape.channels))
+        } else {
+            (PHASES, 0)
+        };
+        Filters { shape, count, room }
     }
 
-    /// Of a filter's row, when the input has `channels` and so many columns, for kernels of so many lanes.
-    pub(super) fn shape(&self, channels: u16, columns: u32, lanes: usize) -> ConvShape {
+    /// Of a filter's row: of all phases, or of one.
+    fn shape(&self, channels: u16, columns: u32, joined: bool) -> ConvShape {
         let out_channels = usize::from(self.out_channels);
-        let (kernel, out_channels) = if self.is_joined(lanes) {
+        let (kernel, out_channels) = if joined {
             (JOINED, PHASES * out_channels)
         } else {
             (PHASE, out_channels)
@@ -91,39 +99,54 @@ impl UpConv {
         }
     }
 
-    /// Elements of room for a row of all phases, where they are made together.
-    pub(super) fn room(&self, columns: u32, lanes: usize) -> usize {
-        if !self.is_joined(lanes) {
-            return 0;
+    /// Shows its filters for kernels of so many lanes, in turn, when it reads this ring.
+    pub(super) fn each_filter<'a, E: Element>(
+        &self,
+        lanes: usize,
+        input: &Ring,
+        blob: &'a [u8],
+        mut show: impl FnMut(Filter<'a, E>),
+    ) {
+        if self.is_joined(lanes) {
+            return show(self.joined_filter(input, blob));
         }
-        (columns as usize).saturating_mul(PHASES * usize::from(self.out_channels))
+        (0..PHASES).for_each(|phase| show(self.phase_filter(phase, input, blob)));
     }
 
-    /// A filter's numbers, when it reads this ring.
-    pub(super) fn filter<'a, E: Element>(
+    /// The numbers of all phases, when it reads this ring.
+    fn joined_filter<'a, E: Element>(&self, input: &Ring, blob: &'a [u8]) -> Filter<'a, E> {
+        let (weights, params) = self.tensors(input.map.channels).load::<E>(blob);
+        Filter {
+            shape: self.shape(input.map.channels, input.width, true),
+            weights,
+            phases: true,
+            params,
+            output: self.stored(),
+        }
+    }
+
+    /// The numbers of one phase.
+    fn phase_filter<'a, E: Element>(
         &self,
-        index: usize,
+        phase: usize,
         input: &Ring,
-        lanes: usize,
         blob: &'a [u8],
     ) -> Filter<'a, E> {
         let (weights, params) = self.tensors(input.map.channels).load::<E>(blob);
-        let joined = self.is_joined(lanes);
         let len = weights.len() / PHASES;
-        let (weights, params) = if joined {
-            (weights, params)
-        } else {
-            (&weights[index * len..][..len], phase_of(&params, index))
-        };
         Filter {
-            shape: self.shape(input.map.channels, input.width, lanes),
-            weights,
-            phases: joined,
-            params,
-            output: Output {
-                zero: self.out.zero,
-                relu: self.relu,
-            },
+            shape: self.shape(input.map.channels, input.width, false),
+            weights: &weights[phase * len..][..len],
+            phases: false,
+            params: phase_of(&params, phase),
+            output: self.stored(),
+        }
+    }
+
+    fn stored(&self) -> Output {
+        Output {
+            zero: self.out.zero,
+            relu: self.relu,
         }
     }
 
@@ -140,9 +163,9 @@ impl UpConv {
             packed,
             blob,
         } = step;
-        let (ring, lanes) = (input.ring(), kernels.lanes);
+        let ring = input.ring();
         let out_channels = usize::from(self.out_channels);
-        let packed_len = (kernels.packed_len)(&self.shape(ring.map.channels, ring.width, lanes));
+        let packed_len = (kernels.packed_len)(&self.shape(ring.map.channels, ring.width, false));
         for phase in 0..PHASES {
             let (py, px) = (phase / 2, phase % 2);
             let top = y / 2 - 1 + py as i32;
@@ -150,7 +173,7 @@ impl UpConv {
             let before = px * usize::from(ring.map.channels);
             let rows = [top, top + 1].map(|y| &input.row(y, 1)[before..]);
             let row = ConvRow {
-                filter: self.filter(phase, ring, lanes, blob),
+                filter: self.phase_filter(phase, ring, blob),
                 packed: &packed[phase * packed_len..][..packed_len],
                 rows: &rows,
                 out_step: 2 * out_channels,
@@ -171,18 +194,18 @@ impl UpConv {
             packed,
             blob,
         } = step;
-        let (ring, lanes) = (input.ring(), kernels.lanes);
-        let (points, room) = room.split_at_mut(self.room(ring.width, lanes));
-        let filter = self.filter(0, ring, lanes, blob);
+        let filter = self.joined_filter(input.ring(), blob);
+        let out_step = filter.shape.channels;
+        let (points, room) = room.split_at_mut(filter.shape.width as usize * out_step);
         let rows = [-1, 0, 1].map(|dy| input.row(y / 2 + dy, 1));
         let row = ConvRow {
             filter,
             packed: &packed[..(kernels.packed_len)(&filter.shape)],
             rows: &rows,
-            out_step: filter.shape.channels,
+            out_step,
         };
         kernels.convolve(&row, room, points);
-        let half = filter.shape.channels / 2;
+        let half = out_step / 2;
         for py in 0..2 {
             let out = output.row(y + py as i32);
             let points = &points[py * half..];

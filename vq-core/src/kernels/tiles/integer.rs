@@ -15,9 +15,8 @@ pub(in crate::kernels) struct Head<const L: usize> {
     pub(in crate::kernels) shift: [i32; L],
 }
 
-impl<const L: usize> Head<L> {
-    /// A channel's part. `offset` is what inputs are larger by than elements.
-    pub(in crate::kernels) fn set(
+impl<const L: usize> super::Head<i8> for Head<L> {
+    fn set(
         &mut self,
         lane: usize,
         params: &Params<'_>,
@@ -33,13 +32,12 @@ impl<const L: usize> Head<L> {
         self.multiplier[lane] = multiplier;
         self.shift[lane] = i32::from(shift) - i32::from(UPPER) - 1;
     }
-
-    /// Finishes sums one by one, whatever their shift.
-    ///
-    /// Not inlined: exporters write shifts for which there are faster ways.
-    #[cold]
-    #[inline(never)]
-    pub(in crate::kernels) fn finish(&self, sums: &[i32; L], output: Output, out: &mut [i8]) {
+    #[inline(always)]
+    fn is_quick(&self) -> bool {
+        // None is negative.
+        self.shift.iter().fold(0, |all, shift| all | shift) >= 0
+    }
+    fn finish(&self, sums: &[i32], output: Output, out: &mut [i8]) {
         let scales = self.multiplier.iter().zip(&self.shift);
         for ((result, &sum), (&multiplier, &shift)) in out.iter_mut().zip(sums).zip(scales) {
             let shift = (shift + i32::from(UPPER) + 1) as u8;

@@ -12,13 +12,14 @@
 
 #![allow(unsafe_code)]
 
+mod float;
 pub(super) mod integer;
 mod plain;
 
-use super::{ALIGN, ConvRow, ConvShape, Filter, Kernels};
+use super::{ALIGN, ConvRow, ConvShape, ConvolveRow, Filter, Kernels};
 use crate::element::{Arithmetic, Element, Output};
 use crate::format::{MAX_KERNEL, Params};
-use core::ptr;
+use core::{ptr, slice};
 
 use plain::Plain;
 
@@ -42,15 +43,33 @@ pub(super) static AVX2: Kernels<i8> = plain::<Plain<8, 2>>();
 /// AVX-512's tiles in plain loops.
 pub(super) static AVX512: Kernels<i8> = plain::<Plain<16, 4>>();
 
-const fn plain<T: Tiles<Element = i8>>() -> Kernels<i8> {
+const fn plain<T: Tiles>() -> Kernels<T::Element> {
+    everywhere::<T>(Kernels::SCALAR)
+}
+
+/// The table of a backend whose instructions every processor has for which the program is compiled.
+pub(super) const fn everywhere<T: Tiles>(rest: Kernels<T::Element>) -> Kernels<T::Element> {
+    // SAFETY: every processor has the instructions.
+    kernels::<T>(
+        pack::<T>,
+        |row, room, out| unsafe { conv_row::<T>(row, room, out) },
+        rest,
+    )
+}
+
+/// The table of a backend whose functions are compiled for its instructions, which not every processor has.
+pub(super) const fn kernels<T: Tiles>(
+    pack: fn(&Filter<'_, T::Element>, &mut [T::Element]),
+    conv_row: ConvolveRow<T::Element>,
+    rest: Kernels<T::Element>,
+) -> Kernels<T::Element> {
     Kernels {
         lanes: T::LANES,
         conv_room: conv_room::<T>,
         packed_len: packed_len::<T>,
-        pack: |filter, packed| pack::<T>(filter, packed),
-        // SAFETY: plain loops need no instruction set.
-        conv_row: |row, room, out| unsafe { conv_row::<T>(row, room, out) },
-        ..Kernels::SCALAR
+        pack,
+        conv_row,
+        ..rest
     }
 }
 
@@ -67,7 +86,7 @@ pub(super) trait Tiles: Sized {
     /// What they take of a weight: an integer or a float, so that every pattern of bits is one, and zeros are 0.
     type Weight: Copy;
     /// What a block starts with. The same.
-    type Head: Copy;
+    type Head: Head<Self::Element>;
     /// A vector of weights.
     type Weights: Copy;
     /// The same inputs for each channel of a vector.
@@ -84,19 +103,13 @@ pub(super) trait Tiles: Sized {
     const POINTS: [usize; VECTORS];
     /// Whether inputs are elements as they are.
     const AS_IT_IS: bool;
+    /// What inputs are larger by than elements; of integers.
+    const OFFSET: i32 = 0;
 
     /// An element as products take it.
     fn input(x: Self::Element) -> Self::Input;
     /// A weight as products take it.
     fn weight(weight: Self::Element) -> Self::Weight;
-    /// A channel's part of a block's head. `weights` are all of the channel.
-    fn head(
-        head: &mut Self::Head,
-        lane: usize,
-        params: &Params<'_>,
-        channel: usize,
-        weights: &[Stored<Self>],
-    );
 
     /// What sums start with.
     unsafe fn start(head: *const Self::Head) -> Self::Sums;
@@ -110,11 +123,9 @@ pub(super) trait Tiles: Sized {
         inputs: Self::Inputs,
         weights: Self::Weights,
     ) -> Self::Sums;
-    /// Whether a block's sums need not be finished the long way.
-    unsafe fn is_quick(head: *const Self::Head) -> bool;
-    /// What they are finished with.
+    /// What sums are finished with.
     unsafe fn scale(head: *const Self::Head) -> Self::Scale;
-    /// Stores the first `count` sums as elements.
+    /// Stores the first `count` sums, of a block that [`Head::is_quick`], as elements.
     unsafe fn finish(
         sums: Self::Sums,
         scale: Self::Scale,
@@ -122,14 +133,23 @@ pub(super) trait Tiles: Sized {
         out: *mut Self::Element,
         count: usize,
     );
-    /// The same, the long way.
-    unsafe fn finish_slowly(
-        sums: Self::Sums,
-        head: *const Self::Head,
-        output: Output,
-        out: *mut Self::Element,
-        count: usize,
+}
+
+/// What a block starts with: what its sums start and end with, whatever multiplies.
+pub(super) trait Head<E: Arithmetic>: Copy {
+    /// A channel's part. `weights` are all of the channel, `offset` is what inputs are larger by than elements.
+    fn set(
+        &mut self,
+        lane: usize,
+        params: &Params<'_>,
+        channel: usize,
+        weights: &[E::Stored],
+        offset: i32,
     );
+    /// Whether vectors can finish the sums.
+    fn is_quick(&self) -> bool;
+    /// Finishes sums one by one, in every case.
+    fn finish(&self, sums: &[E::Sum], output: Output, out: &mut [E]);
 }
 
 /// A weight as it lies in the file.
@@ -213,13 +233,19 @@ pub(super) fn pack<T: Tiles>(filter: &Filter<'_, T::Element>, packed: &mut [T::E
             let len = height * blocks.steps * T::LANES * T::TAPS;
             (
                 &mut *head.cast::<T::Head>(),
-                core::slice::from_raw_parts_mut(weights, len),
+                slice::from_raw_parts_mut(weights, len),
             )
         };
         let first = block * T::LANES;
         for lane in 0..T::LANES.min(shape.channels - first) {
             let channel = first + lane;
-            T::head(head, lane, &filter.params, channel, filter.channel(channel));
+            head.set(
+                lane,
+                &filter.params,
+                channel,
+                filter.channel(channel),
+                T::OFFSET,
+            );
             for (kh, row) in weights
                 .chunks_exact_mut(blocks.steps * T::LANES * T::TAPS)
                 .enumerate()
@@ -343,7 +369,7 @@ fn lay_out<T: Tiles>(
         }
         // SAFETY: the room has so many inputs for each row of the kernel, and inputs are integers or floats, so that
         // elements are as good as any.
-        let own = unsafe { core::slice::from_raw_parts_mut(place.add(i * room_len), room_len) };
+        let own = unsafe { slice::from_raw_parts_mut(place.add(i * room_len), room_len) };
         for (place, &x) in own.iter_mut().zip(source) {
             *place = T::input(x);
         }
@@ -441,7 +467,7 @@ impl<T: Tiles> Work<'_, T> {
             let mut is_quick = true;
             let mut scales = [T::scale(head(0)); V];
             for (v, scale) in scales.iter_mut().enumerate() {
-                is_quick &= T::is_quick(head(v));
+                is_quick &= (*head(v)).is_quick();
                 *scale = T::scale(head(v));
             }
             if is_quick {
@@ -471,13 +497,14 @@ impl<T: Tiles> Work<'_, T> {
         last: usize,
     ) {
         for (p, sums) in sums.iter().enumerate() {
-            for (v, &sum) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
                 let count = if v + 1 < V { T::LANES } else { last };
-                // SAFETY: as promised by the caller.
+                // SAFETY: as promised by the caller; the vector is an array of sums.
                 unsafe {
-                    let head = block.add(v * self.block_bytes).cast();
+                    let head = block.add(v * self.block_bytes).cast::<T::Head>();
+                    let sums = slice::from_raw_parts((&raw const *sum).cast(), T::LANES);
                     let out = out.add(p * self.out_step + v * T::LANES);
-                    T::finish_slowly(sum, head, self.output, out, count);
+                    (*head).finish(sums, self.output, slice::from_raw_parts_mut(out, count));
                 }
             }
         }

@@ -1,10 +1,9 @@
 //! Tiles in plain loops: what the tests run where a processor lacks the instruction set.
 
 use super::integer::Head;
-use super::{Tiles, VECTORS};
+use super::{Head as _, Tiles, VECTORS};
 use crate::element::Output;
-use crate::format::Params;
-use core::array;
+use core::{array, slice};
 
 /// Integer vectors of `L` channels that add `T` products at once.
 #[derive(Debug)]
@@ -18,7 +17,7 @@ impl<const L: usize, const T: usize> Tiles for Plain<L, T> {
     type Weights = [[i16; T]; L];
     type Inputs = [i16; T];
     type Sums = [i32; L];
-    type Scale = ();
+    type Scale = *const Head<L>;
     const LANES: usize = L;
     const TAPS: usize = T;
     const POINTS: [usize; VECTORS] = [12, 12, 8, 6];
@@ -29,15 +28,6 @@ impl<const L: usize, const T: usize> Tiles for Plain<L, T> {
     }
     fn weight(weight: i8) -> i16 {
         weight.into()
-    }
-    fn head(
-        head: &mut Head<L>,
-        lane: usize,
-        params: &Params<'_>,
-        channel: usize,
-        weights: &[[u8; 1]],
-    ) {
-        head.set(lane, params, channel, weights, 0);
     }
 
     unsafe fn start(head: *const Head<L>) -> [i32; L] {
@@ -60,12 +50,10 @@ impl<const L: usize, const T: usize> Tiles for Plain<L, T> {
             })
         })
     }
-    unsafe fn is_quick(_: *const Head<L>) -> bool {
-        false
+    unsafe fn scale(head: *const Head<L>) -> *const Head<L> {
+        head
     }
-    unsafe fn scale(_: *const Head<L>) {}
-    unsafe fn finish(_: [i32; L], (): (), _: Output, _: *mut i8, _: usize) {}
-    unsafe fn finish_slowly(
+    unsafe fn finish(
         sums: [i32; L],
         head: *const Head<L>,
         output: Output,
@@ -73,6 +61,6 @@ impl<const L: usize, const T: usize> Tiles for Plain<L, T> {
         count: usize,
     ) {
         // SAFETY: as promised by the caller.
-        unsafe { (*head).finish(&sums, output, core::slice::from_raw_parts_mut(out, count)) }
+        unsafe { (*head).finish(&sums, output, slice::from_raw_parts_mut(out, count)) }
     }
 }

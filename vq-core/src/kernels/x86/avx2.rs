@@ -1,12 +1,11 @@
 //! AVX2: registers of eight sums.
 
 use crate::element::Output;
-use crate::format::Params;
 use crate::kernels::tiles::integer::Head;
 use crate::kernels::tiles::{self, Tiles, VECTORS};
 use crate::kernels::{AddRow, ConvRow, Filter, Spread, scalar};
 use core::arch::x86_64::*;
-use core::{ptr, slice};
+use core::ptr;
 
 /// Eight channels, two products at once: VPMADDWD.
 #[derive(Debug)]
@@ -144,16 +143,6 @@ impl Tiles for Avx2 {
     fn weight(weight: i8) -> i16 {
         weight.into()
     }
-    #[inline(always)]
-    fn head(
-        head: &mut Head<8>,
-        lane: usize,
-        params: &Params<'_>,
-        channel: usize,
-        weights: &[[u8; 1]],
-    ) {
-        head.set(lane, params, channel, weights, 0);
-    }
 
     #[inline(always)]
     unsafe fn start(head: *const Head<8>) -> __m256i {
@@ -174,15 +163,6 @@ impl Tiles for Avx2 {
     unsafe fn multiply_add(sums: __m256i, inputs: __m256i, weights: __m256i) -> __m256i {
         // SAFETY: as promised by the caller.
         unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(inputs, weights)) }
-    }
-    #[inline(always)]
-    unsafe fn is_quick(head: *const Head<8>) -> bool {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            let shift = _mm256_loadu_si256((&raw const (*head).shift).cast());
-            // None is negative.
-            _mm256_movemask_ps(_mm256_castsi256_ps(shift)) == 0
-        }
     }
     #[inline(always)]
     unsafe fn scale(head: *const Head<8>) -> Scale {
@@ -209,21 +189,6 @@ impl Tiles for Avx2 {
             } else {
                 ptr::copy_nonoverlapping(results.as_ptr(), out, count);
             }
-        }
-    }
-    #[inline(always)]
-    unsafe fn finish_slowly(
-        sums: __m256i,
-        head: *const Head<8>,
-        output: Output,
-        out: *mut i8,
-        count: usize,
-    ) {
-        let mut own = [0; 8];
-        // SAFETY: as promised by the caller.
-        unsafe {
-            _mm256_storeu_si256(own.as_mut_ptr().cast(), sums);
-            (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
         }
     }
 }

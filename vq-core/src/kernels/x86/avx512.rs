@@ -1,12 +1,10 @@
 //! AVX-512 with VNNI: registers of sixteen sums.
 
 use crate::element::Output;
-use crate::format::Params;
 use crate::kernels::tiles::integer::Head;
 use crate::kernels::tiles::{self, Tiles, VECTORS};
 use crate::kernels::{AddRow, ConvRow, Filter, scalar};
 use core::arch::x86_64::*;
-use core::slice;
 
 /// Sixteen channels, four products at once: VPDPBUSD, which wants inputs without a sign.
 #[derive(Debug)]
@@ -131,6 +129,7 @@ impl Tiles for Avx512 {
     const TAPS: usize = 4;
     const POINTS: [usize; VECTORS] = [12, 12, 8, 6];
     const AS_IT_IS: bool = false;
+    const OFFSET: i32 = 0x80;
 
     #[inline(always)]
     fn input(x: i8) -> u8 {
@@ -139,16 +138,6 @@ impl Tiles for Avx512 {
     #[inline(always)]
     fn weight(weight: i8) -> i8 {
         weight
-    }
-    #[inline(always)]
-    fn head(
-        head: &mut Head<16>,
-        lane: usize,
-        params: &Params<'_>,
-        channel: usize,
-        weights: &[[u8; 1]],
-    ) {
-        head.set(lane, params, channel, weights, 0x80);
     }
 
     #[inline(always)]
@@ -170,15 +159,6 @@ impl Tiles for Avx512 {
     unsafe fn multiply_add(sums: __m512i, inputs: __m512i, weights: __m512i) -> __m512i {
         // SAFETY: as promised by the caller.
         unsafe { _mm512_dpbusd_epi32(sums, inputs, weights) }
-    }
-    #[inline(always)]
-    unsafe fn is_quick(head: *const Head<16>) -> bool {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            let shift = _mm512_loadu_si512((&raw const (*head).shift).cast());
-            // None is negative.
-            _mm512_movepi32_mask(shift) == 0
-        }
     }
     #[inline(always)]
     unsafe fn scale(head: *const Head<16>) -> Scale {
@@ -205,21 +185,6 @@ impl Tiles for Avx512 {
             } else {
                 store_part(results, out, count);
             }
-        }
-    }
-    #[inline(always)]
-    unsafe fn finish_slowly(
-        sums: __m512i,
-        head: *const Head<16>,
-        output: Output,
-        out: *mut i8,
-        count: usize,
-    ) {
-        let mut own = [0; 16];
-        // SAFETY: as promised by the caller.
-        unsafe {
-            _mm512_storeu_si512(own.as_mut_ptr().cast(), sums);
-            (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Single and half precision with AVX2 and with AVX-512: one fused product at a time for each channel, so that every
 //! sum is added up in the order of the reference.
 
-use crate::element::{Arithmetic, Output, Real};
-use crate::format::Params;
+use crate::element::{Output, Real};
 use crate::kernels::tiles::{self, Tiles, VECTORS};
 use crate::kernels::{AddRow, ConvRow, Filter, scalar};
 use core::arch::x86_64::*;
@@ -119,16 +118,6 @@ macro_rules! backend {
                 fn weight(weight: $element) -> f32 {
                     weight.single()
                 }
-                #[inline(always)]
-                fn head(
-                    head: &mut [f32; $lanes],
-                    lane: usize,
-                    params: &Params<'_>,
-                    channel: usize,
-                    _: &[<$element as Arithmetic>::Stored],
-                ) {
-                    head[lane] = <$element>::bias(params, channel);
-                }
 
                 #[inline(always)]
                 unsafe fn start(head: *const [f32; $lanes]) -> $register {
@@ -155,22 +144,7 @@ macro_rules! backend {
                     unsafe { $fused(x, weights, sums) }
                 }
                 #[inline(always)]
-                unsafe fn is_quick(_: *const [f32; $lanes]) -> bool {
-                    true
-                }
-                #[inline(always)]
                 unsafe fn scale(_: *const [f32; $lanes]) {}
-                #[inline(always)]
-                unsafe fn finish_slowly(
-                    sums: $register,
-                    _: *const [f32; $lanes],
-                    output: Output,
-                    out: *mut $element,
-                    count: usize,
-                ) {
-                    // SAFETY: as promised by the caller.
-                    unsafe { Self::finish(sums, (), output, out, count) }
-                }
                 #[inline(always)]
                 unsafe fn finish(
                     sums: $register,

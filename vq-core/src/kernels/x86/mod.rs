@@ -6,8 +6,7 @@ mod avx2;
 mod avx512;
 mod float;
 
-use super::tiles::{self, Tiles};
-use super::{AddRow, Kernels};
+use super::{AddRow, Kernels, tiles};
 use crate::element::UPPER;
 use core::arch::x86_64::{__cpuid_count, _xgetbv};
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -21,18 +20,17 @@ use float::{avx2_half, avx2_single, avx512_half, avx512_single};
 macro_rules! kernels {
     ($module:ident, $tiles:ty, $rest:expr) => {
         Kernels {
-            lanes: <$tiles>::LANES,
-            conv_room: tiles::conv_room::<$tiles>,
-            packed_len: tiles::packed_len::<$tiles>,
             // SAFETY: whoever takes the table has asked whether the processor has the instructions; all of them here.
-            pack: |filter, packed| unsafe { $module::pack(filter, packed) },
-            // SAFETY: as above.
-            conv_row: |row, room, out| unsafe { $module::conv_row(row, room, out) },
-            // SAFETY: as above.
             add_row: |row, out| unsafe { $module::add_row(row, out) },
             // SAFETY: as above.
             relu_row: |x, zero, out| unsafe { $module::relu_row(x, zero, out) },
-            ..$rest
+            ..tiles::kernels::<$tiles>(
+                // SAFETY: as above.
+                |filter, packed| unsafe { $module::pack(filter, packed) },
+                // SAFETY: as above.
+                |row, room, out| unsafe { $module::conv_row(row, room, out) },
+                $rest,
+            )
         }
     };
 }

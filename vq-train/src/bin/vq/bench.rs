@@ -134,9 +134,10 @@ fn report<E: Element>(
         .iter()
         .flat_map(|stage| (0..cells).map(|i| (i * 7919 % usize::from(stage.codes)) as u16))
         .collect();
+    let expected = codec.decode(&codes, size)?;
     let mut times = Vec::new();
     for &backend in backends {
-        times.push(measure::<E>(codec, size, backend, &codes, runs)?);
+        times.push(measure::<E>(codec, backend, &codes, &expected, runs)?);
     }
     let best = &times[0];
     let per_layer = model.decoder().layers().map(|layer| LayerTime {
@@ -173,13 +174,12 @@ struct Times {
 /// Decodes with one engine, as someone does who decodes many pictures.
 fn measure<E: Element>(
     codec: &Codec,
-    size: Size,
     backend: Backend,
     codes: &[u16],
+    expected: &Picture,
     runs: u32,
 ) -> Result<Times> {
-    let expected: Picture = codec.decode(codes, size)?;
-    let model = codec.model();
+    let (model, size) = (codec.model(), expected.size());
     let mut plan = HostPlan::on(backend);
     let mut layout = plan.decoder(&model, picture_size(size)?)?;
     let mut scratch = vec![E::default(); layout.scratch_len()];
