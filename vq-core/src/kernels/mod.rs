@@ -39,7 +39,7 @@ pub struct Kernels<E: Arithmetic> {
     pub(crate) pack: fn(&Filter<'_, E>, &mut [E]),
     /// Convolves one row; the first of the slices is the room.
     pub(crate) conv_row: ConvolveRow<E>,
-    /// Adds two rows.
+    /// Adds a row to the one in the slice.
     pub(crate) add_row: fn(&AddRow<'_, E>, &mut [E]),
     /// Cuts a row off at zero.
     pub(crate) relu_row: fn(&[E], E, &mut [E]),
@@ -267,12 +267,10 @@ pub(crate) struct ConvRow<'a, E: Arithmetic> {
     pub(crate) out_step: usize,
 }
 
-/// One row of an addition.
+/// One row of an addition: what is added to the first summand, whose place the sum takes.
 #[derive(Debug)]
 pub(crate) struct AddRow<'a, E> {
-    /// The one summand.
-    pub(crate) a: &'a [E],
-    /// The other summand.
+    /// The second summand.
     pub(crate) b: &'a [E],
     /// Zero points and factors.
     pub(crate) scale: AddScale,

@@ -102,10 +102,10 @@ fn dot<E: Element, const N: usize>(
     *sums = result;
 }
 
-/// `out[i] = a[i] + b[i]`, rescaled.
-pub(super) fn add_row<E: Element>(row: &AddRow<'_, E>, out: &mut [E]) {
-    for ((result, &a), &b) in out.iter_mut().zip(row.a).zip(row.b) {
-        *result = E::add(a, b, &row.scale);
+/// `a[i] = a[i] + b[i]`, rescaled.
+pub(super) fn add_row<E: Element>(row: &AddRow<'_, E>, a: &mut [E]) {
+    for (a, &b) in a.iter_mut().zip(row.b) {
+        *a = E::add(*a, b, &row.scale);
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Terms {
 
 impl Terms {
     /// None where results are not within a word, or are cut off above the least number.
-    pub(super) fn new(row: &AddRow<'_, i8>) -> Option<Self> {
+    pub(super) fn new(row: &AddRow<'_, i8>, len: usize) -> Option<Self> {
         let (scale, rescale) = (&row.scale, &row.scale.rescale);
         let shift = u32::from(rescale.shift) - 1;
         let most = (i64::from(rescale.input) + i64::from(rescale.skip)) * 255;
@@ -38,34 +38,34 @@ impl Terms {
             shift,
             rest: 32 - shift,
             offset: 2 * i32::from(scale.output.zero) + 1,
-            count: row.a.len().min(row.b.len()),
+            count: len.min(row.b.len()),
         })
     }
 
     /// Adds the row that the terms are of.
-    pub(super) fn add_row(&self, row: &AddRow<'_, i8>, out: &mut [i8]) {
-        assert!(self.count <= row.a.len().min(row.b.len()).min(out.len()));
+    pub(super) fn add_row(&self, row: &AddRow<'_, i8>, a: &mut [i8]) {
+        assert!(self.count <= row.b.len().min(a.len()));
         if self.count > 0 {
-            // SAFETY: all three slices have so many elements.
-            unsafe { add(row.a.as_ptr(), row.b.as_ptr(), out.as_mut_ptr(), self) }
+            // SAFETY: both slices have so many elements.
+            unsafe { add(a.as_mut_ptr(), row.b.as_ptr(), self) }
         }
     }
 }
 
 /// ```text
-/// out[i] = saturate(((a[i] * input + b[i] * skip + base >> shift) + offset) >> 1)
+/// a[i] = saturate(((a[i] * input + b[i] * skip + base >> shift) + offset) >> 1)
 /// ```
 #[unsafe(naked)]
-unsafe extern "C" fn add(a: *const i8, b: *const i8, out: *mut i8, terms: &Terms) {
+unsafe extern "C" fn add(a: *mut i8, b: *const i8, terms: &Terms) {
     naked_asm!(
         "push {{r4-r11, lr}}",
-        "ldm r3!, {{r4-r10}}",
-        "ldr r3, [r3]",
-        "add r3, r0, r3",
+        "ldm r2!, {{r4-r10}}",
+        "ldr r2, [r2]",
+        "add r2, r0, r2",
         "2:",
         "mov r12, r6",
         "mov lr, r7",
-        "ldrsb r11, [r0], #1",
+        "ldrsb r11, [r0]",
         "smlal r12, lr, r11, r4",
         "ldrsb r11, [r1], #1",
         "smlal r12, lr, r11, r5",
@@ -74,8 +74,8 @@ unsafe extern "C" fn add(a: *const i8, b: *const i8, out: *mut i8, terms: &Terms
         "orr r12, r12, lr",
         "add r12, r12, r10",
         "ssat r12, #8, r12, asr #1",
-        "strb r12, [r2], #1",
-        "cmp r0, r3",
+        "strb r12, [r0], #1",
+        "cmp r0, r2",
         "bne 2b",
         "pop {{r4-r11, pc}}",
     )

@@ -39,12 +39,12 @@ const fn kernels<C: Columns>() -> Kernels<i8> {
 }
 
 /// ```text
-/// out[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))
+/// a[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))
 /// ```
-fn add_row(row: &AddRow<'_, i8>, out: &mut [i8]) {
+fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
     #[cfg(thumb2)]
-    if let Some(terms) = add::Terms::new(row) {
-        return terms.add_row(row, out);
+    if let Some(terms) = add::Terms::new(row, a.len()) {
+        return terms.add_row(row, a);
     }
-    scalar::add_row(row, out);
+    scalar::add_row(row, a);
 }

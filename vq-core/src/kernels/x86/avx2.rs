@@ -43,20 +43,19 @@ pub(super) fn relu_row(x: &[i8], zero: i8, out: &mut [i8]) {
 
 /// See [`scalar::add_row`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn add_row(row: &AddRow<'_, i8>, out: &mut [i8]) {
+pub(super) fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
     let (scale, rescale) = (&row.scale, &row.scale.rescale);
     let Some((left, right)) = row.upper_word() else {
-        return scalar::add_row(row, out);
+        return scalar::add_row(row, a);
     };
     let left = _mm_cvtsi32_si128(left.into());
     let right = _mm256_set1_epi32(right.into());
     let [zero_a, zero_b] = [scale.zero_a, scale.zero_b].map(|zero| _mm256_set1_epi32(zero.into()));
     let [input, skip] = [rescale.input, rescale.skip].map(|factor| _mm256_set1_epi32(factor));
-    let (places, rest) = out.as_chunks_mut::<8>();
-    let (a, b) = (row.a.as_chunks::<8>().0, row.b.as_chunks::<8>().0);
-    for ((place, a), b) in places.iter_mut().zip(a).zip(b) {
+    let (places, rest) = a.as_chunks_mut::<8>();
+    for (place, b) in places.iter_mut().zip(row.b.as_chunks::<8>().0) {
         // SAFETY: each has eight bytes.
-        let [a, b] = [a, b].map(|from| unsafe { _mm_loadl_epi64(from.as_ptr().cast()) });
+        let [a, b] = [&*place, b].map(|from| unsafe { _mm_loadl_epi64(from.as_ptr().cast()) });
         let a = _mm256_sub_epi32(_mm256_cvtepi8_epi32(a), zero_a);
         let b = _mm256_sub_epi32(_mm256_cvtepi8_epi32(b), zero_b);
         let [a_odd, b_odd] = [a, b].map(|x| _mm256_srli_epi64::<32>(x));

@@ -54,17 +54,13 @@ macro_rules! backend {
 
             /// See [`scalar::add_row`].
             #[target_feature(enable = $features)]
-            pub(in crate::kernels::x86) fn add_row(
-                row: &AddRow<'_, $element>,
-                out: &mut [$element],
-            ) {
-                let (places, rest) = out.as_chunks_mut::<$lanes>();
-                let (a, b) = (row.a.as_chunks::<$lanes>().0, row.b.as_chunks::<$lanes>().0);
-                for ((place, a), b) in places.iter_mut().zip(a).zip(b) {
+            pub(in crate::kernels::x86) fn add_row(row: &AddRow<'_, $element>, a: &mut [$element]) {
+                let (places, rest) = a.as_chunks_mut::<$lanes>();
+                for (a, b) in places.iter_mut().zip(row.b.as_chunks::<$lanes>().0) {
                     // SAFETY: each has as many elements as the register.
                     unsafe {
                         let sum = $add(read(a.as_ptr()), read(b.as_ptr()));
-                        write(rectify(sum, row.scale.output), place.as_mut_ptr());
+                        write(rectify(sum, row.scale.output), a.as_mut_ptr());
                     }
                 }
                 let done = places.as_flattened().len();

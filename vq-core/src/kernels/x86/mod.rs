@@ -21,7 +21,7 @@ macro_rules! kernels {
     ($module:ident, $tiles:ty, $rest:expr) => {
         Kernels {
             // SAFETY: whoever takes the table has asked whether the processor has the instructions; all of them here.
-            add_row: |row, out| unsafe { $module::add_row(row, out) },
+            add_row: |row, a| unsafe { $module::add_row(row, a) },
             // SAFETY: as above.
             relu_row: |x, zero, out| unsafe { $module::relu_row(x, zero, out) },
             ..tiles::kernels::<$tiles>(
@@ -78,7 +78,6 @@ impl<E> AddRow<'_, E> {
     /// What is left from an element on.
     fn from(&self, first: usize) -> Self {
         Self {
-            a: &self.a[first..],
             b: &self.b[first..],
             scale: self.scale,
         }
