@@ -2,8 +2,10 @@
 
 use half::f16;
 use vq_core::format::Dtype;
-use vq_core::{Element, Model, PictureSize};
+use vq_core::threads::decode_strips;
+use vq_core::{Backend, Element, Engine, Model, NoProbe, PictureSize, RunError};
 use vq_tests::reference::{self, Arithmetic, Tensor};
+use vq_tests::streamed::FullPlan;
 use vq_tests::{Draft, Random, streamed};
 
 /// Models drawn for each element type.
@@ -82,11 +84,10 @@ fn check<E: Arithmetic + Element>() {
                     .flat_map(|book| vec![usize::from(book.codes); cells])
                     .map(|codes| random.below(codes) as u16)
                     .collect();
+                let expected = decoded::<E>(&model, size, &codes);
                 let found = streamed::decode::<E>(&model, size, &codes);
-                assert!(
-                    found == decoded::<E>(&model, size, &codes),
-                    "decoder {seed}, {size:?}"
-                );
+                assert!(found == expected, "decoder {seed}, {size:?}");
+                check_strip::<E>(&mut random, &model, size, &codes, &expected);
 
                 let area = usize::from(size.width) * usize::from(size.height);
                 let pixels = random.bytes(area * usize::from(draft.channels));
@@ -98,6 +99,27 @@ fn check<E: Arithmetic + Element>() {
             }
         }
     }
+}
+
+/// Some rows alone, by a backend that need not be this machine's, are those of the whole picture.
+fn check_strip<E: Element>(
+    random: &mut Random,
+    model: &Model<'_>,
+    size: PictureSize,
+    codes: &[u16],
+    expected: &[u8],
+) {
+    let backend = Backend::ALL[random.below(Backend::ALL.len())];
+    let first = random.below(size.height.into());
+    let last = first + random.below(usize::from(size.height) - first + 1);
+    let rows = first as u16..last as u16;
+    let found =
+        streamed::decode_rows::<E>(backend, model, size, codes, rows, &mut NoProbe).unwrap();
+    let row_bytes = expected.len() / usize::from(size.height);
+    assert!(
+        found == expected[first * row_bytes..last * row_bytes],
+        "rows {first}..{last} of {size:?} by {backend:?}"
+    );
 }
 
 #[test]
@@ -113,6 +135,46 @@ fn halves_are_exact() {
 #[test]
 fn singles_are_exact() {
     check::<f32>();
+}
+
+#[test]
+fn strips_of_several_threads_are_the_whole_picture() {
+    for seed in 0..MODELS {
+        let file = Draft::random(seed, Dtype::I8).file();
+        let model = Model::parse(&file).unwrap();
+        let mut random = Random::new(seed);
+        for threads in [1, 2, 3, 8] {
+            let size = PictureSize {
+                width: 20,
+                height: 1 + random.below(100) as u16,
+            };
+            let mut plans = vec![FullPlan::new(); threads];
+            let layouts = plans
+                .iter_mut()
+                .map(|plan| plan.decoder(&model, size).unwrap());
+            let mut layouts: Vec<_> = layouts.collect();
+            let cells = layouts[0].code_count() / model.codebooks().len();
+            let books = model.codebooks().iter();
+            let codes: Vec<u16> = books
+                .flat_map(|book| vec![usize::from(book.codes); cells])
+                .map(|codes| random.below(codes) as u16)
+                .collect();
+            let mut scratches = vec![vec![0i8; layouts[0].scratch_len()]; threads];
+            let mut pixels = vec![0; layouts[0].row_bytes() * usize::from(size.height)];
+            let engines = layouts.iter_mut().zip(&mut scratches);
+            let mut engines: Vec<_> = engines
+                .map(|(layout, scratch)| Engine::new(layout, scratch).unwrap())
+                .collect();
+            decode_strips(&mut engines, &codes, &mut pixels).unwrap();
+            assert!(
+                pixels == streamed::decode::<i8>(&model, size, &codes),
+                "model {seed}, {threads} threads, {size:?}"
+            );
+            let (needed, given) = (pixels.len(), pixels.len() - 1);
+            let found = decode_strips(&mut engines, &codes, &mut pixels[1..]);
+            assert_eq!(found, Err(RunError::Pixels { needed, given }));
+        }
+    }
 }
 
 /// The drawn models are worth something only if their pictures are not all of one grey.

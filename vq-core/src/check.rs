@@ -239,11 +239,18 @@ fn convolution<E: Drawn>(
 
     let height = usize::from(shape.kernel.height);
     let row_len = shape.columns() * usize::from(shape.in_channels);
+    let kernels = E::kernels(backend);
+    // Only kernels that gather are asked to add columns of padding and to cut rows off.
+    let gathers = kernels.gathers && random.below(2) == 0;
+    let [left, right] = [0; 2].map(|_| {
+        let most = u32::from(gathers) * (u32::from(shape.kernel.width) - 1);
+        (random.between(0, most) as usize).min((shape.columns() - 1) / 2)
+    });
+    let held = (shape.columns() - left - right) * usize::from(shape.in_channels);
     let mut rows = [&memory.rows[..]; MAX_KERNEL];
     for (row, part) in rows.iter_mut().zip(memory.rows.chunks_exact(row_len)) {
-        *row = part;
+        *row = &part[..held];
     }
-    let kernels = E::kernels(backend);
     // Only kernels with lanes are asked for phases.
     let threes = shape.kernel.height == 3 && shape.kernel.width == 3 && shape.stride == 1;
     let fours = kernels.lanes > 1 && threes && channels.is_multiple_of(4);
@@ -268,6 +275,9 @@ fn convolution<E: Drawn>(
         filter,
         packed,
         rows: &rows[..height],
+        left,
+        zero: E::zero(random.pick(&[-128, 0, 3, 127])),
+        cut: gathers && random.below(2) == 0,
         out_step,
     };
     let len = first + (shape.width as usize - 1) * out_step + channels;

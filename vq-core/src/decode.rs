@@ -5,6 +5,7 @@ use crate::element::{Arithmetic, Element};
 use crate::error::RunError;
 use crate::plan::Direction;
 use crate::run::{Engine, NoProbe, Probe, Runner, Source};
+use core::ops::Range;
 
 /// A picture being decoded. Rows are pulled from above to below; whoever stops early pays less.
 ///
@@ -29,7 +30,8 @@ pub struct Decoder<'a, S: Source> {
     runner: Runner<'a, S::Element>,
     source: S,
     row_bytes: usize,
-    height: u16,
+    /// Behind the last row.
+    end: u16,
 }
 
 impl<'a, E: Element> Decoder<'a, Embeddings<'a, E>> {
@@ -41,8 +43,21 @@ impl<'a, E: Element> Decoder<'a, Embeddings<'a, E>> {
     ///
     /// [`Layout::code_count`]: crate::Layout::code_count
     pub fn new(engine: &'a mut Engine<'_, E>, codes: &'a [u16]) -> Result<Self, RunError> {
+        Self::strip(engine, codes, 0..u16::MAX)
+    }
+
+    /// Starts some rows of a picture, as far as it has them. They are the same as in the whole picture; what they
+    /// cost beside their share is the rows around them that their convolutions see.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn strip(
+        engine: &'a mut Engine<'_, E>,
+        codes: &'a [u16],
+        rows: Range<u16>,
+    ) -> Result<Self, RunError> {
         let embeddings = Embeddings::new(&engine.layout, codes)?;
-        Self::with_source(engine, embeddings)
+        Self::start(engine, embeddings, rows)
     }
 }
 
@@ -56,12 +71,20 @@ impl<'a, S: Source> Decoder<'a, S> {
         engine: &'a mut Engine<'_, S::Element>,
         source: S,
     ) -> Result<Self, RunError> {
+        Self::start(engine, source, 0..u16::MAX)
+    }
+
+    fn start(
+        engine: &'a mut Engine<'_, S::Element>,
+        source: S,
+        rows: Range<u16>,
+    ) -> Result<Self, RunError> {
         let (row_bytes, height) = (engine.layout.row_bytes(), engine.layout.size().height);
         Ok(Self {
-            runner: engine.start(Direction::Decode)?,
+            runner: engine.start(Direction::Decode, rows.start.min(height).into())?,
             source,
             row_bytes,
-            height,
+            end: rows.end.min(height),
         })
     }
 
@@ -88,7 +111,7 @@ impl<'a, S: Source> Decoder<'a, S> {
             .get_mut(..needed)
             .ok_or(RunError::Row { needed, given })?;
         // Rows and columns that only fill up the last codes are cut off.
-        if self.runner.next() >= self.height.into() {
+        if self.runner.next() >= self.end.into() {
             return Ok(None);
         }
         let Some((y, row)) = self.runner.next_row(&mut self.source, probe) else {

@@ -55,7 +55,7 @@ impl<'a, S: Source> Encoder<'a, S> {
             source,
             codebooks: Codebooks::new(engine.layout.model)?,
             cells: engine.layout.grid().cells() as usize,
-            runner: engine.start(Direction::Encode)?,
+            runner: engine.start(Direction::Encode, 0)?,
         })
     }
 

@@ -161,6 +161,13 @@ pub enum RunError {
         /// What was handed over.
         given: usize,
     },
+    /// The buffer for all pixels has another length than the picture (bytes).
+    Pixels {
+        /// What the picture needs.
+        needed: usize,
+        /// What was handed over.
+        given: usize,
+    },
 }
 
 impl fmt::Display for PlanError {
@@ -190,6 +197,9 @@ impl fmt::Display for RunError {
             Self::Codes { needed, given } => write!(f, "{given} codes where {needed} are needed"),
             Self::Row { needed, given } => {
                 write!(f, "row of {given} bytes is too small for {needed}")
+            }
+            Self::Pixels { needed, given } => {
+                write!(f, "{given} bytes of pixels where {needed} are needed")
             }
         }
     }

@@ -29,6 +29,7 @@ pub mod bitstream;
 pub mod conceal;
 // Where a running model keeps its rows.
 pub mod plan;
+mod fuse;
 mod place;
 mod rows;
 // The arithmetic, from one number to one operator's rows.
@@ -48,6 +49,8 @@ pub mod check;
 pub mod codebook;
 pub mod decode;
 pub mod encode;
+#[cfg(feature = "std")]
+pub mod threads;
 
 pub use backend::Backend;
 pub use codebook::{Codebooks, Embeddings};

@@ -3,13 +3,14 @@
 //! Every value of a graph lives in a ring of rows. The schedule is demand-driven: to make a row of
 //! the last value, the deepest operator whose rows are missing runs first, one step at a time, so
 //! that nothing is computed before it is needed. How many rows a ring must hold follows from
-//! walking through exactly this schedule beforehand. Nothing is computed here, and where rings lie is
-//! found in `place`.
+//! walking through exactly this schedule beforehand. Nothing is computed here; which values need no ring is
+//! found in `fuse`, and where rings lie in `place`.
 
 use crate::backend::Backend;
-use crate::element::Element;
+use crate::element::{Arithmetic, Element};
 use crate::error::PlanError;
-use crate::format::{Dtype, MAX_INPUTS, MAX_OPS, Op, Pad};
+use crate::format::{Add, Dtype, MAX_INPUTS, MAX_OPS, Op, Pad};
+use crate::fuse::fuse;
 use crate::kernels::ALIGN;
 use crate::model::{Model, Network};
 use crate::ops::Window;
@@ -28,7 +29,7 @@ use half::f16;
 /// let scratch = vec![0i8; layout.scratch_len()];
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan<const N: usize> {
     nodes: heapless::Vec<Node, N>,
     backend: Option<Backend>,
@@ -86,10 +87,17 @@ impl<const N: usize> Plan<N> {
         if size.is_empty() {
             return Err(PlanError::Empty);
         }
+        let backend = self.backend.unwrap_or_else(Backend::best);
+        let gathers = match model.dtype() {
+            Dtype::I8 => i8::kernels(backend).gathers,
+            Dtype::F16 => f16::kernels(backend).gathers,
+            Dtype::F32 => f32::kernels(backend).gathers,
+        };
         self.fill(&network, size.grid(model.down()), model.dtype())?;
+        fuse(&mut self.nodes, gathers);
+        find_readers(&mut self.nodes, gathers);
         find_heights(&mut self.nodes, network.output().density.into());
         let rings_len = place(&mut self.nodes)?;
-        let backend = self.backend.unwrap_or_else(Backend::best);
         let parts = match model.dtype() {
             Dtype::I8 => self.parts::<i8>(backend, rings_len),
             Dtype::F16 => self.parts::<f16>(backend, rings_len),
@@ -140,7 +148,7 @@ impl<const N: usize> Plan<N> {
         })
     }
 
-    /// One node for each value, with its map and the padding that its readers want.
+    /// One node for each value, with its map.
     fn fill(&mut self, network: &Network<'_>, grid: Grid, dtype: Dtype) -> Result<(), PlanError> {
         let too_many = PlanError::TooManyOps {
             needed: network.len() + 1,
@@ -158,13 +166,7 @@ impl<const N: usize> Plan<N> {
             let mut node = Node::new(Some(op), output, grid);
             let positions = u64::from(node.ring.width) * u64::from(node.ring.height);
             node.ring.state_len = elements(op.singles(positions), dtype)?;
-            node.ring.last_reader = self.nodes.len() as u16;
-            for input in inputs {
-                self.nodes[usize::from(input)].ring.last_reader = node.ring.last_reader;
-            }
             self.nodes.push(node).map_err(|_| too_many)?;
-            let pad = &mut self.nodes[usize::from(inputs[0])].ring.pad;
-            *pad = larger(*pad, op.pad());
         }
         Ok(())
     }
@@ -204,6 +206,12 @@ impl Layout<'_> {
     /// The scratch that a run needs, in elements of the model's type.
     pub fn scratch_len(&self) -> usize {
         self.parts.whole
+    }
+
+    /// The rings' part of the scratch, in elements. None of the parts grows with the picture's height, unless the model
+    /// sees whole maps.
+    pub fn rings_len(&self) -> usize {
+        self.parts.rings
     }
 
     /// The size of the picture.
@@ -265,8 +273,12 @@ pub(crate) enum Direction {
 /// A value and how it comes about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
-    /// The operator that makes it; none for the graph's input.
+    /// The operator that makes it; none for the graph's input, and where nothing of it is kept.
     pub(crate) op: Option<Op>,
+    /// Whether the operator's input counts as cut off at zero.
+    pub(crate) cut: bool,
+    /// The addition to what the operator makes, which is the first summand.
+    pub(crate) sum: Option<Add>,
     pub(crate) ring: Ring,
     /// Where the operator's filters lie among the packed ones (elements).
     pub(crate) packed: usize,
@@ -294,7 +306,9 @@ pub(crate) struct Ring {
     pub(crate) last_reader: u16,
     /// The steps in which the ring is in use.
     pub(crate) life: Life,
-    /// The next row to be made, starting at -pad.top.
+    /// The first row to be made: -pad.top, unless a run starts further below.
+    pub(crate) first: i32,
+    /// The next row to be made.
     pub(crate) made: i32,
 }
 
@@ -316,13 +330,35 @@ impl Node {
             state_len: 0,
             last_reader: 0,
             life: Life::NONE,
+            first: 0,
             made: 0,
         };
         Self {
             op,
+            cut: false,
+            sum: None,
             ring,
             packed: 0,
         }
+    }
+
+    /// The values that it is made of, some more than once.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = usize> {
+        let inputs = self.op.map(|op| op.inputs()).into_iter().flatten();
+        inputs.chain(self.sum.map(|sum| sum.skip)).map(usize::from)
+    }
+
+    /// The rows of each input that the step reads which makes row y of a map of `height` rows.
+    fn windows(&self, y: i32, height: i32) -> Option<[Window; MAX_INPUTS]> {
+        let mut windows = self.op?.windows(y, height);
+        if let Some(sum) = self.sum {
+            windows[1] = Window {
+                value: sum.skip.into(),
+                first: y,
+                last: y,
+            };
+        }
+        Some(windows)
     }
 
     /// Rows that its next step makes.
@@ -335,15 +371,19 @@ impl Node {
 
     /// The rows that its next step reads; none for padding.
     fn next_windows(&self) -> Option<[Window; MAX_INPUTS]> {
-        let op = self.op.filter(|_| !self.ring.is_padding())?;
-        Some(op.windows(self.ring.made, self.ring.height as i32))
+        if self.ring.is_padding() {
+            return None;
+        }
+        self.windows(self.ring.made, self.ring.height as i32)
     }
 
     /// The first row of a value that it still needs; none if it needs nothing of it any more.
     fn oldest_needed(&self, value: usize) -> Option<i32> {
         let height = self.ring.height as i32;
-        let op = self.op.filter(|_| self.ring.made < height)?;
-        let windows = op.windows(self.ring.made.max(0), height);
+        if self.ring.made >= height {
+            return None;
+        }
+        let windows = self.windows(self.ring.made.max(0), height)?;
         let own = windows.iter().filter(|window| window.value == value);
         own.map(|window| window.first).min()
     }
@@ -378,12 +418,31 @@ impl Ring {
 
     /// Whether nothing is made yet.
     pub(crate) fn is_new(&self) -> bool {
-        self.made == -i32::from(self.pad.top)
+        self.made == self.first
     }
+}
 
-    /// Back to where nothing is made.
-    pub(crate) fn rewind(&mut self) {
-        self.made = -i32::from(self.pad.top);
+/// Rewinds a run to where the first row that is wanted of the last value is `y`: each value starts at the first row that
+/// is needed for that.
+pub(crate) fn start_at(nodes: &mut [Node], y: i32) {
+    for node in nodes.iter_mut() {
+        // Nothing, until somebody asks.
+        node.ring.made = node.ring.height as i32;
+    }
+    if let Some(last) = nodes.last_mut() {
+        last.ring.made = y;
+    }
+    for value in (0..nodes.len()).rev() {
+        let node = &mut nodes[value];
+        let rows = node.op.map_or(1, |op| op.rows_per_step());
+        // A step makes all its rows; those of padding are made one by one.
+        node.ring.made -= node.ring.made.max(0) % rows;
+        node.ring.first = node.ring.made;
+        let windows = node.windows(node.ring.made.max(0), node.ring.height as i32);
+        for window in windows.into_iter().flatten() {
+            let ring = &mut nodes[window.value].ring;
+            ring.made = ring.made.min(window.first.max(-i32::from(ring.pad.top)));
+        }
     }
 }
 
@@ -423,6 +482,24 @@ fn missing_input(nodes: &[Node], value: usize) -> Option<usize> {
     windows.into_iter().find(lacking).map(|window| window.value)
 }
 
+/// Finds each value's last reader, and the padding that its readers want: that at the sides where the kernels do not add
+/// it themselves.
+fn find_readers(nodes: &mut [Node], gathers: bool) {
+    for value in 0..nodes.len() {
+        let node = nodes[value];
+        nodes[value].ring.last_reader = value as u16;
+        node.inputs()
+            .for_each(|input| nodes[input].ring.last_reader = value as u16);
+        let Some(op) = node.op else { continue };
+        let mut pad = op.pad();
+        if gathers {
+            (pad.left, pad.right) = (0, 0);
+        }
+        let ring = &mut nodes[usize::from(op.inputs()[0])].ring;
+        ring.pad = larger(ring.pad, pad);
+    }
+}
+
 /// Sets each ring's slots to the most rows that are ever needed at once, and its life.
 ///
 /// From the last value's first row on the schedule repeats itself every `density` rows, but for
@@ -433,7 +510,7 @@ fn missing_input(nodes: &[Node], value: usize) -> Option<usize> {
 #[inline(never)]
 fn find_heights(nodes: &mut [Node], density: i32) {
     let last = nodes.len() - 1;
-    nodes.iter_mut().for_each(|node| node.ring.rewind());
+    start_at(nodes, 0);
     let bottom = nodes[last].ring.height as i32 - 1;
     let mut ops = nodes.iter().filter_map(|node| node.op);
     let whole = ops.any(|op| op.sees_whole_map());

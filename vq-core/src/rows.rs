@@ -1,5 +1,6 @@
 //! Views of rings inside the scratch: rows by their number in the map, wherever they are kept.
 
+use crate::element::Arithmetic;
 use crate::plan::Ring;
 
 /// The rows of a value that are still kept, for reading.
@@ -26,10 +27,24 @@ impl<'a, E> Rows<'a, E> {
         self.ring
     }
 
-    /// Row y from `before` columns of padding before the map's first column to the padding's end.
+    /// Row y from `before` columns of padding before the map's first column, or as many as are kept, to the padding's end.
     pub(crate) fn row(&self, y: i32, before: u8) -> &'a [E] {
-        let start = usize::from(self.ring.pad.left - before) * usize::from(self.ring.map.channels);
+        let columns = usize::from(self.ring.pad.left.saturating_sub(before));
+        let start = columns * usize::from(self.ring.map.channels);
         &self.data[slot(self.ring, y)..][..self.ring.row_len()][start..]
+    }
+
+    /// How many of `before` columns of padding are not kept.
+    pub(crate) fn missing(&self, before: u8) -> usize {
+        before.saturating_sub(self.ring.pad.left).into()
+    }
+
+    /// What padding consists of.
+    pub(crate) fn zero(&self) -> E
+    where
+        E: Arithmetic,
+    {
+        E::zero(self.ring.map.quant.zero)
     }
 
     /// Row y of the map, without padding: w * c elements.

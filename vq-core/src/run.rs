@@ -5,7 +5,7 @@ use crate::element::Element;
 use crate::error::RunError;
 use crate::kernels::{ALIGN, Kernels};
 use crate::ops::Step;
-use crate::plan::{Direction, Layout, Node, Schedule};
+use crate::plan::{Direction, Layout, Node, Schedule, start_at};
 use crate::rows::{Rows, RowsMut};
 
 /// Supplies the input of a graph: embeddings to a decoder, pixels to an encoder.
@@ -29,7 +29,8 @@ impl<S: Source> Source for &mut S {
 
 /// Looks on while a graph runs: to time its operators, or to compare activations.
 ///
-/// Values are numbered as in the format: 0 is the graph's input, i the output of operator i - 1.
+/// Values are numbered as in the format: 0 is the graph's input, i the output of operator i - 1. Those that
+/// need no memory because a convolution cuts them off as it reads them are not seen.
 pub trait Probe<E> {
     /// The next rows of a value are about to be made.
     fn before(&mut self, value: usize) {
@@ -88,14 +89,16 @@ impl<'a, E: Element> Engine<'a, E> {
         })
     }
 
-    /// Starts a picture.
-    pub(crate) fn start(&mut self, direction: Direction) -> Result<Runner<'_, E>, RunError> {
+    /// Starts a picture from row y of the last value on.
+    pub(crate) fn start(
+        &mut self,
+        direction: Direction,
+        y: i32,
+    ) -> Result<Runner<'_, E>, RunError> {
         if self.layout.direction != direction {
             return Err(RunError::Direction);
         }
-        for node in self.layout.nodes.iter_mut() {
-            node.ring.rewind();
-        }
+        start_at(self.layout.nodes, y);
         Ok(Runner {
             nodes: self.layout.nodes,
             rings: self.rings,
@@ -104,7 +107,7 @@ impl<'a, E: Element> Engine<'a, E> {
             kernels: E::kernels(self.layout.backend),
             blob: self.layout.model.blob(),
             schedule: Schedule::new(),
-            next: 0,
+            next: y,
         })
     }
 }
@@ -148,11 +151,7 @@ impl<E: Element> Runner<'_, E> {
         }
         while self.nodes[last].ring.made <= y {
             let value = self.schedule.due(self.nodes);
-            probe.before(value);
-            let rows = self.step(value, source);
-            for y in rows.filter(|&y| y >= 0) {
-                probe.after(value, y as u32, self.rows_mut(value).row(y));
-            }
+            self.step(value, source, probe);
             self.nodes[value].advance();
         }
         self.next += 1;
@@ -164,14 +163,19 @@ impl<E: Element> Runner<'_, E> {
         self.next
     }
 
-    /// Makes the next rows of a value and says which they are; none when they are padding.
+    /// Makes the next rows of a value.
     fn step(
         &mut self,
         value: usize,
         source: &mut impl Source<Element = E>,
-    ) -> core::ops::Range<i32> {
-        let Node { op, ring, packed } = &self.nodes[value];
+        probe: &mut impl Probe<E>,
+    ) {
+        let Node { op, sum, ring, .. } = &self.nodes[value];
         let y = ring.made;
+        // What is added to comes first, and has a number of its own; it has no padding.
+        let sum = sum.filter(|_| !ring.is_padding());
+        let first = sum.map_or(value, |sum| sum.input.into());
+        probe.before(first);
         let (mut output, around) = RowsMut::split(ring, self.rings);
         let zero = E::zero(ring.map.quant.zero);
         if ring.is_new() {
@@ -179,24 +183,35 @@ impl<E: Element> Runner<'_, E> {
             output.clear(zero);
         }
         if ring.is_padding() {
-            output.row(y).fill(zero);
-            return 0..0;
+            return output.row(y).fill(zero);
         }
         let Some(op) = op else {
             source.fill(y as u32, output.row(y));
-            return y..y + 1;
+            return probe.after(value, y as u32, output.row(y));
         };
         let rows = |value: u16| Rows::new(&self.nodes[usize::from(value)].ring, &around);
         op.run(Step {
             y,
             inputs: op.inputs().map(rows),
+            cut: self.nodes[value].cut,
             output,
             kernels: self.kernels,
             room: self.room,
-            packed: &self.packed[*packed..],
+            packed: &self.packed[self.nodes[value].packed..],
             blob: self.blob,
         });
-        y..y + op.rows_per_step()
+        for y in y..y + op.rows_per_step() {
+            let mut output = RowsMut::new(ring, self.rings);
+            probe.after(first, y as u32, output.row(y));
+        }
+        if let Some(sum) = sum {
+            probe.before(value);
+            let (mut output, around) = RowsMut::split(ring, self.rings);
+            let skip = Rows::new(&self.nodes[usize::from(sum.skip)].ring, &around);
+            let zero = self.nodes[first].ring.map.quant.zero;
+            sum.add(zero, skip, y, self.kernels, output.row(y));
+            probe.after(value, y as u32, output.row(y));
+        }
     }
 
     fn rows_mut(&mut self, value: usize) -> RowsMut<'_, E> {

@@ -6,19 +6,24 @@
 use crate::picture::{MAX_PIXELS, Picture, Size};
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread::available_parallelism;
 use vq_core::bitstream::{
     Assembly, CodedPicture, Frames, MISSING, Packet, PacketError, Packets, frame_length,
 };
 use vq_core::format::Dtype;
+use vq_core::threads::decode_strips;
 use vq_core::{
-    Decoder, Element, Encoder, Engine, FormatError, Grid, Model, NoProbe, PictureSize, Plan,
-    PlanError, Probe, RunError, f16,
+    Decoder, Element, Encoder, Engine, FormatError, Grid, Layout, Model, NoProbe, PictureSize,
+    Plan, PlanError, Probe, RunError, f16,
 };
 
-/// The host's plans have room for any graph that the format allows.
 /// Room for the plan of every graph that the format allows.
 pub type HostPlan = Plan<{ vq_core::format::MAX_OPS + 1 }>;
+
+/// Pixels for which a thread of their own is worth its while: it also makes some rows around them.
+const STRIP_PIXELS: usize = 256 * 256;
 
 /// No model and no file of packets has more bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -172,16 +177,44 @@ impl Codec {
         }
     }
 
-    /// The picture of some codes; missing ones are concealed.
+    /// The picture of some codes; missing ones are concealed. A large one takes all cores.
     ///
     /// # Errors
     /// When the codes are not those of a picture of this size.
     pub fn decode(&self, codes: &[u16], size: Size) -> Result<Picture, CodecError> {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let strips = match self.model().decoder().sees_whole_map() {
+            true => 1,
+            false => (size.height * size.width / STRIP_PIXELS).clamp(1, cores),
+        };
         match self.model().dtype() {
-            Dtype::I8 => self.decode_with::<i8>(&mut NoProbe, codes, size),
-            Dtype::F16 => self.decode_with::<f16>(&mut NoProbe, codes, size),
-            Dtype::F32 => self.decode_with::<f32>(&mut NoProbe, codes, size),
+            Dtype::I8 => self.decode_strips::<i8>(codes, size, strips),
+            Dtype::F16 => self.decode_strips::<f16>(codes, size, strips),
+            Dtype::F32 => self.decode_strips::<f32>(codes, size, strips),
         }
+    }
+
+    fn decode_strips<E: Element + Send + Sync>(
+        &self,
+        codes: &[u16],
+        size: Size,
+        strips: usize,
+    ) -> Result<Picture, CodecError> {
+        let model = self.model();
+        let picture_size = picture_size(size)?;
+        let mut plans = vec![HostPlan::new(); strips];
+        let layouts = plans
+            .iter_mut()
+            .map(|plan| plan.decoder(&model, picture_size));
+        let mut layouts: Vec<_> = layouts.collect::<Result<_, _>>()?;
+        let scratch = |layout: &Layout| vec![E::default(); layout.scratch_len()];
+        let mut scratches: Vec<_> = layouts.iter().map(scratch).collect();
+        let mut pixels = vec![0; layouts[0].row_bytes() * size.height];
+        let engines = layouts.iter_mut().zip(&mut scratches);
+        let engines = engines.map(|(layout, scratch)| Engine::new(layout, scratch));
+        let mut engines: Vec<_> = engines.collect::<Result<_, _>>()?;
+        decode_strips(&mut engines, codes, &mut pixels)?;
+        Ok(Picture::new(size, model.channels().into(), pixels))
     }
 
     /// As [`Codec::encode`], with somebody looking on; `E` must be the file's element type.

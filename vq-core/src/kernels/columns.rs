@@ -1,12 +1,13 @@
-//! Integer convolution over columns, for processors whose products want wide numbers.
+//! Integer convolution for processors whose products want wide numbers, one row under the kernel at a time.
 //!
-//! The rows under the kernel are first laid out column by column, widened to the form that the products
-//! want, so that the window of every point is one run, however tall the kernel is. The weights of two
-//! channels at a time are laid out the same way. What lies in the room then:
+//! A row is first laid out as the products want it: widened, with the padding at its sides, and cut off at zero where the
+//! filter wants that. The weights of two channels at a time are laid out the same way. The sums of all channels wait in
+//! the room for the next row. What lies there:
 //!
 //! ```text
-//! columns[x][kh][ci]           a column filled up to whole groups of four
-//! weights[kw][kh][ci]          of two channels, interleaved group by group
+//! inputs[x][ci]                a column filled up to a word
+//! weights[kw][ci]              of two channels, interleaved group by group
+//! sums[co / 2][x][2]           where the kernel has several rows
 //! ```
 //!
 //! Each product of the plain form occurs once, and sums of integers do not depend on their order, so the
@@ -34,20 +35,21 @@ pub(super) trait Columns: Sized {
     /// How many weights of one channel lie behind each other, before the other channel's turn.
     const TAPS: usize;
 
-    /// Widens groups; each into an order of its own, which is always the same.
-    fn spread(from: &[[i8; GROUP]], to: &mut [[Self::Input; GROUP]]);
+    /// Widens groups of what is at least `low`, and `low` itself where it is less; each into an order of its own, which
+    /// is always the same.
+    fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[Self::Input; GROUP]]);
 
     /// Widens groups of two channels' weights, in the same order, interleaved.
     fn spread_pair(from: [&[[i8; GROUP]]; PAIR], to: &mut [[Self::Weight; PAIR * GROUP]]);
 
-    /// Convolves two channels of a row.
-    fn convolve(pair: &Pair<'_, Self>, out: &mut [i8]);
+    /// Adds the products of a row under the kernel to the sums of two channels.
+    fn convolve(pair: Pair<'_, Self>, out: &mut [i8]);
 }
 
-/// Two channels of a row, laid out.
+/// Two channels of a row under the kernel, laid out.
 pub(super) struct Pair<'a, C: Columns> {
     /// Point x has `taps` numbers from x * `step` on.
-    pub(super) columns: &'a [C::Input],
+    pub(super) inputs: &'a [C::Input],
     /// Numbers from a point's window to the next.
     pub(super) step: usize,
     /// Numbers of a window: whole groups.
@@ -56,6 +58,12 @@ pub(super) struct Pair<'a, C: Columns> {
     pub(super) weights: &'a [C::Weight],
     /// The two channels; of the last odd one twice the same.
     pub(super) channels: [Channel; PAIR],
+    /// Which of the kernel's rows it is.
+    pub(super) kh: usize,
+    /// How many the kernel has.
+    pub(super) height: usize,
+    /// The sums of each point, and of one more where their number is odd; none where the kernel has one row.
+    pub(super) sums: &'a mut [[i32; PAIR]],
     /// How results are stored.
     pub(super) output: Output,
     /// Channels to be written, one or two.
@@ -74,76 +82,134 @@ pub(super) struct Channel {
     pub(super) shift: u8,
 }
 
+impl<C: Columns> Pair<'_, C> {
+    /// Whether sums start with the biases.
+    pub(super) fn is_first(&self) -> bool {
+        self.kh == 0
+    }
+
+    /// Whether sums become results.
+    pub(super) fn is_last(&self) -> bool {
+        self.kh + 1 == self.height
+    }
+}
+
 impl ConvShape {
     /// Numbers of a column, filled up.
     fn column(&self) -> usize {
-        let numbers = usize::from(self.kernel.height) * usize::from(self.in_channels);
-        numbers.next_multiple_of(GROUP)
+        usize::from(self.in_channels).next_multiple_of(WORD)
     }
 
-    /// Numbers of a window.
+    /// Numbers of a window in one row, filled up.
     fn taps(&self) -> usize {
-        usize::from(self.kernel.width) * self.column()
+        (usize::from(self.kernel.width) * self.column()).next_multiple_of(GROUP)
     }
 }
+
+/// Of the narrowest numbers that are loaded by words, those of a word.
+const WORD: usize = 2;
 
 /// What the room is aligned to.
 const ALIGN: usize = align_of::<u32>();
 
-/// Room for columns and weights, with what it takes to align both.
+/// How many numbers lie in the room, each kind in whole words.
+#[derive(Debug, Clone, Copy)]
+struct Lengths {
+    inputs: usize,
+    weights: usize,
+    /// Of all pairs of channels.
+    sums: usize,
+}
+
+impl Lengths {
+    /// Of a picture that fits no memory, more than there can be.
+    fn of(shape: &ConvShape) -> Self {
+        let inputs = shape.columns().saturating_mul(shape.column());
+        let sums = match shape.kernel.height {
+            1 => 0,
+            _ => sums_of_pair(shape).saturating_mul(shape.channels.div_ceil(PAIR)),
+        };
+        Self {
+            // The last window is filled up from behind.
+            inputs: inputs.saturating_add(2 * (GROUP - 1)) / GROUP * GROUP,
+            weights: PAIR * shape.taps(),
+            sums,
+        }
+    }
+}
+
+/// Points whose sums are kept.
+fn sums_of_pair(shape: &ConvShape) -> usize {
+    (shape.width as usize).next_multiple_of(PAIR)
+}
+
+/// See [`super::Kernels::conv_room`].
 pub(super) fn conv_room<C: Columns>(shape: &ConvShape) -> usize {
-    let column = shape.column() * size_of::<C::Input>();
-    let weights = PAIR * shape.taps() * size_of::<C::Weight>();
-    // Of a picture that fits no memory, more than there can be.
-    let columns = shape.columns().saturating_mul(column);
-    columns.saturating_add(weights + ALIGN - 1)
+    let lengths = Lengths::of(shape);
+    let parts = [
+        lengths.inputs.saturating_mul(size_of::<C::Input>()),
+        lengths.weights.saturating_mul(size_of::<C::Weight>()),
+        lengths.sums.saturating_mul(size_of::<[i32; PAIR]>()),
+    ];
+    parts.into_iter().fold(ALIGN - 1, usize::saturating_add)
 }
 
 /// ```text
-/// lay out the columns
-/// for each two channels: lay out the weights; convolve
+/// for each row under the kernel:
+///     lay it out
+///     for each two channels: lay out the weights; convolve
 /// ```
 pub(super) fn conv_row<C: Columns>(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
     let shape = &row.filter.shape;
-    let (column, taps) = (shape.column(), shape.taps());
-    // A column has whole words, so that the weights are aligned as well.
-    let columns_len = shape.columns() * column;
+    let lengths = Lengths::of(shape);
     let start = room.as_ptr().align_offset(ALIGN);
-    let (columns, weights) = room[start..].split_at_mut(columns_len * size_of::<C::Input>());
-    let columns = &mut integers::<C::Input>(columns)[..columns_len];
-    let weights = &mut integers::<C::Weight>(weights)[..PAIR * taps];
-    gather::<C>(row, columns);
-    for first in (0..row.filter.shape.channels).step_by(PAIR) {
-        let channels = array::from_fn(|n| (first + n).min(row.filter.shape.channels - 1));
-        gather_weights::<C>(row, channels, weights);
-        let pair = Pair::<'_, C> {
-            columns,
-            step: usize::from(shape.stride) * column,
-            taps,
-            weights,
-            channels: channels.map(|channel| Channel::new(&row.filter.params, channel)),
-            output: row.filter.output,
-            wanted: PAIR.min(row.filter.shape.channels - first),
-            points: shape.width as usize,
-            out_step: row.out_step,
-        };
-        C::convolve(&pair, &mut out[first..]);
+    let (inputs, rest) = integers::<C::Input>(&mut room[start..], lengths.inputs);
+    let (weights, rest) = integers::<C::Weight>(rest, lengths.weights);
+    let (sums, _) = integers::<[i32; PAIR]>(rest, lengths.sums);
+    let sums_len = lengths.sums / shape.channels.div_ceil(PAIR);
+    for kh in 0..row.rows.len() {
+        gather::<C>(row, kh, inputs);
+        for first in (0..shape.channels).step_by(PAIR) {
+            let channels = array::from_fn(|n| (first + n).min(shape.channels - 1));
+            gather_weights::<C>(row, kh, channels, weights);
+            let pair = Pair::<'_, C> {
+                inputs,
+                step: usize::from(shape.stride) * shape.column(),
+                taps: shape.taps(),
+                weights,
+                channels: channels.map(|channel| Channel::new(&row.filter.params, channel)),
+                kh,
+                height: row.rows.len(),
+                sums: &mut sums[first / PAIR * sums_len..][..sums_len],
+                output: row.filter.output,
+                wanted: PAIR.min(shape.channels - first),
+                points: shape.width as usize,
+                out_step: row.out_step,
+            };
+            C::convolve(pair, &mut out[first..]);
+        }
     }
 }
 
 /// The plain form of [`Columns::convolve`].
 ///
 /// ```text
-/// for x, for n: out[x * out_step + n] = finish(bias[n] + sum over i of columns[x * step + i] * weights[n][i])
+/// for x, for n:
+///     sum = bias[n] under the first row, else sums[x][n]
+///     sum += inputs[x * step + i] * weights[n][i] for each i
+///     out[x * out_step + n] = finish(sum) under the last row, else sums[x][n] = sum
 /// ```
 ///
 /// Not inlined: where a processor has its own form, this one is for what never or seldom occurs.
 #[inline(never)]
-pub(super) fn convolve<C: Columns>(pair: &Pair<'_, C>, out: &mut [i8]) {
+pub(super) fn convolve<C: Columns>(pair: Pair<'_, C>, out: &mut [i8]) {
     let points = out.chunks_mut(pair.out_step).take(pair.points);
     for (x, out) in points.enumerate() {
-        let window = &pair.columns[x * pair.step..][..pair.taps];
-        let mut sums = pair.channels.map(|channel| channel.bias);
+        let window = &pair.inputs[x * pair.step..][..pair.taps];
+        let mut sums = match pair.is_first() {
+            true => pair.channels.map(|channel| channel.bias),
+            false => pair.sums[x],
+        };
         let weights = pair.weights.chunks_exact(PAIR * C::TAPS);
         for (inputs, weights) in window.chunks_exact(C::TAPS).zip(weights) {
             for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact(C::TAPS)) {
@@ -152,6 +218,10 @@ pub(super) fn convolve<C: Columns>(pair: &Pair<'_, C>, out: &mut [i8]) {
                 }
             }
         }
+        if !pair.is_last() {
+            pair.sums[x] = sums;
+            continue;
+        }
         let results = out[..pair.wanted].iter_mut().zip(sums);
         for ((result, sum), channel) in results.zip(&pair.channels) {
             *result = channel.finish(sum, pair.output);
@@ -159,60 +229,61 @@ pub(super) fn convolve<C: Columns>(pair: &Pair<'_, C>, out: &mut [i8]) {
     }
 }
 
-/// Lays out the rows under the kernel.
-fn gather<C: Columns>(row: &ConvRow<'_, i8>, columns: &mut [C::Input]) {
-    let channels = usize::from(row.filter.shape.in_channels);
-    let columns = columns.chunks_exact_mut(row.filter.shape.column());
-    for (x, column) in columns.enumerate() {
-        for (input, place) in row.rows.iter().zip(column.chunks_mut(channels)) {
-            let input = &input[x * channels..][..channels];
-            if channels.is_multiple_of(GROUP) {
-                C::spread(input.as_chunks().0, place.as_chunks_mut().0);
-            } else {
-                for (place, &x) in place.iter_mut().zip(input) {
-                    *place = x.into();
-                }
-            }
+/// Lays out one of the rows under the kernel.
+fn gather<C: Columns>(row: &ConvRow<'_, i8>, kh: usize, inputs: &mut [C::Input]) {
+    let shape = &row.filter.shape;
+    let (channels, column) = (usize::from(shape.in_channels), shape.column());
+    let (before, rest) = inputs.split_at_mut(row.left * column);
+    let own = &row.rows[kh][..row.rows[kh]
+        .len()
+        .min((shape.columns() - row.left) * channels)];
+    let (places, behind) = rest.split_at_mut(own.len() / channels * column);
+    before.fill(row.zero.into());
+    behind.fill(row.zero.into());
+    let low = row.low();
+    if channels.is_multiple_of(GROUP) {
+        return C::spread(own.as_chunks().0, low, places.as_chunks_mut().0);
+    }
+    let columns = places.chunks_exact_mut(column);
+    for (place, input) in columns.zip(own.chunks_exact(channels)) {
+        for (place, &x) in place.iter_mut().zip(input) {
+            *place = x.max(low).into();
         }
     }
 }
 
-/// Lays out the weights of two channels. What fills up the columns is 0, so that it counts for nothing.
+/// Lays out the weights of two channels for one of the rows. What fills up columns and windows is 0, so that it counts for
+/// nothing.
 ///
 /// Groups have an order of their own only where channels fill whole ones, as in [`gather`].
 fn gather_weights<C: Columns>(
     row: &ConvRow<'_, i8>,
+    kh: usize,
     channels: [usize; PAIR],
     weights: &mut [C::Weight],
 ) {
+    let own = channels.map(|channel| signed(row.filter.row(channel, kh).1.as_flattened()));
     let in_channels = usize::from(row.filter.shape.in_channels);
-    let (run, height) = (row.filter.shape.run(), row.rows.len());
-    let own = channels.map(|channel| &row.filter.weights[channel * run * height..][..run * height]);
-    let own = own.map(|own| signed(own.as_flattened()));
-    let places = weights.chunks_exact_mut(PAIR * row.filter.shape.column());
-    for (kw, place) in places.enumerate() {
-        let source = |kh: usize| own.map(|own| &own[kh * run + kw * in_channels..][..in_channels]);
-        if in_channels.is_multiple_of(GROUP) {
-            for (kh, place) in place.chunks_exact_mut(PAIR * in_channels).enumerate() {
-                let groups = source(kh).map(|run| run.as_chunks().0);
-                C::spread_pair(groups, place.as_chunks_mut().0);
-            }
-            continue;
-        }
-        place.fill(C::Weight::default());
-        for i in 0..height * in_channels {
-            for (n, run) in source(i / in_channels).into_iter().enumerate() {
+    if in_channels.is_multiple_of(GROUP) {
+        let groups = own.map(|own| own.as_chunks().0);
+        return C::spread_pair(groups, weights.as_chunks_mut().0);
+    }
+    weights.fill(C::Weight::default());
+    for (n, own) in own.into_iter().enumerate() {
+        for (kw, own) in own.chunks_exact(in_channels).enumerate() {
+            for (i, &weight) in (kw * row.filter.shape.column()..).zip(own) {
                 let at = (i / C::TAPS * PAIR + n) * C::TAPS + i % C::TAPS;
-                place[at] = run[i % in_channels].into();
+                weights[at] = weight.into();
             }
         }
     }
 }
 
-/// Bytes as the integers of a column.
-fn integers<I: Copy + From<i8> + Into<i32>>(bytes: &mut [i8]) -> &mut [I] {
+/// So many integers at the start of the bytes, which are aligned, and the bytes behind them.
+fn integers<I: Copy>(bytes: &mut [i8], len: usize) -> (&mut [I], &mut [i8]) {
+    let (own, rest) = bytes.split_at_mut(len * size_of::<I>());
     // SAFETY: every pattern of bits is an integer.
-    unsafe { bytes.align_to_mut().1 }
+    (unsafe { own.align_to_mut().1 }, rest)
 }
 
 fn signed(bytes: &[u8]) -> &[i8] {

@@ -31,6 +31,8 @@ pub(crate) type ConvolveRow<E> = fn(&ConvRow<'_, E>, &mut [E], &mut [E]);
 pub struct Kernels<E: Arithmetic> {
     /// Channels of the output that are computed together, whether there are so many or not.
     pub(crate) lanes: usize,
+    /// Whether [`Self::conv_row`] lays the rows out anew, so that it can add columns of padding and cut rows off at zero.
+    pub(crate) gathers: bool,
     /// Elements of room that [`Self::conv_row`] works in.
     pub(crate) conv_room: fn(&ConvShape) -> usize,
     /// Elements that [`Self::pack`] fills: a multiple of [`ALIGN`] bytes.
@@ -73,6 +75,7 @@ impl<E: Element> Kernels<E> {
     /// The reference.
     pub(crate) const SCALAR: Self = Self {
         lanes: 1,
+        gathers: false,
         conv_room: |_| 0,
         packed_len: |_| 0,
         pack: |_, _| {},
@@ -255,6 +258,8 @@ impl<'a, E: Arithmetic> Filter<'a, E> {
 
 /// One row of a convolution: point x of the output is made of the elements
 /// `rows[..][x * step..][..run]`, which lie behind each other as the weights do.
+///
+/// [`Kernels::gathers`] tells whether columns of padding may be missing and rows are to be cut off.
 #[derive(Debug)]
 pub(crate) struct ConvRow<'a, E: Arithmetic> {
     /// What makes it.
@@ -263,8 +268,21 @@ pub(crate) struct ConvRow<'a, E: Arithmetic> {
     pub(crate) packed: &'a [E],
     /// The rows under the kernel, from the first window's first element on.
     pub(crate) rows: &'a [&'a [E]],
+    /// Columns of padding that are missing in front of each row; those behind it are as many as the windows reach beyond it.
+    pub(crate) left: usize,
+    /// What padding consists of.
+    pub(crate) zero: E,
+    /// Whether elements count as at least `zero`.
+    pub(crate) cut: bool,
     /// Elements from a point of the output to the next, at least the channels.
     pub(crate) out_step: usize,
+}
+
+impl ConvRow<'_, i8> {
+    /// The least that an element counts as.
+    fn low(&self) -> i8 {
+        if self.cut { self.zero } else { i8::MIN }
+    }
 }
 
 /// One row of an addition: what is added to the first summand, whose place the sum takes.

@@ -52,7 +52,13 @@ impl<E: Element> ConvRow<'_, E> {
         let mut sum = E::bias(params, channel);
         for (kh, row) in self.rows.iter().enumerate() {
             let (before, weights) = self.filter.row(channel, kh);
-            for (&x, &weight) in row[x * shape.step() + before..].iter().zip(weights) {
+            let missing = self.left * usize::from(shape.in_channels);
+            for (i, &weight) in (x * shape.step() + before..).zip(weights) {
+                let x = i.checked_sub(missing).and_then(|i| row.get(i));
+                let x = x.map_or(
+                    self.zero,
+                    |&x| if self.cut { x.at_least(self.zero) } else { x },
+                );
                 sum = E::multiply_add(sum, x, E::read(weight));
             }
         }

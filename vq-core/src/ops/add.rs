@@ -4,7 +4,8 @@ use super::Step;
 use crate::element::{AddScale, Element, Output};
 use crate::error::Fault;
 use crate::format::{Add, Dtype, Rescale};
-use crate::kernels::AddRow;
+use crate::kernels::{AddRow, Kernels};
+use crate::rows::Rows;
 use crate::shape::Map;
 
 impl Add {
@@ -35,10 +36,24 @@ impl Add {
             kernels,
             ..
         } = step;
+        let sum = output.row(y);
+        sum.copy_from_slice(input.inner_row(y));
+        self.add(input.ring().map.quant.zero, skip, y, kernels, sum);
+    }
+
+    /// Adds row y of `skip` to what lies in `sum`, whose zero point is `zero`.
+    pub(crate) fn add<E: Element>(
+        &self,
+        zero: i8,
+        skip: Rows<'_, E>,
+        y: i32,
+        kernels: &Kernels<E>,
+        sum: &mut [E],
+    ) {
         let row = AddRow {
             b: skip.inner_row(y),
             scale: AddScale {
-                zero_a: input.ring().map.quant.zero,
+                zero_a: zero,
                 zero_b: skip.ring().map.quant.zero,
                 rescale: self.rescale,
                 output: Output {
@@ -47,8 +62,6 @@ impl Add {
                 },
             },
         };
-        let sum = output.row(y);
-        sum.copy_from_slice(input.inner_row(y));
         (kernels.add_row)(&row, sum);
     }
 }

@@ -53,6 +53,7 @@ impl Conv2d {
         let Step {
             y,
             inputs: [input, ..],
+            cut,
             mut output,
             kernels,
             room,
@@ -69,6 +70,9 @@ impl Conv2d {
             filter: self.filter(input.ring(), blob),
             packed,
             rows,
+            left: input.missing(self.pad.left),
+            zero: input.zero(),
+            cut,
             out_step: self.out_channels.into(),
         };
         kernels.convolve(&row, room, output.row(y));

@@ -61,8 +61,9 @@ impl GroupNorm {
             gain,
             bias,
         };
+        let is_first = y == output.ring().first.max(0);
         let (row, statistics) = output.into_row_and_state(y);
-        if y == 0 {
+        if is_first {
             (kernels.measure)(input, &norm, statistics);
         }
         (kernels.norm_row)(input.inner_row(y), &norm, statistics, row);

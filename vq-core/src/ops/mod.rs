@@ -253,6 +253,8 @@ pub(crate) struct Step<'a, E: Element> {
     pub(crate) y: i32,
     /// The values that [`Op::inputs`] names.
     pub(crate) inputs: [Rows<'a, E>; MAX_INPUTS],
+    /// Whether the first of them counts as cut off at zero.
+    pub(crate) cut: bool,
     /// The value that it makes.
     pub(crate) output: RowsMut<'a, E>,
     /// Who makes it.

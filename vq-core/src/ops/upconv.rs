@@ -157,6 +157,7 @@ impl UpConv {
         let Step {
             y,
             inputs: [input, ..],
+            cut,
             mut output,
             kernels,
             room,
@@ -170,12 +171,15 @@ impl UpConv {
             let (py, px) = (phase / 2, phase % 2);
             let top = y / 2 - 1 + py as i32;
             // Column -1 + px is the first that the phase reads.
-            let before = px * usize::from(ring.map.channels);
-            let rows = [top, top + 1].map(|y| &input.row(y, 1)[before..]);
+            let before = PAD.left - px as u8;
+            let rows = [top, top + 1].map(|y| input.row(y, before));
             let row = ConvRow {
                 filter: self.phase_filter(phase, ring, blob),
                 packed: &packed[phase * packed_len..][..packed_len],
                 rows: &rows,
+                left: input.missing(before),
+                zero: input.zero(),
+                cut,
                 out_step: 2 * out_channels,
             };
             let out = &mut output.row(y + py as i32)[px * out_channels..];
@@ -188,6 +192,7 @@ impl UpConv {
         let Step {
             y,
             inputs: [input, ..],
+            cut,
             mut output,
             kernels,
             room,
@@ -197,11 +202,14 @@ impl UpConv {
         let filter = self.joined_filter(input.ring(), blob);
         let out_step = filter.shape.channels;
         let (points, room) = room.split_at_mut(filter.shape.width as usize * out_step);
-        let rows = [-1, 0, 1].map(|dy| input.row(y / 2 + dy, 1));
+        let rows = [-1, 0, 1].map(|dy| input.row(y / 2 + dy, PAD.left));
         let row = ConvRow {
             filter,
             packed: &packed[..(kernels.packed_len)(&filter.shape)],
             rows: &rows,
+            left: input.missing(PAD.left),
+            zero: input.zero(),
+            cut,
             out_step,
         };
         kernels.convolve(&row, room, points);

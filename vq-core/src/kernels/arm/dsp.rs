@@ -11,15 +11,15 @@ impl Columns for Dsp {
     type Weight = i16;
     const TAPS: usize = GROUP;
 
-    fn spread(from: &[[i8; GROUP]], to: &mut [[i16; GROUP]]) {
-        instructions::spread(from, to);
+    fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
+        instructions::spread(from, low, to);
     }
 
     fn spread_pair(from: [&[[i8; GROUP]]; PAIR], to: &mut [[i16; PAIR * GROUP]]) {
         instructions::spread_pair(from, to);
     }
 
-    fn convolve(pair: &Pair<'_, Self>, out: &mut [i8]) {
+    fn convolve(pair: Pair<'_, Self>, out: &mut [i8]) {
         instructions::convolve(pair, out);
     }
 }
@@ -30,12 +30,12 @@ mod instructions {
     use crate::kernels::arm::pairs;
     use core::arch::naked_asm;
 
-    pub(super) fn convolve(pair: &Pair<'_, Dsp>, out: &mut [i8]) {
-        pairs::convolve(pair, out, [convolve_one, convolve_two]);
+    pub(super) fn convolve(pair: Pair<'_, Dsp>, out: &mut [i8]) {
+        pairs::convolve(pair, out, &ENDINGS);
     }
 
     // 11 instructions for 16 products. r8 - r11: the group's weights; r12, r14: a point's group.
-    pairs::kernel!(convolve_one, convolve_two:
+    pairs::kernel!(
         "ldm r2!, {{r8-r11}}
         ldrd r12, lr, [r0], #8
         smlad r4, r12, r8, r4
@@ -49,47 +49,68 @@ mod instructions {
         smlad r7, lr, r11, r7"
     );
 
-    pub(super) fn spread(from: &[[i8; GROUP]], to: &mut [[i16; GROUP]]) {
+    pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
         let groups = from.len().min(to.len());
+        let spread = match low {
+            i8::MIN => spread_groups,
+            _ => spread_cut,
+        };
         if groups > 0 {
+            let low = u32::from_ne_bytes([low as u8; GROUP]);
             // SAFETY: both have so many groups.
-            unsafe { spread_groups(from.as_ptr(), to.as_mut_ptr(), groups) }
+            unsafe { spread(from.as_ptr(), to.as_mut_ptr(), groups, low) }
         }
     }
 
-    /// Widens `groups` groups, at least one.
-    #[unsafe(naked)]
-    unsafe extern "C" fn spread_groups(
-        from: *const [i8; GROUP],
-        to: *mut [i16; GROUP],
-        groups: usize,
-    ) {
-        naked_asm!(
-            pairs::cpu!(),
-            "push {{r4-r7, lr}}",
-            "subs r2, r2, #2",
-            "blo 3f",
-            "2:",
-            "ldr r12, [r0], #4",
-            "ldr lr, [r0], #4",
-            "sxtb16 r4, r12",
-            "sxtb16 r5, r12, ror #8",
-            "sxtb16 r6, lr",
-            "sxtb16 r7, lr, ror #8",
-            "stm r1!, {{r4-r7}}",
-            "subs r2, r2, #2",
-            "bhs 2b",
-            "3:",
-            "lsls r2, r2, #31",
-            "beq 4f",
-            "ldr r12, [r0]",
-            "sxtb16 r4, r12",
-            "sxtb16 r5, r12, ror #8",
-            "strd r4, r5, [r1]",
-            "4:",
-            "pop {{r4-r7, pc}}",
-        )
+    /// `$cut` deals with what r12 and r14 have loaded, and may use r4 - r7.
+    macro_rules! spread {
+        ($name:ident, $cut:literal) => {
+            /// Widens `groups` groups, at least one.
+            #[unsafe(naked)]
+            unsafe extern "C" fn $name(
+                from: *const [i8; GROUP],
+                to: *mut [i16; GROUP],
+                groups: usize,
+                low: u32,
+            ) {
+                naked_asm!(
+                    pairs::cpu!(),
+                    "push {{r4-r7, lr}}",
+                    "subs r2, r2, #2",
+                    "blo 3f",
+                    "2:",
+                    "ldr r12, [r0], #4",
+                    "ldr lr, [r0], #4",
+                    $cut,
+                    "sxtb16 r4, r12",
+                    "sxtb16 r5, r12, ror #8",
+                    "sxtb16 r6, lr",
+                    "sxtb16 r7, lr, ror #8",
+                    "stm r1!, {{r4-r7}}",
+                    "subs r2, r2, #2",
+                    "bhs 2b",
+                    "3:",
+                    "lsls r2, r2, #31",
+                    "beq 4f",
+                    "ldr r12, [r0]",
+                    $cut,
+                    "sxtb16 r4, r12",
+                    "sxtb16 r5, r12, ror #8",
+                    "strd r4, r5, [r1]",
+                    "4:",
+                    "pop {{r4-r7, pc}}",
+                )
+            }
+        };
     }
+    spread!(spread_groups, "");
+    spread!(
+        spread_cut,
+        "ssub8 r4, r12, r3
+        sel r12, r12, r3
+        ssub8 r4, lr, r3
+        sel lr, lr, r3"
+    );
 
     pub(super) fn spread_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i16; PAIR * GROUP]]) {
         let groups = a.len().min(b.len()).min(to.len());
@@ -154,9 +175,9 @@ mod instructions {
     /// What SXTB16 makes of the bytes' order.
     const ORDER: [usize; GROUP] = [0, 2, 1, 3];
 
-    pub(super) fn spread(from: &[[i8; GROUP]], to: &mut [[i16; GROUP]]) {
+    pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
         for (group, place) in from.iter().zip(to) {
-            *place = ORDER.map(|i| group[i].into());
+            *place = ORDER.map(|i| group[i].max(low).into());
         }
     }
 

@@ -31,6 +31,7 @@ pub(super) static HELIUM: Kernels<i8> = Kernels {
 
 const fn kernels<C: Columns>() -> Kernels<i8> {
     Kernels {
+        gathers: true,
         conv_room: columns::conv_room::<C>,
         conv_row: columns::conv_row::<C>,
         add_row,

@@ -3,10 +3,20 @@
 use crate::element::UPPER;
 use crate::kernels::columns::{self, Columns, GROUP, PAIR, Pair};
 
-/// Convolves two channels with a backend's two functions for one and for two results a point, where they can.
-pub(super) fn convolve<C: Columns>(pair: &Pair<'_, C>, out: &mut [i8], by: [Convolve; PAIR]) {
-    match Work::new(pair, out) {
-        Some(work) => work.run(pair.points, by[pair.wanted - 1]),
+/// What a backend does with the sums of two channels.
+pub(super) struct Endings {
+    /// Leaves them to the next row.
+    pub(super) keep: Convolve,
+    /// Finishes one channel's.
+    pub(super) one: Convolve,
+    /// Finishes both.
+    pub(super) two: Convolve,
+}
+
+/// Convolves two channels with a backend's functions, where they can.
+pub(super) fn convolve<C: Columns>(pair: Pair<'_, C>, out: &mut [i8], by: &Endings) {
+    match Work::new(&pair, out) {
+        Some(work) => work.run(&pair, by),
         None => columns::convolve(pair, out),
     }
 }
@@ -25,25 +35,30 @@ pub(super) struct Work {
     weights: usize,
     /// Bytes of a window in whole turns.
     whole: usize,
-    bias: [i32; PAIR],
+    /// What the sums start with: two of the first point, two of the second; moved on.
+    sums: *const [i32; PAIR],
     /// Bytes of a window that are left.
     rest: usize,
     multiplier: [i32; PAIR],
     shift: [u32; PAIR],
     /// 2 * zero + 1: half a step for rounding, before the last bit is shifted out.
     offset: i32,
-    /// Where the results go; moved on.
-    out: *mut i8,
+    /// Where the results go, or the sums; moved on.
+    out: *mut u8,
     out_step: usize,
     /// Bytes from a pair of points to the next.
     advance: usize,
     /// Pairs of points; counted down.
     pairs: usize,
+    /// Bytes from what the sums of a pair of points start with to the next pair's.
+    sums_advance: usize,
+    /// What the sums under the first row start with.
+    bias: [[i32; PAIR]; PAIR],
 }
 
 impl Work {
     /// None where results do not lie in the upper word, or are cut off above the least number.
-    pub(super) fn new<C: Columns>(pair: &Pair<'_, C>, out: &mut [i8]) -> Option<Self> {
+    fn new<C: Columns>(pair: &Pair<'_, C>, out: &mut [i8]) -> Option<Self> {
         let [a, b] = pair.channels;
         let shift = [
             a.shift.checked_sub(UPPER + 1)?,
@@ -53,35 +68,52 @@ impl Work {
             return None;
         }
         let last = pair.points - 1;
-        assert!(last * pair.step + pair.taps <= pair.columns.len());
+        assert!(last * pair.step + pair.taps <= pair.inputs.len());
         assert!(PAIR * pair.taps <= pair.weights.len());
         assert!(last * pair.out_step + pair.wanted <= out.len());
+        assert!(pair.height == 1 || pair.points.next_multiple_of(PAIR) <= pair.sums.len());
         let bytes = size_of::<C::Input>();
         let (groups, group) = (pair.taps / GROUP, GROUP * bytes);
-        let first = pair.columns.as_ptr() as usize;
+        let first = pair.inputs.as_ptr() as usize;
+        let bias = pair.channels.map(|channel| channel.bias);
         Some(Self {
             points: [first, first + pair.step * bytes],
             weights: pair.weights.as_ptr() as usize,
             whole: groups / UNROLLED * UNROLLED * group,
-            bias: [a.bias, b.bias],
+            sums: pair.sums.as_ptr(),
             rest: groups % UNROLLED * group,
             multiplier: [a.multiplier, b.multiplier],
             shift: shift.map(u32::from),
             offset: 2 * i32::from(pair.output.zero) + 1,
-            out: out.as_mut_ptr(),
+            out: out.as_mut_ptr().cast(),
             out_step: pair.out_step,
             advance: PAIR * pair.step * bytes,
             pairs: pair.points / PAIR,
+            sums_advance: size_of::<[[i32; PAIR]; PAIR]>(),
+            bias: [bias; PAIR],
         })
     }
 
-    pub(super) fn run(mut self, points: usize, by: Convolve) {
+    fn run<C: Columns>(mut self, pair: &Pair<'_, C>, by: &Endings) {
+        let by = match pair.wanted {
+            _ if !pair.is_last() => {
+                // What is left is read there again.
+                self.out = self.sums.cast_mut().cast();
+                by.keep
+            }
+            1 => by.one,
+            _ => by.two,
+        };
+        if pair.is_first() {
+            self.sums = self.bias.as_ptr();
+            self.sums_advance = 0;
+        }
         if self.pairs > 0 {
-            // SAFETY: the windows and results of the last point lie within their slices, as `new` has checked.
+            // SAFETY: windows, sums and results of the last point lie within their slices, as `new` has checked.
             unsafe { by(&mut self) }
         }
-        if !points.is_multiple_of(PAIR) {
-            // The last point, twice to the same place.
+        if !pair.points.is_multiple_of(PAIR) {
+            // The last point, twice to the same place; what counts is stored last.
             self.points[1] = self.points[0];
             self.out_step = 0;
             self.pairs = 1;
@@ -108,26 +140,25 @@ pub(super) use cpu;
 
 /// ```text
 /// for each two points:
-///     sums[p][c] = bias[c] + sum over i of points[p][i] * weights[c][i]
-///     out[p][c] = saturate(((sums[p][c] * multiplier[c] >> 32 >> shift[c]) + offset) >> 1)
+///     sums[p][c] += sum over i of points[p][i] * weights[c][i]
+///     out[p][c] = saturate(((sums[p][c] * multiplier[c] >> 32 >> shift[c]) + offset) >> 1), or sums[p][c]
 /// ```
 ///
 /// `$group` adds a group's products. r4 - r7: sums of the first point in both channels, then of the second;
-/// r0, r1: points; r2: weights; all three moved on. Free: r8 - r12 and r14. `$second` stores the results of
-/// the second channel.
+/// r0, r1: points; r2: weights; all three moved on. Free: r8 - r12 and r14. `$ending` stores what has come about; lr is
+/// `work` before it and `work` + 24 behind it.
 macro_rules! kernel {
-    ($name:ident, $group:literal, $second:literal) => {
+    ($name:ident, $group:literal, $($ending:literal),*) => {
         #[unsafe(naked)]
-        pub(super) unsafe extern "C" fn $name(work: &mut $crate::kernels::arm::pairs::Work) {
+        unsafe extern "C" fn $name(work: &mut $crate::kernels::arm::pairs::Work) {
             core::arch::naked_asm!(
                 $crate::kernels::arm::pairs::cpu!(),
                 "push {{r0, r4-r11, lr}}",
                 "2:",
                 "ldr lr, [sp]",
-                "ldm lr, {{r0-r5}}",
+                "ldm lr, {{r0-r3, r8}}",
                 "add r3, r0, r3",
-                "mov r6, r4",
-                "mov r7, r5",
+                "ldm r8, {{r4-r7}}",
                 "cmp r0, r3",
                 "beq 4f",
                 "3:",
@@ -139,7 +170,7 @@ macro_rules! kernel {
                 "bne 3b",
                 "4:",
                 "ldr lr, [sp]",
-                "ldr r3, [lr, #24]",
+                "ldr r3, [lr, #20]",
                 "cbz r3, 6f",
                 "add r3, r0, r3",
                 "5:",
@@ -148,35 +179,17 @@ macro_rules! kernel {
                 "bne 5b",
                 "ldr lr, [sp]",
                 "6:",
-                "add lr, lr, #28",
-                "ldm lr, {{r0-r3, r8-r10}}",
-                "smull r12, r4, r4, r0",
-                "smull r12, r5, r5, r1",
-                "smull r12, r6, r6, r0",
-                "smull r12, r7, r7, r1",
-                "asr r4, r4, r2",
-                "asr r5, r5, r3",
-                "asr r6, r6, r2",
-                "asr r7, r7, r3",
-                "add r4, r4, r8",
-                "add r5, r5, r8",
-                "add r6, r6, r8",
-                "add r7, r7, r8",
-                "ssat r4, #8, r4, asr #1",
-                "ssat r5, #8, r5, asr #1",
-                "ssat r6, #8, r6, asr #1",
-                "ssat r7, #8, r7, asr #1",
-                $second,
-                "strb r6, [r9, r10]",
-                "strb r4, [r9]",
-                // Where the next results go, their windows, and whether there are any.
-                "add r9, r9, r10, lsl #1",
-                "str r9, [lr, #20]",
-                "ldrd r0, r1, [lr, #-28]",
+                $($ending,)*
+                // Where the next sums are, their windows, and whether there are any.
+                "ldr r8, [lr, #-8]",
+                "ldr r9, [lr, #36]",
+                "ldrd r0, r1, [lr, #-24]",
                 "ldrd r2, r3, [lr, #28]",
+                "add r8, r8, r9",
+                "str r8, [lr, #-8]",
                 "add r0, r0, r2",
                 "add r1, r1, r2",
-                "strd r0, r1, [lr, #-28]",
+                "strd r0, r1, [lr, #-24]",
                 "subs r3, r3, #1",
                 "str r3, [lr, #32]",
                 "bne 2b",
@@ -184,14 +197,58 @@ macro_rules! kernel {
             )
         }
     };
-    ($one:ident, $two:ident: $group:literal) => {
-        $crate::kernels::arm::pairs::kernel!($one, $group, "");
+    ($group:literal) => {
+        pub(super) static ENDINGS: $crate::kernels::arm::pairs::Endings =
+            $crate::kernels::arm::pairs::Endings {
+                keep: convolve_keep,
+                one: convolve_one,
+                two: convolve_two,
+            };
+
         $crate::kernels::arm::pairs::kernel!(
-            $two,
+            convolve_keep,
             $group,
-            "strb r5, [r9, #1]
-            add r11, r9, r10
-            strb r7, [r11, #1]"
+            "ldr r8, [lr, #44]
+            stm r8!, {{r4-r7}}
+            str r8, [lr, #44]
+            add lr, lr, #24"
+        );
+        $crate::kernels::arm::pairs::kernel!(finish convolve_one, $group, "");
+        $crate::kernels::arm::pairs::kernel!(
+            finish convolve_two,
+            $group,
+            "add r11, r9, r10
+            strb r7, [r11, #1]
+            strb r5, [r9, #1]"
+        );
+    };
+    (finish $name:ident, $group:literal, $second:literal) => {
+        $crate::kernels::arm::pairs::kernel!(
+            $name,
+            $group,
+            "add lr, lr, #24
+            ldm lr, {{r0-r3, r8-r10}}
+            smull r12, r4, r4, r0
+            smull r12, r5, r5, r1
+            smull r12, r6, r6, r0
+            smull r12, r7, r7, r1
+            asr r4, r4, r2
+            asr r5, r5, r3
+            asr r6, r6, r2
+            asr r7, r7, r3
+            add r4, r4, r8
+            add r5, r5, r8
+            add r6, r6, r8
+            add r7, r7, r8
+            ssat r4, #8, r4, asr #1
+            ssat r5, #8, r5, asr #1
+            ssat r6, #8, r6, asr #1
+            ssat r7, #8, r7, asr #1",
+            $second,
+            "strb r6, [r9, r10]
+            strb r4, [r9]
+            add r9, r9, r10, lsl #1
+            str r9, [lr, #20]"
         );
     };
 }

@@ -2,24 +2,24 @@
 
 use crate::kernels::columns::{Columns, GROUP, PAIR, Pair};
 
-/// Inputs as they are, for a load widens them; weights as whole words, so that one instruction loads four.
+/// Whole words, so that one instruction loads two inputs or four weights.
 #[derive(Debug)]
 pub(super) struct Plain;
 
 impl Columns for Plain {
-    type Input = i8;
+    type Input = i32;
     type Weight = i32;
     const TAPS: usize = 1;
 
-    fn spread(from: &[[i8; GROUP]], to: &mut [[i8; GROUP]]) {
-        to[..from.len()].copy_from_slice(from);
+    fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i32; GROUP]]) {
+        instructions::spread(from, low, to);
     }
 
     fn spread_pair(from: [&[[i8; GROUP]]; PAIR], to: &mut [[i32; PAIR * GROUP]]) {
         instructions::spread_pair(from, to);
     }
 
-    fn convolve(pair: &Pair<'_, Self>, out: &mut [i8]) {
+    fn convolve(pair: Pair<'_, Self>, out: &mut [i8]) {
         instructions::convolve(pair, out);
     }
 }
@@ -30,38 +30,91 @@ mod instructions {
     use crate::kernels::arm::pairs;
     use core::arch::naked_asm;
 
-    pub(super) fn convolve(pair: &Pair<'_, Plain>, out: &mut [i8]) {
-        pairs::convolve(pair, out, [convolve_one, convolve_two]);
+    pub(super) fn convolve(pair: Pair<'_, Plain>, out: &mut [i8]) {
+        pairs::convolve(pair, out, &ENDINGS);
     }
 
-    // 26 instructions for 16 products. r8 - r11: weights of both channels for two products; r12, r14: inputs.
-    pairs::kernel!(convolve_one, convolve_two:
+    // 22 instructions for 16 products. r8 - r11: weights of both channels for two products; r12, r14: inputs.
+    pairs::kernel!(
         "ldm r2!, {{r8-r11}}
-        ldrsb r12, [r0], #1
-        ldrsb lr, [r1], #1
+        ldm r0!, {{r12, lr}}
         mla r4, r12, r8, r4
         mla r5, r12, r9, r5
-        mla r6, lr, r8, r6
-        mla r7, lr, r9, r7
-        ldrsb r12, [r0], #1
-        ldrsb lr, [r1], #1
-        mla r4, r12, r10, r4
-        mla r5, r12, r11, r5
+        mla r4, lr, r10, r4
+        mla r5, lr, r11, r5
+        ldm r1!, {{r12, lr}}
+        mla r6, r12, r8, r6
+        mla r7, r12, r9, r7
         mla r6, lr, r10, r6
         mla r7, lr, r11, r7
         ldm r2!, {{r8-r11}}
-        ldrsb r12, [r0], #1
-        ldrsb lr, [r1], #1
+        ldm r0!, {{r12, lr}}
         mla r4, r12, r8, r4
         mla r5, r12, r9, r5
-        mla r6, lr, r8, r6
-        mla r7, lr, r9, r7
-        ldrsb r12, [r0], #1
-        ldrsb lr, [r1], #1
-        mla r4, r12, r10, r4
-        mla r5, r12, r11, r5
+        mla r4, lr, r10, r4
+        mla r5, lr, r11, r5
+        ldm r1!, {{r12, lr}}
+        mla r6, r12, r8, r6
+        mla r7, r12, r9, r7
         mla r6, lr, r10, r6
         mla r7, lr, r11, r7"
+    );
+
+    pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i32; GROUP]]) {
+        let groups = from.len().min(to.len());
+        let spread = match low {
+            i8::MIN => spread_groups,
+            _ => spread_cut,
+        };
+        if groups > 0 {
+            // SAFETY: both have so many groups.
+            unsafe { spread(from.as_ptr(), to.as_mut_ptr(), groups, low.into()) }
+        }
+    }
+
+    /// `$cut` deals with the numbers that have been widened.
+    macro_rules! spread {
+        ($name:ident, $($cut:literal),*) => {
+            /// Widens `groups` groups, at least one.
+            #[unsafe(naked)]
+            unsafe extern "C" fn $name(
+                from: *const [i8; GROUP],
+                to: *mut [i32; GROUP],
+                groups: usize,
+                low: i32,
+            ) {
+                naked_asm!(
+                    "push {{r4-r7, lr}}",
+                    "2:",
+                    "ldr r12, [r0], #4",
+                    "sxtb r4, r12",
+                    "sxtb r5, r12, ror #8",
+                    "sxtb r6, r12, ror #16",
+                    "asr r7, r12, #24",
+                    $($cut,)*
+                    "stm r1!, {{r4-r7}}",
+                    "subs r2, r2, #1",
+                    "bne 2b",
+                    "pop {{r4-r7, pc}}",
+                )
+            }
+        };
+    }
+    spread!(spread_groups,);
+    spread!(
+        spread_cut,
+        "cmp r4, r3
+        it lt
+        movlt r4, r3",
+        "cmp r5, r3
+        it lt
+        movlt r5, r3",
+        "cmp r6, r3
+        it lt
+        movlt r6, r3",
+        "cmp r7, r3
+        it lt
+        movlt r7, r3"
     );
 
     pub(super) fn spread_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i32; PAIR * GROUP]]) {
@@ -108,6 +161,12 @@ mod instructions {
     use core::array;
 
     pub(super) use crate::kernels::columns::convolve;
+
+    pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i32; GROUP]]) {
+        for (group, place) in from.iter().zip(to) {
+            *place = group.map(|x| x.max(low).into());
+        }
+    }
 
     pub(super) fn spread_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i32; PAIR * GROUP]]) {
         for ((a, b), place) in a.iter().zip(b).zip(to) {

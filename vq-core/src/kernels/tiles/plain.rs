@@ -20,7 +20,7 @@ impl<const L: usize, const T: usize> Tiles for Plain<L, T> {
     type Scale = *const Head<L>;
     const LANES: usize = L;
     const TAPS: usize = T;
-    const POINTS: [usize; VECTORS] = [12, 12, 8, 6];
+    const POINTS: [usize; VECTORS] = [3, 2, 0, 0];
     const AS_IT_IS: bool = false;
 
     fn input(x: i8) -> i16 {

@@ -1,0 +1,82 @@
+//! Which values need no ring of their own, because they come about on the way to others.
+//!
+//! - What an addition is the only one to read of a convolution is made in the addition's ring, and added to there.
+//! - What only convolutions read of a ReLU is cut off when they read the ReLU's input, if their kernels can.
+
+use crate::format::{Add, Op, Relu, Rescale};
+use crate::plan::Node;
+
+/// Joins operators; who is joined to another is left without one. `gathers` is what the kernels say of themselves.
+pub(crate) fn fuse(nodes: &mut [Node], gathers: bool) {
+    for value in 0..nodes.len() {
+        match nodes[value].op {
+            Some(Op::Relu(relu)) if gathers => cut(nodes, value, relu),
+            Some(Op::Add(add)) => join(nodes, value, add),
+            _ => {}
+        }
+    }
+}
+
+/// Lets the readers of a ReLU read its input, if all of them are convolutions.
+fn cut(nodes: &mut [Node], value: usize, relu: Relu) {
+    // Whoever runs the graph reads the last value.
+    if value + 1 == nodes.len() {
+        return;
+    }
+    let convolves = |node: &Node| matches!(node.op, Some(Op::Conv2d(_) | Op::UpConv(_)));
+    if !readers(nodes, value).all(|reader| convolves(&nodes[reader])) {
+        return;
+    }
+    for node in &mut nodes[value + 1..] {
+        let input = match &mut node.op {
+            Some(Op::Conv2d(op)) => &mut op.input,
+            Some(Op::UpConv(op)) => &mut op.input,
+            _ => continue,
+        };
+        if usize::from(*input) == value {
+            *input = relu.input;
+            node.cut = true;
+        }
+    }
+    nodes[value].op = None;
+}
+
+/// Makes an addition's later summand in its ring, if it is a convolution that nobody else reads.
+fn join(nodes: &mut [Node], value: usize, add: Add) {
+    let [earlier, later] = if add.input < add.skip {
+        [add.input, add.skip]
+    } else {
+        [add.skip, add.input]
+    };
+    let conv = nodes[usize::from(later)];
+    let is_free = conv.sum.is_none() && readers(nodes, later.into()).count() == 1;
+    if earlier == later || !is_free || !matches!(conv.op, Some(Op::Conv2d(_))) {
+        return;
+    }
+    let rescale = match later == add.input {
+        true => add.rescale,
+        false => Rescale {
+            input: add.rescale.skip,
+            skip: add.rescale.input,
+            ..add.rescale
+        },
+    };
+    nodes[value] = Node {
+        op: conv.op,
+        cut: conv.cut,
+        sum: Some(Add {
+            input: later,
+            skip: earlier,
+            rescale,
+            ..add
+        }),
+        ..nodes[value]
+    };
+    nodes[usize::from(later)].op = None;
+}
+
+/// The values that are made of a value.
+fn readers(nodes: &[Node], value: usize) -> impl Iterator<Item = usize> {
+    let reads = move |&reader: &usize| nodes[reader].inputs().any(|input| input == value);
+    (value + 1..nodes.len()).filter(reads)
+}
