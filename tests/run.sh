@@ -22,6 +22,8 @@ step "docs"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
 step "vq-core for microcontrollers"
 bash tests/cross.sh
+step "what the firmware does not contain"
+bash tests/absence.sh
 step "vq-core on other processors"
 bash tests/foreign.sh
 step "tests"

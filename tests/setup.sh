@@ -48,6 +48,18 @@ set_up_compiler() {
     return 1
 }
 
+set_up_binutils() {
+    command -v arm-none-eabi-nm >/dev/null && return
+    debian_install binutils-arm-none-eabi
+    command -v arm-none-eabi-nm >/dev/null && return
+    cat >&2 <<-EOF
+	error: arm-none-eabi-nm is not installed, which shows what the firmware contains.
+	Install it by hand: apt-get install binutils-arm-none-eabi (Debian, Ubuntu), dnf install arm-none-eabi-binutils-cs
+	(Fedora), brew install arm-none-eabi-binutils (macOS).
+	EOF
+    return 1
+}
+
 set_up_qemu() {
     command -v qemu-system-arm >/dev/null && return
     debian_install qemu-system-arm
@@ -82,4 +94,5 @@ failed=0
 set_up_compiler || failed=1
 set_up_foreign || failed=1
 set_up_qemu || failed=1
+set_up_binutils || failed=1
 exit $failed

@@ -1,7 +1,7 @@
 //! Codes to embeddings and back: lookup, sum of stages, nearest search.
 
 use crate::backend::Backend;
-use crate::bitstream::MAX_STAGES;
+use crate::bitstream::{MAX_STAGES, MISSING};
 use crate::conceal::{Cell, conceal, known_stages};
 use crate::element::Element;
 use crate::error::RunError;
@@ -9,6 +9,7 @@ use crate::model::Model;
 use crate::plan::Layout;
 use crate::run::Source;
 use crate::shape::Grid;
+use crate::slices::Parts;
 
 /// The codebooks of a model, read as its element type.
 #[derive(Debug, Clone)]
@@ -26,12 +27,13 @@ impl<'a, E: Element> Codebooks<'a, E> {
     /// [`RunError::Dtype`] when the model has another element type.
     pub fn new(model: &Model<'a>) -> Result<Self, RunError> {
         check_dtype::<E>(model)?;
-        let tables = model
-            .codebooks()
-            .iter()
-            .map(|&codebook| E::stored(model.table(codebook)));
+        let mut tables = heapless::Vec::new();
+        for &codebook in model.codebooks() {
+            // A model has no more than there is room for.
+            let _ = tables.push(E::stored(model.table(codebook)));
+        }
         Ok(Self {
-            tables: tables.collect(),
+            tables,
             dim: model.dim().into(),
             nearest: E::kernels(Backend::best()).nearest,
         })
@@ -79,7 +81,10 @@ impl<'a, E: Element> Codebooks<'a, E> {
 
     fn entry(&self, stage: usize, code: u16) -> &'a [E::Stored] {
         let table = self.tables.get(stage).copied().unwrap_or(&[]);
-        table.chunks_exact(self.dim).nth(code.into()).unwrap_or(&[])
+        table
+            .chunks_exact(self.dim.max(1))
+            .nth(code.into())
+            .unwrap_or(&[])
     }
 }
 
@@ -128,12 +133,19 @@ impl<'a, E: Element> Embeddings<'a, E> {
         embedding.fill(E::zero(0));
         let known = known_stages(self.codes, cells, index);
         for stage in 0..known {
+            let code = self.codes.get(stage * cells + index);
             self.codebooks
-                .add(stage, self.codes[stage * cells + index], embedding);
+                .add(stage, code.copied().unwrap_or(MISSING), embedding);
         }
         if known == 0 {
             let component = |code, d| self.codebooks.component(0, code, d);
-            conceal(&self.codes[..cells], self.grid, cell, component, embedding);
+            conceal(
+                self.codes.part(0, cells),
+                self.grid,
+                cell,
+                component,
+                embedding,
+            );
         }
     }
 }
@@ -143,7 +155,7 @@ impl<E: Element> Source for Embeddings<'_, E> {
 
     fn fill(&mut self, y: u32, row: &mut [E]) {
         let columns = 0..self.grid.columns;
-        for (column, embedding) in columns.zip(row.chunks_exact_mut(self.codebooks.dim())) {
+        for (column, embedding) in columns.zip(row.chunks_exact_mut(self.codebooks.dim().max(1))) {
             self.embed(
                 Cell {
                     column,

@@ -80,7 +80,7 @@ impl Blend for i8 {
             (sum + i32::from(value) * weight, total + weight)
         });
         // A mean of i8 values is one.
-        (2 * sum + weight).div_euclid(2 * weight) as i8
+        (2 * sum + weight).div_euclid((2 * weight).max(1)) as i8
     }
 }
 

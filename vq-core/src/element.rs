@@ -8,6 +8,7 @@ use crate::curves;
 use crate::format::tensor::word;
 use crate::format::{Activation, ActivationKind, CURVE_LEN, Dtype, Params, Quant, Rescale};
 use crate::kernels::Kernels;
+use crate::slices::Parts;
 use core::fmt::Debug;
 use half::f16;
 
@@ -207,8 +208,8 @@ impl Arithmetic for i8 {
     }
     fn curve<'a>(op: &Activation, blob: &'a [u8]) -> &'a [u8; CURVE_LEN] {
         // The model has proved that the table is there.
-        let (tables, _) = blob[op.table as usize..].as_chunks();
-        &tables[0]
+        let table = blob.part(op.table as usize, CURVE_LEN).first_chunk();
+        table.unwrap_or(&[0; CURVE_LEN])
     }
     #[inline(always)]
     fn bend(self, table: &[u8; CURVE_LEN]) -> i8 {

@@ -4,12 +4,12 @@
 //! - What only convolutions read of a ReLU is cut off when they read the ReLU's input, if their kernels can.
 
 use crate::format::{Add, Op, Relu, Rescale};
-use crate::plan::Node;
+use crate::plan::{Node, node_of};
 
 /// Joins operators; who is joined to another is left without one. `gathers` is what the kernels say of themselves.
 pub(crate) fn fuse(nodes: &mut [Node], gathers: bool) {
     for value in 0..nodes.len() {
-        match nodes[value].op {
+        match node_of(nodes, value).op {
             Some(Op::Relu(relu)) if gathers => cut(nodes, value, relu),
             Some(Op::Add(add)) => join(nodes, value, add),
             _ => {}
@@ -24,10 +24,10 @@ fn cut(nodes: &mut [Node], value: usize, relu: Relu) {
         return;
     }
     let convolves = |node: &Node| matches!(node.op, Some(Op::Conv2d(_) | Op::UpConv(_)));
-    if !readers(nodes, value).all(|reader| convolves(&nodes[reader])) {
+    if !readers(nodes, value).all(convolves) {
         return;
     }
-    for node in &mut nodes[value + 1..] {
+    for node in nodes.iter_mut().skip(value + 1) {
         let input = match &mut node.op {
             Some(Op::Conv2d(op)) => &mut op.input,
             Some(Op::UpConv(op)) => &mut op.input,
@@ -38,7 +38,7 @@ fn cut(nodes: &mut [Node], value: usize, relu: Relu) {
             node.cut = true;
         }
     }
-    nodes[value].op = None;
+    forget(nodes, value);
 }
 
 /// Makes an addition's later summand in its ring, if it is a convolution that nobody else reads.
@@ -48,7 +48,7 @@ fn join(nodes: &mut [Node], value: usize, add: Add) {
     } else {
         [add.skip, add.input]
     };
-    let conv = nodes[usize::from(later)];
+    let conv = *node_of(nodes, later.into());
     let is_free = conv.sum.is_none() && readers(nodes, later.into()).count() == 1;
     if earlier == later || !is_free || !matches!(conv.op, Some(Op::Conv2d(_))) {
         return;
@@ -61,22 +61,27 @@ fn join(nodes: &mut [Node], value: usize, add: Add) {
             ..add.rescale
         },
     };
-    nodes[value] = Node {
-        op: conv.op,
-        cut: conv.cut,
-        sum: Some(Add {
+    if let Some(node) = nodes.get_mut(value) {
+        (node.op, node.cut) = (conv.op, conv.cut);
+        node.sum = Some(Add {
             input: later,
             skip: earlier,
             rescale,
             ..add
-        }),
-        ..nodes[value]
-    };
-    nodes[usize::from(later)].op = None;
+        });
+    }
+    forget(nodes, later.into());
 }
 
-/// The values that are made of a value.
-fn readers(nodes: &[Node], value: usize) -> impl Iterator<Item = usize> {
-    let reads = move |&reader: &usize| nodes[reader].inputs().any(|input| input == value);
-    (value + 1..nodes.len()).filter(reads)
+/// Leaves a value without an operator.
+fn forget(nodes: &mut [Node], value: usize) {
+    if let Some(node) = nodes.get_mut(value) {
+        node.op = None;
+    }
+}
+
+/// What is made of a value.
+fn readers(nodes: &[Node], value: usize) -> impl Iterator<Item = &Node> {
+    let reads = move |node: &&Node| node.inputs().any(|input| input == value);
+    nodes.iter().skip(value + 1).filter(reads)
 }

@@ -21,6 +21,7 @@ extern crate std;
 // What can go wrong, and how large things are.
 pub mod error;
 pub mod shape;
+mod slices;
 // What a model is.
 pub mod format;
 pub mod model;

@@ -190,8 +190,11 @@ fn check_header(container: &Container<'_>) -> Result<(), FormatError> {
 
 /// The code space of a model whose header is checked.
 fn stream_of(container: &Container<'_>) -> Result<Stream, FormatError> {
-    let stages = container.codebooks.iter().map(|codebook| codebook.codes);
-    let stages: heapless::Vec<u16, MAX_STAGES> = stages.collect();
+    let mut stages = heapless::Vec::<u16, MAX_STAGES>::new();
+    for codebook in &container.codebooks {
+        // A container has no more than there is room for.
+        let _ = stages.push(codebook.codes);
+    }
     if let Some(empty) = stages.iter().position(|&codes| codes == 0) {
         return Err(FormatError::Codebook { stage: empty as u8 });
     }
@@ -281,10 +284,12 @@ impl<'a> Network<'a> {
             self.check_layer(&layer)
                 .map_err(|fault| (layer.index, fault))?;
             for input in layer.op.inputs() {
-                used[usize::from(input)] = true;
+                if let Some(used) = used.get_mut(usize::from(input)) {
+                    *used = true;
+                }
             }
         }
-        if let Some(value) = used[..self.len()].iter().position(|&used| !used) {
+        if let Some(value) = used.iter().take(self.len()).position(|&used| !used) {
             return Err((value as u16, Fault::Unused));
         }
         self.check_end(layers.output())
@@ -381,7 +386,7 @@ impl<'a> Layers<'a> {
 
     /// The last value found so far.
     fn output(&self) -> Map {
-        self.values[self.values.len() - 1]
+        self.values.last().copied().unwrap_or(Map::EMPTY)
     }
 
     fn try_next(&mut self) -> Option<Result<Layer, Fault>> {

@@ -5,7 +5,7 @@
 //! comes behind.
 
 use crate::error::PlanError;
-use crate::plan::{Node, Ring};
+use crate::plan::{Node, Ring, node_of};
 
 /// The steps of a run from the first that writes to a ring to the last that writes to it or reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +50,14 @@ pub(crate) fn place(nodes: &mut [Node]) -> Result<usize, PlanError> {
     let mut end = 0;
     nodes.iter_mut().for_each(|node| node.ring.offset = NOWHERE);
     while let Some(i) = longest(nodes) {
-        let ring = &nodes[i].ring;
+        let ring = &node_of(nodes, i).ring;
         let (offset, len) = (first_free(nodes, ring), length(ring));
         let past = offset.saturating_add(len);
         end = end.max(usize::try_from(past).map_err(|_| PlanError::TooLarge)?);
         // What ends within the address space starts there.
-        nodes[i].ring.offset = offset as usize;
+        if let Some(node) = nodes.get_mut(i) {
+            node.ring.offset = offset as usize;
+        }
     }
     Ok(end)
 }

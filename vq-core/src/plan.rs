@@ -119,10 +119,11 @@ impl<const N: usize> Plan<N> {
         let kernels = E::kernels(backend);
         let (mut room, mut packed) = (0, 0usize);
         for value in 0..self.nodes.len() {
-            let Some(op) = self.nodes[value].op else {
+            let Some(op) = node_of(&self.nodes, value).op else {
                 continue;
             };
-            let input = &self.nodes[usize::from(op.inputs()[0])].ring;
+            let [input, ..] = op.inputs();
+            let input = &node_of(&self.nodes, input.into()).ring;
             let (channels, width) = (input.map.channels, input.width);
             let Some(filters) = op.filters(channels, width, kernels.lanes) else {
                 continue;
@@ -130,7 +131,9 @@ impl<const N: usize> Plan<N> {
             // No two run at once.
             let own = (kernels.conv_room)(&filters.shape).checked_add(filters.room)?;
             room = room.max(own);
-            self.nodes[value].packed = packed;
+            if let Some(node) = self.nodes.get_mut(value) {
+                node.packed = packed;
+            }
             let own = (kernels.packed_len)(&filters.shape).checked_mul(filters.count)?;
             packed = packed.checked_add(own)?;
         }
@@ -160,7 +163,7 @@ impl<const N: usize> Plan<N> {
             .map_err(|_| too_many)?;
         for op in network.ops() {
             let inputs = op.inputs();
-            let maps = inputs.map(|value| self.nodes[usize::from(value)].ring.map);
+            let maps = inputs.map(|value| node_of(&self.nodes, value.into()).ring.map);
             // The model has proved that it fits.
             let output = op.output(maps, dtype).unwrap_or(maps[0]);
             let mut node = Node::new(Some(op), output, grid);
@@ -312,13 +315,28 @@ pub(crate) struct Ring {
     pub(crate) made: i32,
 }
 
+/// A value's node; of a value that there is not, and that no proved graph names, one that is made of nothing.
+pub(crate) fn node_of(nodes: &[Node], value: usize) -> &Node {
+    const NONE: Node = Node::new(
+        None,
+        Map::EMPTY,
+        Grid {
+            columns: 0,
+            rows: 0,
+        },
+    );
+    let node = nodes.get(value);
+    debug_assert!(node.is_some());
+    node.unwrap_or(const { &NONE })
+}
+
 impl Node {
-    fn new(op: Option<Op>, map: Map, grid: Grid) -> Self {
-        let density = u32::from(map.density);
+    const fn new(op: Option<Op>, map: Map, grid: Grid) -> Self {
+        let density = map.density as u32;
         let ring = Ring {
             map,
-            width: u32::from(grid.columns) * density,
-            height: u32::from(grid.rows) * density,
+            width: grid.columns as u32 * density,
+            height: grid.rows as u32 * density,
             pad: Pad {
                 top: 0,
                 left: 0,
@@ -433,15 +451,18 @@ pub(crate) fn start_at(nodes: &mut [Node], y: i32) {
         last.ring.made = y;
     }
     for value in (0..nodes.len()).rev() {
-        let node = &mut nodes[value];
+        let Some(node) = nodes.get_mut(value) else {
+            continue;
+        };
         let rows = node.op.map_or(1, |op| op.rows_per_step());
         // A step makes all its rows; those of padding are made one by one.
-        node.ring.made -= node.ring.made.max(0) % rows;
+        node.ring.made -= node.ring.made.max(0) % rows.max(1);
         node.ring.first = node.ring.made;
         let windows = node.windows(node.ring.made.max(0), node.ring.height as i32);
         for window in windows.into_iter().flatten() {
-            let ring = &mut nodes[window.value].ring;
-            ring.made = ring.made.min(window.first.max(-i32::from(ring.pad.top)));
+            if let Some(Node { ring, .. }) = nodes.get_mut(window.value) {
+                ring.made = ring.made.min(window.first.max(-i32::from(ring.pad.top)));
+            }
         }
     }
 }
@@ -464,7 +485,8 @@ impl Schedule {
     /// question.
     pub(crate) fn due(&mut self, nodes: &[Node]) -> usize {
         loop {
-            let value = self.waiting.last().map_or(nodes.len() - 1, |&v| v.into());
+            let last = nodes.len().saturating_sub(1);
+            let value = self.waiting.last().map_or(last, |&v| v.into());
             let Some(input) = missing_input(nodes, value) else {
                 self.waiting.pop();
                 return value;
@@ -477,8 +499,8 @@ impl Schedule {
 
 /// An input that has too few rows for the next step of a value.
 fn missing_input(nodes: &[Node], value: usize) -> Option<usize> {
-    let windows = nodes[value].next_windows()?;
-    let lacking = |window: &Window| nodes[window.value].ring.made <= window.last;
+    let windows = node_of(nodes, value).next_windows()?;
+    let lacking = |window: &Window| node_of(nodes, window.value).ring.made <= window.last;
     windows.into_iter().find(lacking).map(|window| window.value)
 }
 
@@ -486,17 +508,21 @@ fn missing_input(nodes: &[Node], value: usize) -> Option<usize> {
 /// it themselves.
 fn find_readers(nodes: &mut [Node], gathers: bool) {
     for value in 0..nodes.len() {
-        let node = nodes[value];
-        nodes[value].ring.last_reader = value as u16;
-        node.inputs()
-            .for_each(|input| nodes[input].ring.last_reader = value as u16);
+        let node = *node_of(nodes, value);
+        for read in node.inputs().chain([value]) {
+            if let Some(node) = nodes.get_mut(read) {
+                node.ring.last_reader = value as u16;
+            }
+        }
         let Some(op) = node.op else { continue };
         let mut pad = op.pad();
         if gathers {
             (pad.left, pad.right) = (0, 0);
         }
-        let ring = &mut nodes[usize::from(op.inputs()[0])].ring;
-        ring.pad = larger(ring.pad, pad);
+        let [input, ..] = op.inputs();
+        if let Some(Node { ring, .. }) = nodes.get_mut(usize::from(input)) {
+            ring.pad = larger(ring.pad, pad);
+        }
     }
 }
 
@@ -509,28 +535,31 @@ fn find_readers(nodes: &mut [Node], gathers: bool) {
 /// Not inlined, so that nothing of it stays on the stack while the model runs.
 #[inline(never)]
 fn find_heights(nodes: &mut [Node], density: i32) {
-    let last = nodes.len() - 1;
+    let last = nodes.len().saturating_sub(1);
     start_at(nodes, 0);
-    let bottom = nodes[last].ring.height as i32 - 1;
+    let bottom = node_of(nodes, last).ring.height as i32 - 1;
     let mut ops = nodes.iter().filter_map(|node| node.op);
     let whole = ops.any(|op| op.sees_whole_map());
     let end = if whole { bottom } else { density.min(bottom) };
     let mut step = 0;
     let mut schedule = Schedule::new();
-    while nodes[last].ring.made <= end {
+    while node_of(nodes, last).ring.made <= end {
         let value = schedule.due(nodes);
-        for window in nodes[value].next_windows().into_iter().flatten() {
-            nodes[window.value].ring.life.extend(step);
+        for window in node_of(nodes, value).next_windows().into_iter().flatten() {
+            extend_life(nodes, window.value, step);
         }
-        nodes[value].advance();
+        if let Some(node) = nodes.get_mut(value) {
+            node.advance();
+        }
         let needed = rows_needed(nodes, value);
-        let ring = &mut nodes[value].ring;
-        ring.rows = ring.rows.max(needed);
-        ring.life.extend(step);
+        if let Some(Node { ring, .. }) = nodes.get_mut(value) {
+            ring.rows = ring.rows.max(needed);
+        }
+        extend_life(nodes, value, step);
         step = step.saturating_add(1);
     }
     // The caller reads the last value.
-    nodes[last].ring.life.extend(u32::MAX);
+    extend_life(nodes, last, u32::MAX);
     if !whole {
         nodes
             .iter_mut()
@@ -538,13 +567,21 @@ fn find_heights(nodes: &mut [Node], density: i32) {
     }
 }
 
+/// Makes a ring's life reach to a step.
+fn extend_life(nodes: &mut [Node], value: usize, step: u32) {
+    if let Some(node) = nodes.get_mut(value) {
+        node.ring.life.extend(step);
+    }
+}
+
 /// Rows of a value that are made and still needed, when its newest step has just run.
 fn rows_needed(nodes: &[Node], value: usize) -> u32 {
-    let behind = usize::from(nodes[value].ring.last_reader);
-    let readers = nodes[value + 1..].iter().take(behind - value);
+    let Node { op, ring, .. } = node_of(nodes, value);
+    let readers = nodes.iter().take(usize::from(ring.last_reader) + 1);
+    let readers = readers.skip(value + 1);
     let oldest = readers.filter_map(|node| node.oldest_needed(value)).min();
-    let made = nodes[value].ring.made;
-    let newest = nodes[value].op.map_or(1, |op| op.rows_per_step());
+    let made = ring.made;
+    let newest = op.map_or(1, |op| op.rows_per_step());
     made.saturating_sub(oldest.unwrap_or(made)).max(newest) as u32
 }
 

@@ -2,6 +2,7 @@
 
 use crate::element::Arithmetic;
 use crate::plan::Ring;
+use crate::slices::Parts;
 
 /// The rows of a value that are still kept, for reading.
 #[derive(Debug, Clone, Copy)]
@@ -14,13 +15,10 @@ impl<'a, E> Rows<'a, E> {
     /// The ring lies in one of the two parts of the scratch.
     pub(crate) fn new(ring: &'a Ring, around: &Around<'a, E>) -> Self {
         let data = match ring.offset.checked_sub(around.after_at) {
-            Some(offset) => &around.after[offset..],
-            None => &around.before[ring.offset..],
+            Some(offset) => around.after.part(offset, ring.slots_len()),
+            None => around.before.part(ring.offset, ring.slots_len()),
         };
-        Self {
-            ring,
-            data: &data[..ring.slots_len()],
-        }
+        Self { ring, data }
     }
 
     pub(crate) fn ring(&self) -> &'a Ring {
@@ -31,7 +29,9 @@ impl<'a, E> Rows<'a, E> {
     pub(crate) fn row(&self, y: i32, before: u8) -> &'a [E] {
         let columns = usize::from(self.ring.pad.left.saturating_sub(before));
         let start = columns * usize::from(self.ring.map.channels);
-        &self.data[slot(self.ring, y)..][..self.ring.row_len()][start..]
+        self.data
+            .part(slot(self.ring, y), self.ring.row_len())
+            .behind(start)
     }
 
     /// How many of `before` columns of padding are not kept.
@@ -49,7 +49,7 @@ impl<'a, E> Rows<'a, E> {
 
     /// Row y of the map, without padding: w * c elements.
     pub(crate) fn inner_row(&self, y: i32) -> &'a [E] {
-        &self.row(y, 0)[..self.ring.inner_len()]
+        self.row(y, 0).part(0, self.ring.inner_len())
     }
 
     /// All rows of the map, without padding; they must all be kept.
@@ -94,8 +94,8 @@ impl<'a, E> RowsMut<'a, E> {
 
     /// The ring, and what lies around it.
     pub(crate) fn split(ring: &'a Ring, scratch: &'a mut [E]) -> (Self, Around<'a, E>) {
-        let (before, rest) = scratch.split_at_mut(ring.offset);
-        let (data, after) = rest.split_at_mut(ring.slots_len() + ring.state_len);
+        let (before, rest) = scratch.parted_mut(ring.offset);
+        let (data, after) = rest.parted_mut(ring.slots_len() + ring.state_len);
         let around = Around {
             before,
             after,
@@ -109,7 +109,7 @@ impl<'a, E> RowsMut<'a, E> {
     where
         E: Clone,
     {
-        self.data[..self.ring.slots_len()].fill(zero);
+        self.data.part_mut(0, self.ring.slots_len()).fill(zero);
     }
 
     pub(crate) fn ring(&self) -> &'a Ring {
@@ -129,16 +129,16 @@ impl<'a, E> RowsMut<'a, E> {
 
     /// The same, and what the operator that makes the rows keeps of the whole map.
     pub(crate) fn into_row_and_state(self, y: i32) -> (&'a mut [E], &'a mut [E]) {
-        let (slots, rest) = self.data.split_at_mut(self.ring.slots_len());
+        let (slots, rest) = self.data.parted_mut(self.ring.slots_len());
         let before = usize::from(self.ring.pad.left) * usize::from(self.ring.map.channels);
         let start = slot(self.ring, y) + before;
-        let row = &mut slots[start..][..self.ring.inner_len()];
+        let row = slots.part_mut(start, self.ring.inner_len());
         (row, rest)
     }
 }
 
 /// Where row y starts in its ring.
 fn slot(ring: &Ring, y: i32) -> usize {
-    let index = (y + i32::from(ring.pad.top)) as u32 % ring.rows;
+    let index = (y + i32::from(ring.pad.top)) as u32 % ring.rows.max(1);
     index as usize * ring.row_len()
 }

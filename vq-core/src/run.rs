@@ -5,8 +5,9 @@ use crate::element::Element;
 use crate::error::RunError;
 use crate::kernels::{ALIGN, Kernels};
 use crate::ops::Step;
-use crate::plan::{Direction, Layout, Node, Schedule, start_at};
+use crate::plan::{Direction, Layout, Node, Schedule, node_of, start_at};
 use crate::rows::{Rows, RowsMut};
+use crate::slices::Parts;
 
 /// Supplies the input of a graph: embeddings to a decoder, pixels to an encoder.
 pub trait Source {
@@ -74,10 +75,11 @@ impl<'a, E: Element> Engine<'a, E> {
             .get_mut(..needed)
             .ok_or(RunError::Scratch { needed, given })?;
         let parts = layout.parts;
-        let (rings, rest) = scratch.split_at_mut(parts.rings);
-        let (room, rest) = rest.split_at_mut(parts.room);
+        let (rings, rest) = scratch.parted_mut(parts.rings);
+        let (room, rest) = rest.parted_mut(parts.room);
         let start = rest.as_ptr().align_offset(ALIGN);
-        let packed = &mut rest[start.min(needed - parts.rings - parts.room - parts.packed)..];
+        let start = start.min(rest.len() - rest.len().min(parts.packed));
+        let packed = rest.behind_mut(start);
         if parts.packed > 0 {
             pack(layout, packed);
         }
@@ -117,8 +119,9 @@ fn pack<E: Element>(layout: &Layout<'_>, packed: &mut [E]) {
     let (kernels, blob) = (E::kernels(layout.backend), layout.model.blob());
     for node in layout.nodes.iter() {
         if let Some(op) = node.op {
-            let input = &layout.nodes[usize::from(op.inputs()[0])].ring;
-            op.pack(kernels, input, blob, &mut packed[node.packed..]);
+            let [input, ..] = op.inputs();
+            let input = &node_of(layout.nodes, input.into()).ring;
+            op.pack(kernels, input, blob, packed.behind_mut(node.packed));
         }
     }
 }
@@ -144,15 +147,15 @@ impl<E: Element> Runner<'_, E> {
         source: &mut impl Source<Element = E>,
         probe: &mut impl Probe<E>,
     ) -> Option<(u32, &mut [E])> {
-        let last = self.nodes.len() - 1;
+        let last = self.nodes.len().saturating_sub(1);
         let y = self.next;
-        if y as u32 >= self.nodes[last].ring.height {
+        if y as u32 >= node_of(self.nodes, last).ring.height {
             return None;
         }
-        while self.nodes[last].ring.made <= y {
+        while node_of(self.nodes, last).ring.made <= y {
             let value = self.schedule.due(self.nodes);
             self.step(value, source, probe);
-            self.nodes[value].advance();
+            self.nodes.get_mut(value)?.advance();
         }
         self.next += 1;
         Some((y as u32, self.rows_mut(last).into_row(y)))
@@ -170,7 +173,13 @@ impl<E: Element> Runner<'_, E> {
         source: &mut impl Source<Element = E>,
         probe: &mut impl Probe<E>,
     ) {
-        let Node { op, sum, ring, .. } = &self.nodes[value];
+        let Node {
+            op,
+            sum,
+            ring,
+            cut,
+            packed,
+        } = node_of(self.nodes, value);
         let y = ring.made;
         // What is added to comes first, and has a number of its own; it has no padding.
         let sum = sum.filter(|_| !ring.is_padding());
@@ -189,15 +198,15 @@ impl<E: Element> Runner<'_, E> {
             source.fill(y as u32, output.row(y));
             return probe.after(value, y as u32, output.row(y));
         };
-        let rows = |value: u16| Rows::new(&self.nodes[usize::from(value)].ring, &around);
+        let rows = |value: u16| Rows::new(&node_of(self.nodes, value.into()).ring, &around);
         op.run(Step {
             y,
             inputs: op.inputs().map(rows),
-            cut: self.nodes[value].cut,
+            cut: *cut,
             output,
             kernels: self.kernels,
             room: self.room,
-            packed: &self.packed[self.nodes[value].packed..],
+            packed: self.packed.behind(*packed),
             blob: self.blob,
         });
         for y in y..y + op.rows_per_step() {
@@ -207,14 +216,14 @@ impl<E: Element> Runner<'_, E> {
         if let Some(sum) = sum {
             probe.before(value);
             let (mut output, around) = RowsMut::split(ring, self.rings);
-            let skip = Rows::new(&self.nodes[usize::from(sum.skip)].ring, &around);
-            let zero = self.nodes[first].ring.map.quant.zero;
+            let skip = Rows::new(&node_of(self.nodes, sum.skip.into()).ring, &around);
+            let zero = node_of(self.nodes, first).ring.map.quant.zero;
             sum.add(zero, skip, y, self.kernels, output.row(y));
             probe.after(value, y as u32, output.row(y));
         }
     }
 
     fn rows_mut(&mut self, value: usize) -> RowsMut<'_, E> {
-        RowsMut::new(&self.nodes[value].ring, self.rings)
+        RowsMut::new(&node_of(self.nodes, value).ring, self.rings)
     }
 }

@@ -22,13 +22,17 @@ impl PictureSize {
 
     /// The code grid that covers the picture: each side over `down`, rounded up.
     ///
-    /// `down` must not be zero; a [`crate::Model`] guarantees it.
+    /// `down` is not zero; a [`crate::Model`] guarantees it. Zero counts as one.
     pub const fn grid(self, down: u8) -> Grid {
         Grid {
-            columns: self.width.div_ceil(down as u16),
-            rows: self.height.div_ceil(down as u16),
+            columns: self.width.div_ceil(at_least_one(down)),
+            rows: self.height.div_ceil(at_least_one(down)),
         }
     }
+}
+
+const fn at_least_one(down: u8) -> u16 {
+    if down == 0 { 1 } else { down as u16 }
 }
 
 /// Extent of a picture's code grid.
@@ -58,4 +62,13 @@ pub struct Map {
     pub density: u8,
     /// How the stored numbers relate to real ones.
     pub quant: Quant,
+}
+
+impl Map {
+    /// Without a channel.
+    pub(crate) const EMPTY: Self = Self {
+        channels: 0,
+        density: 0,
+        quant: Quant::UNIT,
+    };
 }

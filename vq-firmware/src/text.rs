@@ -20,15 +20,19 @@ impl Gather {
     };
 
     fn push(&mut self, byte: u8) {
-        if self.len == self.bytes.len() {
+        if self.len >= self.bytes.len() {
             self.flush();
         }
-        self.bytes[self.len] = byte;
-        self.len += 1;
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
     }
 
     fn flush(&mut self) {
-        board::write(&self.bytes[..self.len]);
+        if let Some(bytes) = self.bytes.get(..self.len) {
+            board::write(bytes);
+        }
         self.len = 0;
     }
 }

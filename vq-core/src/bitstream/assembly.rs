@@ -65,11 +65,11 @@ impl<'a> Assembly<'a> {
         if packet
             .codes()
             .next()
-            .is_some_and(|(index, _)| self.codes[index] != MISSING)
+            .is_some_and(|(index, _)| self.codes.get(index) != Some(&MISSING))
         {
             if packet
                 .codes()
-                .any(|(index, code)| self.codes[index] != code)
+                .any(|(index, code)| self.codes.get(index) != Some(&code))
             {
                 return Err(PacketError::OtherPicture);
             }
@@ -77,8 +77,10 @@ impl<'a> Assembly<'a> {
             return Ok(Added::Repeated);
         }
         for (index, code) in packet.codes() {
-            self.codes[index] = code;
-            self.present += 1;
+            if let Some(place) = self.codes.get_mut(index) {
+                *place = code;
+                self.present += 1;
+            }
         }
         self.packets += 1;
         self.picture = Some(picture);

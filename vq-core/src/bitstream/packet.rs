@@ -195,6 +195,7 @@ struct Places<'a> {
 impl<'a> Places<'a> {
     fn new(extent: Extent<'a>, scan: Scan) -> Self {
         let cells = extent.grid.cells();
+        let cells = cells.max(1);
         let (stage, position) = (extent.first / cells, extent.first % cells);
         Self {
             extent,

@@ -72,10 +72,10 @@ impl Stream {
     /// [`PacketError::Size`] if the picture is empty or has more than [`MAX_CODES`] codes.
     pub fn grid(&self, size: PictureSize) -> Result<Grid, PacketError> {
         let grid = Grid {
-            columns: size.width.div_ceil(self.down),
-            rows: size.height.div_ceil(self.down),
+            columns: size.width.div_ceil(self.down.max(1)),
+            rows: size.height.div_ceil(self.down.max(1)),
         };
-        let most = MAX_CODES / self.stages.len() as u32;
+        let most = MAX_CODES / (self.stages.len() as u32).max(1);
         if (1..=most).contains(&grid.cells()) {
             Ok(grid)
         } else {
@@ -116,7 +116,7 @@ impl Stream {
             let bits = code_bits(k);
             if left <= grid.cells() * bits {
                 // A stage of one code has no bits: all of it starts at the same place.
-                return number + if left == 0 { 0 } else { left.div_ceil(bits) };
+                return number + left.div_ceil(bits.max(1));
             }
             left -= grid.cells() * bits;
             number += grid.cells();
@@ -133,7 +133,7 @@ impl Stream {
         let bits = self.bit_of(grid, self.numbers(grid));
         let (index, count) = (u32::from(index), u32::from(count));
         // floor(index * bits / count) in 32 bits: both products stay below 2^28.
-        let share = index * (bits / count) + index * (bits % count) / count;
+        let share = index * (bits / count.max(1)) + index * (bits % count.max(1)) / count.max(1);
         self.number_at(grid, share)
     }
 

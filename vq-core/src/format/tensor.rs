@@ -1,5 +1,6 @@
 //! Element types, quantisation, and tensors inside the blob.
 
+use crate::slices::Parts;
 use serde::{Deserialize, Serialize};
 
 /// The element type of a model's weights and activations.
@@ -27,12 +28,19 @@ impl Dtype {
 /// How stored numbers q relate to real ones: x = scale * (q - zero).
 ///
 /// Only the integer type uses it; in the float types every quantisation is [`Quant::UNIT`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Quant {
     /// Size of one step, finite and positive.
     pub scale: f32,
     /// The stored number that means 0.
     pub zero: i8,
+}
+
+/// Equal are those of the same bits, so that comparing them takes no floating point.
+impl PartialEq for Quant {
+    fn eq(&self, other: &Self) -> bool {
+        self.scale.to_bits() == other.scale.to_bits() && self.zero == other.zero
+    }
 }
 
 impl Quant {
@@ -59,7 +67,8 @@ impl Quant {
     /// Whether a value of a model of this element type may have this quantisation.
     pub(crate) fn is_valid(self, dtype: Dtype) -> bool {
         match dtype {
-            Dtype::I8 => self.scale.is_finite() && self.scale > 0.0,
+            // Finite and positive, which the bits tell: integer models are read without floating point.
+            Dtype::I8 => (1..f32::INFINITY.to_bits()).contains(&self.scale.to_bits()),
             Dtype::F16 | Dtype::F32 => self == Self::UNIT,
         }
     }
@@ -105,8 +114,8 @@ impl<'a> Params<'a> {
     pub(crate) fn split(bytes: &'a [u8], dtype: Dtype, channels: usize) -> Self {
         match dtype {
             Dtype::I8 => {
-                let (bias, rest) = bytes.split_at(channels * 4);
-                let (multiplier, shift) = rest.split_at(channels * 4);
+                let (bias, rest) = bytes.parted(channels * 4);
+                let (multiplier, shift) = rest.parted(channels * 4);
                 Self {
                     bias,
                     multiplier,
@@ -129,7 +138,7 @@ impl<'a> Params<'a> {
     /// A channel's multiplier and shift, of the integer type.
     pub(crate) fn scale(&self, channel: usize) -> (i32, u8) {
         let multiplier = i32::from_le_bytes(word(self.multiplier, channel));
-        (multiplier, self.shift[channel])
+        (multiplier, self.shift.get(channel).copied().unwrap_or(1))
     }
 
     /// Whether every number keeps the integer arithmetic from overflowing; see `FORMAT.md`.
@@ -148,6 +157,6 @@ impl<'a> Params<'a> {
 
 /// Number `index` of an array of little-endian words.
 pub(crate) fn word(bytes: &[u8], index: usize) -> [u8; 4] {
-    let bytes = &bytes[index * 4..index * 4 + 4];
-    [bytes[0], bytes[1], bytes[2], bytes[3]]
+    let word = bytes.part(index * 4, 4).first_chunk();
+    word.copied().unwrap_or_default()
 }

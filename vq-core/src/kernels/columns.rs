@@ -18,6 +18,7 @@
 use super::{ConvRow, ConvShape};
 use crate::element::Output;
 use crate::format::Params;
+use crate::slices::Parts;
 use core::array;
 
 /// Numbers that are widened together.
@@ -163,12 +164,12 @@ pub(super) fn conv_row<C: Columns>(row: &ConvRow<'_, i8>, room: &mut [i8], out: 
     let shape = &row.filter.shape;
     let lengths = Lengths::of(shape);
     let start = room.as_ptr().align_offset(ALIGN);
-    let (inputs, rest) = integers::<C::Input>(&mut room[start..], lengths.inputs);
+    let (inputs, rest) = integers::<C::Input>(room.behind_mut(start), lengths.inputs);
     let (weights, rest) = integers::<C::Weight>(rest, lengths.weights);
     let (sums, _) = integers::<[i32; PAIR]>(rest, lengths.sums);
-    let sums_len = lengths.sums / shape.channels.div_ceil(PAIR);
-    for kh in 0..row.rows.len() {
-        gather::<C>(row, kh, inputs);
+    let sums_len = lengths.sums / shape.channels.div_ceil(PAIR).max(1);
+    for (kh, &input) in row.rows.iter().enumerate() {
+        gather::<C>(row, input, inputs);
         for first in (0..shape.channels).step_by(PAIR) {
             let channels = array::from_fn(|n| (first + n).min(shape.channels - 1));
             gather_weights::<C>(row, kh, channels, weights);
@@ -180,13 +181,13 @@ pub(super) fn conv_row<C: Columns>(row: &ConvRow<'_, i8>, room: &mut [i8], out: 
                 channels: channels.map(|channel| Channel::new(&row.filter.params, channel)),
                 kh,
                 height: row.rows.len(),
-                sums: &mut sums[first / PAIR * sums_len..][..sums_len],
+                sums: sums.part_mut(first / PAIR * sums_len, sums_len),
                 output: row.filter.output,
                 wanted: PAIR.min(shape.channels - first),
                 points: shape.width as usize,
                 out_step: row.out_step,
             };
-            C::convolve(pair, &mut out[first..]);
+            C::convolve(pair, out.behind_mut(first));
         }
     }
 }
@@ -203,13 +204,12 @@ pub(super) fn conv_row<C: Columns>(row: &ConvRow<'_, i8>, room: &mut [i8], out: 
 /// Not inlined: where a processor has its own form, this one is for what never or seldom occurs.
 #[inline(never)]
 pub(super) fn convolve<C: Columns>(pair: Pair<'_, C>, out: &mut [i8]) {
-    let points = out.chunks_mut(pair.out_step).take(pair.points);
+    let points = out.chunks_mut(pair.out_step.max(1)).take(pair.points);
     for (x, out) in points.enumerate() {
-        let window = &pair.inputs[x * pair.step..][..pair.taps];
-        let mut sums = match pair.is_first() {
-            true => pair.channels.map(|channel| channel.bias),
-            false => pair.sums[x],
-        };
+        let window = pair.inputs.part(x * pair.step, pair.taps);
+        let bias = pair.channels.map(|channel| channel.bias);
+        let known = pair.sums.get(x).filter(|_| !pair.is_first());
+        let mut sums = known.copied().unwrap_or(bias);
         let weights = pair.weights.chunks_exact(PAIR * C::TAPS);
         for (inputs, weights) in window.chunks_exact(C::TAPS).zip(weights) {
             for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact(C::TAPS)) {
@@ -219,10 +219,12 @@ pub(super) fn convolve<C: Columns>(pair: Pair<'_, C>, out: &mut [i8]) {
             }
         }
         if !pair.is_last() {
-            pair.sums[x] = sums;
+            if let Some(kept) = pair.sums.get_mut(x) {
+                *kept = sums;
+            }
             continue;
         }
-        let results = out[..pair.wanted].iter_mut().zip(sums);
+        let results = out.iter_mut().take(pair.wanted).zip(sums);
         for ((result, sum), channel) in results.zip(&pair.channels) {
             *result = channel.finish(sum, pair.output);
         }
@@ -230,22 +232,21 @@ pub(super) fn convolve<C: Columns>(pair: Pair<'_, C>, out: &mut [i8]) {
 }
 
 /// Lays out one of the rows under the kernel.
-fn gather<C: Columns>(row: &ConvRow<'_, i8>, kh: usize, inputs: &mut [C::Input]) {
+fn gather<C: Columns>(row: &ConvRow<'_, i8>, input: &[i8], inputs: &mut [C::Input]) {
     let shape = &row.filter.shape;
     let (channels, column) = (usize::from(shape.in_channels), shape.column());
-    let (before, rest) = inputs.split_at_mut(row.left * column);
-    let own = &row.rows[kh][..row.rows[kh]
-        .len()
-        .min((shape.columns() - row.left) * channels)];
-    let (places, behind) = rest.split_at_mut(own.len() / channels * column);
+    let (before, rest) = inputs.parted_mut(row.left * column);
+    let columns = shape.columns().saturating_sub(row.left);
+    let own = input.part(0, input.len().min(columns * channels));
+    let (places, behind) = rest.parted_mut(own.len() / channels.max(1) * column);
     before.fill(row.zero.into());
     behind.fill(row.zero.into());
     let low = row.low();
     if channels.is_multiple_of(GROUP) {
         return C::spread(own.as_chunks().0, low, places.as_chunks_mut().0);
     }
-    let columns = places.chunks_exact_mut(column);
-    for (place, input) in columns.zip(own.chunks_exact(channels)) {
+    let places = places.chunks_exact_mut(column.max(1));
+    for (place, input) in places.zip(own.chunks_exact(channels.max(1))) {
         for (place, &x) in place.iter_mut().zip(input) {
             *place = x.max(low).into();
         }
@@ -270,10 +271,12 @@ fn gather_weights<C: Columns>(
     }
     weights.fill(C::Weight::default());
     for (n, own) in own.into_iter().enumerate() {
-        for (kw, own) in own.chunks_exact(in_channels).enumerate() {
+        for (kw, own) in own.chunks_exact(in_channels.max(1)).enumerate() {
             for (i, &weight) in (kw * row.filter.shape.column()..).zip(own) {
                 let at = (i / C::TAPS * PAIR + n) * C::TAPS + i % C::TAPS;
-                weights[at] = weight.into();
+                if let Some(place) = weights.get_mut(at) {
+                    *place = weight.into();
+                }
             }
         }
     }
@@ -281,7 +284,7 @@ fn gather_weights<C: Columns>(
 
 /// So many integers at the start of the bytes, which are aligned, and the bytes behind them.
 fn integers<I: Copy>(bytes: &mut [i8], len: usize) -> (&mut [I], &mut [i8]) {
-    let (own, rest) = bytes.split_at_mut(len * size_of::<I>());
+    let (own, rest) = bytes.parted_mut(len * size_of::<I>());
     // SAFETY: every pattern of bits is an integer.
     (unsafe { own.align_to_mut().1 }, rest)
 }

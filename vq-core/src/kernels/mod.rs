@@ -18,6 +18,7 @@ use crate::backend::Backend;
 use crate::element::{AddScale, Arithmetic, Element, Output, Real};
 use crate::format::{Kernel, Params};
 use crate::rows::Rows;
+use crate::slices::Parts;
 use core::fmt;
 use half::f16;
 
@@ -232,8 +233,8 @@ pub(crate) struct Filter<'a, E: Arithmetic> {
 impl<'a, E: Arithmetic> Filter<'a, E> {
     /// A channel's weights.
     pub(crate) fn channel(&self, channel: usize) -> &'a [E::Stored] {
-        let len = self.weights.len() / self.shape.channels;
-        &self.weights[channel * len..][..len]
+        let len = self.weights.len() / self.shape.channels.max(1);
+        self.weights.part(channel * len, len)
     }
 
     /// A channel's weights in one row of the kernel, and how many zeros stand before them. Behind them there are zeros
@@ -241,15 +242,15 @@ impl<'a, E: Arithmetic> Filter<'a, E> {
     pub(crate) fn row(&self, channel: usize, kh: usize) -> (usize, &'a [E::Stored]) {
         let own = self.channel(channel);
         if !self.phases {
-            return (0, &own[kh * self.shape.run()..][..self.shape.run()]);
+            return (0, own.part(kh * self.shape.run(), self.shape.run()));
         }
-        let phase = channel / (self.shape.channels / 4);
+        let phase = channel / (self.shape.channels / 4).max(1);
         let (py, px) = (phase / 2, phase % 2);
         let in_channels = usize::from(self.shape.in_channels);
         match kh.checked_sub(py) {
             Some(row @ 0..2) => (
                 px * in_channels,
-                &own[row * 2 * in_channels..][..2 * in_channels],
+                own.part(row * 2 * in_channels, 2 * in_channels),
             ),
             _ => (0, &[]),
         }
@@ -318,7 +319,8 @@ impl Spread {
 
     /// Which of a point's elements comes to stand at `i` of its pixels.
     pub(crate) fn source(self, i: usize) -> usize {
-        let (fx, c) = (i / self.channels, i % self.channels);
+        let channels = self.channels.max(1);
+        let (fx, c) = (i / channels, i % channels);
         (c * self.factor + self.fy) * self.factor + fx
     }
 }

@@ -134,10 +134,12 @@ pub(super) fn activation_row<E: Element>(x: &[E], curve: E::Curve<'_>, out: &mut
 
 /// `out[i] = points[source(i)]`, point by point
 pub(super) fn spread_row<E: Element>(points: &[E], spread: Spread, out: &mut [E]) {
-    let points = points.chunks_exact(spread.point());
-    for (point, out) in points.zip(out.chunks_exact_mut(spread.pixels())) {
+    let points = points.chunks_exact(spread.point().max(1));
+    for (point, out) in points.zip(out.chunks_exact_mut(spread.pixels().max(1))) {
         for (i, value) in out.iter_mut().enumerate() {
-            *value = point[spread.source(i)];
+            if let Some(&x) = point.get(spread.source(i)) {
+                *value = x;
+            }
         }
     }
 }
@@ -147,7 +149,7 @@ pub(super) fn spread_row<E: Element>(points: &[E], spread: Spread, out: &mut [E]
 /// ```
 pub(super) fn nearest<E: Element>(vector: &[E], table: &[E::Stored]) -> usize {
     let mut best = (0, None);
-    for (k, entry) in table.chunks_exact(vector.len()).enumerate() {
+    for (k, entry) in table.chunks_exact(vector.len().max(1)).enumerate() {
         let pairs = vector.iter().zip(entry);
         let distance = pairs.fold(E::NO_DISTANCE, |sum, (&x, &entry)| {
             x.distance(E::read(entry), sum)

@@ -37,7 +37,9 @@ impl Add {
             ..
         } = step;
         let sum = output.row(y);
-        sum.copy_from_slice(input.inner_row(y));
+        for (sum, &x) in sum.iter_mut().zip(input.inner_row(y)) {
+            *sum = x;
+        }
         self.add(input.ring().map.quant.zero, skip, y, kernels, sum);
     }
 

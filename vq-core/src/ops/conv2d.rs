@@ -7,6 +7,7 @@ use crate::format::{Conv2d, Dtype, MAX_KERNEL};
 use crate::kernels::{ConvRow, ConvShape, Filter};
 use crate::plan::Ring;
 use crate::shape::Map;
+use crate::slices::Parts;
 
 impl Conv2d {
     pub(crate) fn output(&self, input: Map, dtype: Dtype) -> Result<Map, Fault> {
@@ -62,7 +63,7 @@ impl Conv2d {
         } = step;
         let (first, _) = self.window(y);
         let mut rows: [&[E]; MAX_KERNEL] = [&[]; MAX_KERNEL];
-        let rows = &mut rows[..self.kernel.height.into()];
+        let rows = rows.part_mut(0, self.kernel.height.into());
         for (row, y) in rows.iter_mut().zip(first..) {
             *row = input.row(y, self.pad.left);
         }
@@ -85,7 +86,7 @@ impl Conv2d {
             stride: self.stride,
             in_channels: channels,
             channels: self.out_channels.into(),
-            width: columns / u32::from(self.stride),
+            width: columns / u32::from(self.stride).max(1),
         }
     }
 

@@ -29,7 +29,7 @@ impl DepthToSpace {
 
     /// All rows of a step lie in input row y / factor.
     pub(super) fn window(&self, y: i32) -> (i32, i32) {
-        let row = y / i32::from(self.factor);
+        let row = y / i32::from(self.factor).max(1);
         (row, row)
     }
 

@@ -18,7 +18,9 @@ impl GroupNorm {
         if self.groups == 0 || !input.channels.is_multiple_of(self.groups) {
             return Err(Fault::Groups);
         }
-        if !(self.eps.is_normal() && self.eps > 0.0) {
+        // Positive and normal, told by the bits, for integer models are read by the same program.
+        let normal = f32::MIN_POSITIVE.to_bits()..f32::INFINITY.to_bits();
+        if !normal.contains(&self.eps.to_bits()) {
             return Err(Fault::Epsilon);
         }
         Ok(input)

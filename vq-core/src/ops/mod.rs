@@ -18,6 +18,7 @@ use crate::kernels::{ConvShape, Filter, Kernels};
 use crate::plan::Ring;
 use crate::rows::{Rows, RowsMut};
 use crate::shape::Map;
+use crate::slices::Parts;
 
 /// Where an operator's weights and parameters lie, and how many there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +144,7 @@ impl Op {
         let mut rest = packed;
         let mut pack = |filter: Filter<'_, E>| {
             let len = (kernels.packed_len)(&filter.shape);
-            let (own, behind) = core::mem::take(&mut rest).split_at_mut(len);
+            let (own, behind) = core::mem::take(&mut rest).parted_mut(len);
             (kernels.pack)(&filter, own);
             rest = behind;
         };
@@ -270,7 +271,7 @@ pub(crate) struct Step<'a, E: Element> {
 impl Tensors {
     /// Weights and parameters in the blob; the model has proved that they are there.
     fn load<'a, E: Element>(&self, blob: &'a [u8]) -> (&'a [E::Stored], Params<'a>) {
-        let bytes = |at: u32, len: u64| &blob[at as usize..][..len as usize];
+        let bytes = |at: u32, len: u64| blob.part(at as usize, len as usize);
         let weights = bytes(self.weights, self.weight_count * E::DTYPE.size() as u64);
         let params = bytes(self.params, Params::len(E::DTYPE, self.param_count));
         (

@@ -41,12 +41,14 @@ impl SpaceToDepth {
         let channels = usize::from(input.ring().map.channels);
         let gathered = output.row(y);
         for (fy, y) in (0..factor).zip(self.window(y).0..) {
-            let spread = input.row(y, 0).chunks_exact(channels * factor);
-            let points = gathered.chunks_exact_mut(channels * factor * factor);
+            let spread = input.row(y, 0).chunks_exact((channels * factor).max(1));
+            let points = gathered.chunks_exact_mut((channels * factor * factor).max(1));
             for (point, spread) in points.zip(spread) {
-                for (i, &value) in spread.iter().enumerate() {
-                    let (fx, c) = (i / channels, i % channels);
-                    point[(c * factor + fy) * factor + fx] = value;
+                for (fx, pixel) in spread.chunks_exact(channels.max(1)).enumerate() {
+                    let places = point.iter_mut().skip(fy * factor + fx);
+                    for (place, &value) in places.step_by((factor * factor).max(1)).zip(pixel) {
+                        *place = value;
+                    }
                 }
             }
         }

@@ -7,6 +7,7 @@ use crate::format::{Dtype, Kernel, Pad, Params, UpConv};
 use crate::kernels::{ConvRow, ConvShape, Filter};
 use crate::plan::Ring;
 use crate::shape::Map;
+use crate::slices::Parts;
 
 /// Phases of a doubled map.
 const PHASES: usize = 4;
@@ -63,7 +64,7 @@ impl UpConv {
     /// Whether the four phases are less work for the kernels as one convolution of 3x3, most of whose lanes are in use,
     /// than each on its own.
     fn is_joined(&self, lanes: usize) -> bool {
-        let vectors = |channels: usize| channels.div_ceil(lanes);
+        let vectors = |channels: usize| channels.div_ceil(lanes.max(1));
         let channels = usize::from(self.out_channels);
         let joined = JOINED_POINTS * vectors(PHASES * channels);
         joined < PHASES * POINTS as usize * vectors(channels)
@@ -136,7 +137,7 @@ impl UpConv {
         let len = weights.len() / PHASES;
         Filter {
             shape: self.shape(input.map.channels, input.width, false),
-            weights: &weights[phase * len..][..len],
+            weights: weights.part(phase * len, len),
             phases: false,
             params: phase_of(&params, phase),
             output: self.stored(),
@@ -175,14 +176,14 @@ impl UpConv {
             let rows = [top, top + 1].map(|y| input.row(y, before));
             let row = ConvRow {
                 filter: self.phase_filter(phase, ring, blob),
-                packed: &packed[phase * packed_len..][..packed_len],
+                packed: packed.part(phase * packed_len, packed_len),
                 rows: &rows,
                 left: input.missing(before),
                 zero: input.zero(),
                 cut,
                 out_step: 2 * out_channels,
             };
-            let out = &mut output.row(y + py as i32)[px * out_channels..];
+            let out = output.row(y + py as i32).behind_mut(px * out_channels);
             kernels.convolve(&row, room, out);
         }
     }
@@ -201,11 +202,11 @@ impl UpConv {
         } = step;
         let filter = self.joined_filter(input.ring(), blob);
         let out_step = filter.shape.channels;
-        let (points, room) = room.split_at_mut(filter.shape.width as usize * out_step);
+        let (points, room) = room.parted_mut(filter.shape.width as usize * out_step);
         let rows = [-1, 0, 1].map(|dy| input.row(y / 2 + dy, PAD.left));
         let row = ConvRow {
             filter,
-            packed: &packed[..(kernels.packed_len)(&filter.shape)],
+            packed: packed.part(0, (kernels.packed_len)(&filter.shape)),
             rows: &rows,
             left: input.missing(PAD.left),
             zero: input.zero(),
@@ -213,16 +214,17 @@ impl UpConv {
             out_step,
         };
         kernels.convolve(&row, room, points);
-        let half = out_step / 2;
+        let half = (out_step / 2).max(1);
         for py in 0..2 {
             let out = output.row(y + py as i32);
-            let points = &points[py * half..];
+            let points = points.behind(py * half);
             match half {
                 2 => copy::<E, 2>(points, out),
                 6 => copy::<E, 6>(points, out),
                 _ => {
-                    for (point, out) in points.chunks(2 * half).zip(out.chunks_exact_mut(half)) {
-                        out.copy_from_slice(&point[..half]);
+                    let out = out.chunks_exact_mut(half);
+                    for (point, out) in points.chunks((2 * half).max(1)).zip(out) {
+                        out.iter_mut().zip(point).for_each(|(out, &x)| *out = x);
                     }
                 }
             }
@@ -233,7 +235,9 @@ impl UpConv {
 /// Every other N elements; so many are moved by few instructions when their number is known.
 fn copy<E: Element, const N: usize>(points: &[E], out: &mut [E]) {
     for (point, out) in points.chunks(2 * N).zip(out.as_chunks_mut::<N>().0) {
-        out.copy_from_slice(&point[..N]);
+        if let Some(point) = point.first_chunk() {
+            *out = *point;
+        }
     }
 }
 
@@ -241,7 +245,7 @@ fn copy<E: Element, const N: usize>(points: &[E], out: &mut [E]) {
 fn phase_of<'a>(params: &Params<'a>, phase: usize) -> Params<'a> {
     let part = |bytes: &'a [u8]| {
         let len = bytes.len() / PHASES;
-        &bytes[phase * len..][..len]
+        bytes.part(phase * len, len)
     };
     Params {
         bias: part(params.bias),

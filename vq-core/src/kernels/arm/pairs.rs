@@ -57,7 +57,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// None where results do not lie in the upper word, or are cut off above the least number.
+    /// None where results do not lie in the upper word, or are cut off above the least number; and where not all is
+    /// there that the functions would read or write.
     fn new<C: Columns>(pair: &Pair<'_, C>, out: &mut [i8]) -> Option<Self> {
         let [a, b] = pair.channels;
         let shift = [
@@ -67,11 +68,15 @@ impl Work {
         if pair.output.low() > i8::MIN {
             return None;
         }
-        let last = pair.points - 1;
-        assert!(last * pair.step + pair.taps <= pair.inputs.len());
-        assert!(PAIR * pair.taps <= pair.weights.len());
-        assert!(last * pair.out_step + pair.wanted <= out.len());
-        assert!(pair.height == 1 || pair.points.next_multiple_of(PAIR) <= pair.sums.len());
+        let last = pair.points.checked_sub(1)?;
+        let is_there = last * pair.step + pair.taps <= pair.inputs.len()
+            && PAIR * pair.taps <= pair.weights.len()
+            && last * pair.out_step + pair.wanted <= out.len()
+            && (pair.height == 1 || pair.points.next_multiple_of(PAIR) <= pair.sums.len());
+        debug_assert!(is_there);
+        if !is_there {
+            return None;
+        }
         let bytes = size_of::<C::Input>();
         let (groups, group) = (pair.taps / GROUP, GROUP * bytes);
         let first = pair.inputs.as_ptr() as usize;
