@@ -9,13 +9,13 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/target.rs");
     println!("cargo::rustc-check-cfg=cfg(thumb2, armv8m, vfma)");
-    let known = r#"values("scalar", "thumb2", "thumb2-dsp", "helium")"#;
+    let known = r#"values("scalar", "thumb1", "thumb2", "thumb2-dsp", "helium")"#;
     println!("cargo::rustc-check-cfg=cfg(backend, {known})");
     let variable = |name| std::env::var(name).unwrap_or_default();
     let triple = variable("TARGET");
     let backend = target::backend_name(&triple, &variable("CARGO_ENCODED_RUSTFLAGS"));
     println!("cargo::rustc-cfg=backend={backend:?}");
-    if backend != "scalar" {
+    if backend != "scalar" && backend != "thumb1" {
         println!("cargo::rustc-cfg=thumb2");
     }
     if has_vfma(&triple) {

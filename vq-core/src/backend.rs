@@ -15,6 +15,8 @@ use crate::target::backend_name;
 pub enum Backend {
     /// Plain loops, for every processor: the reference.
     Scalar = 1,
+    /// Cortex-M0 and M0+: two products an instruction, in the halves of a word.
+    Thumb1,
     /// Cortex-M3: inputs laid out in columns.
     Thumb2,
     /// Cortex-M4, M7 and M33: two products an instruction (the DSP extension).
@@ -35,8 +37,9 @@ pub enum Backend {
 
 impl Backend {
     /// All there are, the reference first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Scalar,
+        Self::Thumb1,
         Self::Thumb2,
         Self::Thumb2Dsp,
         Self::Helium,
@@ -51,6 +54,7 @@ impl Backend {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            Self::Thumb1 => "thumb1",
             Self::Thumb2 => "thumb2",
             Self::Thumb2Dsp => "thumb2-dsp",
             Self::Helium => "helium",
@@ -71,6 +75,7 @@ impl Backend {
     pub fn is_native(self) -> bool {
         match self {
             Self::Scalar => true,
+            Self::Thumb1 => cfg!(backend = "thumb1"),
             Self::Thumb2 => cfg!(backend = "thumb2"),
             Self::Thumb2Dsp => cfg!(backend = "thumb2-dsp"),
             Self::Helium => cfg!(backend = "helium"),

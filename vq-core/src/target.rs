@@ -6,6 +6,7 @@
 /// Stable Rust has no `cfg` for the DSP extension, so names decide.
 pub(crate) fn backend_name(triple: &str, flags: &str) -> &'static str {
     match triple.split('-').next() {
+        Some("thumbv6m") => "thumb1",
         Some("thumbv7em") => "thumb2-dsp",
         Some("thumbv8m.main") if flags.contains("target-cpu=cortex-m33") => "thumb2-dsp",
         Some("thumbv8m.main") if flags.contains("target-cpu=cortex-m55") => "helium",

@@ -14,6 +14,12 @@
 #[cfg(not(target_os = "none"))]
 #[path = "../boards/host/board.rs"]
 mod chosen;
+#[cfg(board = "cortex-m0")]
+#[path = "../boards/cortex-m0/board.rs"]
+mod chosen;
+#[cfg(board = "microbit")]
+#[path = "../boards/microbit/board.rs"]
+mod chosen;
 #[cfg(board = "mps2-an385")]
 #[path = "../boards/mps2-an385/board.rs"]
 mod chosen;

@@ -115,6 +115,7 @@ impl Kernels<i8> {
         };
         match own {
             Backend::Scalar => &Self::SCALAR,
+            Backend::Thumb1 => &arm::THUMB1,
             Backend::Thumb2 => &arm::PLAIN,
             Backend::Thumb2Dsp => &arm::DSP,
             Backend::Helium => &arm::HELIUM,

@@ -1,5 +1,5 @@
 //! Cortex-M3 and above: what all Thumb-2 processors do in the same way. What differs is how they multiply:
-//! `dsp` two products at once, `plain` one.
+//! `dsp` two products at once, `plain` one. Cortex-M0, which has little of Thumb-2, is in `thumb1` alone.
 //!
 //! On other processors the same rows are laid out in the same way and convolved by plain loops, for tests.
 
@@ -12,9 +12,18 @@ mod helium;
 #[cfg(any(backend = "thumb2", backend = "thumb2-dsp"))]
 mod pairs;
 mod plain;
+mod thumb1;
 
 use super::columns::{self, Columns};
 use super::{AddRow, Kernels, scalar};
+
+/// Cortex-M0.
+pub(super) static THUMB1: Kernels<i8> = Kernels {
+    conv_room: thumb1::conv_room,
+    conv_row: thumb1::conv_row,
+    add_row: thumb1::add_row,
+    ..Kernels::SCALAR
+};
 
 /// Cortex-M4, M7 and M33.
 pub(super) static DSP: Kernels<i8> = kernels::<dsp::Dsp>();
