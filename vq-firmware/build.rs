@@ -56,7 +56,16 @@ fn board(out: &Path) -> Result<()> {
         .map_err(|e| format!("VQ_BOARD={board}: {}: {e}", memory.display()))?;
     println!("cargo::rustc-cfg=board={board:?}");
     println!("cargo::rustc-link-search={}", out.display());
-    println!("cargo::rustc-link-arg-bins=-Tlink.x");
+    let script = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        // cortex-m-rt's.
+        "arm" => "link.x",
+        _ => {
+            println!("cargo::rerun-if-changed=riscv.x");
+            fs::copy("riscv.x", out.join("riscv.x"))?;
+            "riscv.x"
+        }
+    };
+    println!("cargo::rustc-link-arg-bins=-T{script}");
     Ok(())
 }
 

@@ -35,5 +35,8 @@ mod chosen;
 #[cfg(board = "mps3-an547")]
 #[path = "../boards/mps3-an547/board.rs"]
 mod chosen;
+#[cfg(board = "riscv-virt")]
+#[path = "../boards/riscv-virt/board.rs"]
+mod chosen;
 
 pub use chosen::{UNIT, exit, init, now, write};

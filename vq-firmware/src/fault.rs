@@ -2,8 +2,6 @@
 
 use core::panic::PanicInfo;
 
-use cortex_m_rt::{ExceptionFrame, exception};
-
 use crate::board;
 use crate::text::line;
 
@@ -17,8 +15,9 @@ fn panic(info: &PanicInfo) -> ! {
     board::exit(false)
 }
 
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+#[cfg(target_arch = "arm")]
+#[cortex_m_rt::exception]
+unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
     line(format_args!(
         "panic processor fault at {:#010x}",
         frame.pc()

@@ -15,12 +15,14 @@
 pub mod payload;
 
 pub mod board;
-#[cfg(target_os = "none")]
+#[cfg(all(target_arch = "arm", target_os = "none"))]
 mod counter;
 #[cfg(target_os = "none")]
 mod fault;
-#[cfg(target_os = "none")]
+#[cfg(all(target_arch = "arm", target_os = "none"))]
 mod qemu;
+#[cfg(all(target_arch = "riscv32", target_os = "none"))]
+mod riscv;
 #[cfg(target_os = "none")]
 pub mod semihosting;
 pub mod stack;
@@ -35,7 +37,11 @@ macro_rules! entry {
     ($body:path, $memory:ty) => {
         static mut MEMORY: $memory = <$memory>::NEW;
 
-        #[cfg_attr(target_os = "none", cortex_m_rt::entry)]
+        #[cfg_attr(all(target_arch = "arm", target_os = "none"), cortex_m_rt::entry)]
+        #[cfg_attr(
+            all(target_arch = "riscv32", target_os = "none"),
+            unsafe(export_name = "vq_main")
+        )]
         fn main() -> ! {
             $crate::board::init();
             // SAFETY: `main` is entered once, so this is the only reference.

@@ -1,4 +1,4 @@
-//! Output and the end of the run through the debugger or QEMU (Arm's semihosting): for every board
+//! Output and the end of the run through the debugger or QEMU (semihosting, by Arm, which RISC-V has taken over): for every board
 //! that has one of them attached. Only the three calls that are needed, so there is no crate for it.
 
 use core::arch::asm;
@@ -23,11 +23,18 @@ const UNOPENED: usize = usize::MAX;
 /// call returns, whose own pointers are alive too.
 unsafe fn call(operation: usize, argument: usize) -> usize {
     let result;
-    // SAFETY: the debugger reads what the caller vouches for and changes r0 alone; no call of this
-    // module lets it write to memory.
+    // SAFETY: the debugger reads what the caller vouches for and changes the result's register alone; no call of
+    // this module lets it write to memory.
+    #[cfg(target_arch = "arm")]
     unsafe {
         asm!("bkpt 0xab", inlateout("r0") operation => result, in("r1") argument,
             options(nostack, preserves_flags));
+    }
+    // SAFETY: the same. It knows the call by the two instructions around it, none of them compressed.
+    #[cfg(target_arch = "riscv32")]
+    unsafe {
+        asm!(".balign 16", ".option push", ".option norvc", "slli zero, zero, 0x1f", "ebreak", "srai zero, zero, 7",
+            ".option pop", inlateout("a0") operation => result, in("a1") argument, options(nostack));
     }
     result
 }

@@ -28,7 +28,15 @@ mod bare {
     fn pointer() -> usize {
         let sp: usize;
         // SAFETY: copies a register.
-        unsafe { asm!("mov {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+        #[cfg(target_arch = "arm")]
+        unsafe {
+            asm!("mov {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags))
+        };
+        // SAFETY: the same.
+        #[cfg(target_arch = "riscv32")]
+        unsafe {
+            asm!("mv {}, sp", out(reg) sp, options(nomem, nostack))
+        };
         sp
     }
 

@@ -40,10 +40,15 @@ fn run(_: &mut Nothing) {
 
 /// A loop of exactly two instructions a turn.
 fn spin(turns: u32) {
-    #[cfg(target_os = "none")]
+    #[cfg(all(target_arch = "arm", target_os = "none"))]
     // SAFETY: counts a register down.
     unsafe {
         core::arch::asm!("2: subs {0}, {0}, #1", "bne 2b", inout(reg) turns => _, options(nomem, nostack));
+    }
+    #[cfg(all(target_arch = "riscv32", target_os = "none"))]
+    // SAFETY: the same.
+    unsafe {
+        core::arch::asm!("2: addi {0}, {0}, -1", "bnez {0}, 2b", inout(reg) turns => _, options(nomem, nostack));
     }
     #[cfg(not(target_os = "none"))]
     for turn in 0..turns {

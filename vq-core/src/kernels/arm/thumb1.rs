@@ -19,7 +19,7 @@
 //! losses[channel / 2][x][2]    what the sums have to lose; of a kernel of one row, only of two channels
 //! ```
 
-use crate::element::{AddScale, Output, UPPER};
+use crate::element::{AddScale, Output};
 use crate::kernels::{AddRow, ConvRow, ConvShape, scalar};
 use core::array;
 
@@ -76,17 +76,19 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
     let (inputs, rest) = words(room).split_at_mut(shape.columns() * shape.column_words());
     let (weights, rest) = rest.split_at_mut(PAIR * shape.run_words());
     let weights = weights.as_chunks_mut().0;
-    let losses = &mut rest.as_chunks_mut().0[..width * shape.pairs_kept()];
+    let losses = rest.as_chunks_mut().0;
+    // From two channels' losses to those of the next two.
+    let kept = if shape.pairs_kept() == 1 { 0 } else { width };
     for (kh, &input) in row.rows.iter().enumerate() {
         let (places, _) = inputs.as_chunks_mut();
         lay_out(shape, [input], places, instructions::spread_inputs);
         for first in (0..shape.channels).step_by(PAIR) {
-            let losses = &mut losses[first / PAIR % shape.pairs_kept() * width..][..width];
-            let own = array::from_fn(|n| weights_of(row, first + n, kh));
-            lay_out(shape, own, weights, instructions::spread_weights);
+            let losses = &mut losses[first / PAIR * kept..][..width];
             if kh == 0 {
                 losses.fill([0; PAIR]);
             }
+            let own = array::from_fn(|n| weights_of(row, first + n, kh));
+            lay_out(shape, own, weights, instructions::spread_weights);
             instructions::add_up(inputs, step * shape.column_words(), weights, losses);
             if kh + 1 == row.rows.len() {
                 finish(row, first, losses, out);
@@ -97,8 +99,10 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
 
 /// A channel's weights in one row of the kernel; behind the last channel its own once more.
 fn weights_of<'a>(row: &ConvRow<'a, i8>, channel: usize, kh: usize) -> &'a [i8] {
-    let last = row.filter.shape.channels - 1;
-    signed(row.filter.row(channel.min(last), kh).1.as_flattened())
+    let shape = &row.filter.shape;
+    let at = channel.min(shape.channels - 1) * row.rows.len() + kh;
+    let weights = &row.filter.weights[at * shape.run()..][..shape.run()];
+    signed(weights.as_flattened())
 }
 
 /// Makes words of groups of N runs of numbers: of each two numbers one, the runs in turn.
@@ -135,55 +139,34 @@ fn lay_out<const N: usize>(
 fn finish(row: &ConvRow<'_, i8>, first: usize, losses: &[Losses], out: &mut [i8]) {
     let (params, output) = (&row.filter.params, row.filter.output);
     for (n, channel) in (first..row.filter.shape.channels).take(PAIR).enumerate() {
-        let (bias, (multiplier, shift)) = (params.bias(channel), params.scale(channel));
-        let results = out
-            .chunks_mut(row.out_step)
-            .map(|point| &mut point[channel]);
-        let sums = losses.iter().map(|losses| bias.wrapping_sub(losses[n]));
-        let Some(scale) = Scale::new(multiplier, shift, output) else {
-            for (result, sum) in results.zip(sums) {
-                *result = output.requantise(i64::from(sum) * i64::from(multiplier), shift);
-            }
-            continue;
+        let (multiplier, shift) = params.scale(channel);
+        let scale = Scale {
+            bias: params.bias(channel),
+            multiplier,
+            shift,
+            output,
         };
-        for (result, sum) in results.zip(sums) {
-            *result = scale.requantise(sum);
-        }
+        let losses = &losses.as_flattened()[n..];
+        instructions::finish(losses, &scale, row.out_step, &mut out[channel..]);
     }
 }
 
-/// [`Output::requantise`] of a product, where only its upper word counts.
+/// What a channel's losses are taken off, and what becomes of the sums.
 struct Scale {
-    /// The multiplier's halves, the lower one without a sign.
-    high: i32,
-    low: i32,
-    /// All of the shift but its last bit, behind the lower word.
+    bias: i32,
+    multiplier: i32,
     shift: u8,
-    stored: Stored,
+    output: Output,
 }
 
-impl Scale {
-    fn new(multiplier: i32, shift: u8, output: Output) -> Option<Self> {
-        Some(Self {
-            high: multiplier >> HALF,
-            low: multiplier & LOWER,
-            shift: shift.checked_sub(UPPER + 1)?,
-            stored: Stored::new(output),
-        })
-    }
-
-    /// The upper word is made of the products of halves, none of which leaves a word, nor do the sums here.
-    #[inline(always)]
-    fn requantise(&self, sum: i32) -> i8 {
-        let (high, low) = (sum >> HALF, sum & LOWER);
-        let carried = (low as u32).wrapping_mul(self.low as u32) >> HALF;
-        let middle = high.wrapping_mul(self.low).wrapping_add(carried as i32);
-        let other = low.wrapping_mul(self.high).wrapping_add(middle & LOWER);
-        let upper = high.wrapping_mul(self.high);
-        let upper = upper
-            .wrapping_add(middle >> HALF)
-            .wrapping_add(other >> HALF);
-        self.stored.round(upper >> self.shift)
+/// The plain form: every other loss, every `out_step`th result.
+///
+/// Not inlined: on Cortex-M0 it is for what never or seldom occurs.
+#[inline(never)]
+fn finish_plainly(losses: &[i32], scale: &Scale, out_step: usize, out: &mut [i8]) {
+    for (i, loss) in losses.iter().step_by(PAIR).enumerate() {
+        let wide = i64::from(scale.bias - loss) * i64::from(scale.multiplier);
+        out[i * out_step] = scale.output.requantise(wide, scale.shift);
     }
 }
 
@@ -257,7 +240,8 @@ fn signed(bytes: &[u8]) -> &[i8] {
 
 #[cfg(backend = "thumb1")]
 mod instructions {
-    use super::{GROUP, Losses, PAIR};
+    use super::{GROUP, HALF, LOWER, Losses, PAIR, Scale};
+    use crate::element::UPPER;
     use core::arch::naked_asm;
 
     /// Groups in a turn of the loop.
@@ -388,6 +372,128 @@ mod instructions {
         )
     }
 
+    /// A channel of a row, in the order in which `finish_points` loads it.
+    #[repr(C)]
+    struct Finish {
+        losses: *const i32,
+        /// The multiplier's halves, the lower one without a sign.
+        high: i32,
+        low: i32,
+        /// All of the shift but its last bit, behind the lower word.
+        shift: u32,
+        bias: i32,
+        /// 2 * zero + 1: half a step for rounding, before the last bit is shifted out.
+        offset: i32,
+        /// The least result.
+        least: i32,
+        /// Behind the last loss but one of another channel.
+        end: *const i32,
+        out: *mut i8,
+        out_step: usize,
+    }
+
+    pub(super) fn finish(losses: &[i32], scale: &Scale, out_step: usize, out: &mut [i8]) {
+        let points = losses.len().div_ceil(PAIR);
+        let Some(shift) = scale.shift.checked_sub(UPPER + 1).filter(|_| points > 0) else {
+            return super::finish_plainly(losses, scale, out_step, out);
+        };
+        assert!((points - 1) * out_step < out.len());
+        let losses = losses.as_ptr();
+        let work = Finish {
+            losses,
+            high: scale.multiplier >> HALF,
+            low: scale.multiplier & LOWER,
+            shift: shift.into(),
+            bias: scale.bias,
+            offset: 2 * i32::from(scale.output.zero) + 1,
+            least: scale.output.low().into(),
+            end: losses.wrapping_add(PAIR * points),
+            out: out.as_mut_ptr(),
+            out_step,
+        };
+        // SAFETY: there are so many losses and results.
+        unsafe { finish_points(&work) }
+    }
+
+    /// ```text
+    /// sum = bias - loss
+    /// carried = low half of sum * low >> 16
+    /// middle = high half of sum * low + carried
+    /// other = low half of sum * high + low half of middle
+    /// upper = high half of sum * high + (middle >> 16) + (other >> 16)
+    /// result = clamp((upper >> shift) + offset >> 1, least, 127)
+    /// ```
+    ///
+    /// None of the products of halves leaves a word, nor do the sums. r0: losses, r1: results, both moved on; r5: high;
+    /// r6: low; r7: shift; r8: `out_step`; r9: bias; r10: what there is no low register for; r11: least; r12: offset;
+    /// r14: the end of the losses.
+    #[unsafe(naked)]
+    unsafe extern "C" fn finish_points(work: &Finish) {
+        naked_asm!(
+            "push {{r4-r7, lr}}",
+            "mov r4, r8",
+            "mov r5, r9",
+            "mov r6, r10",
+            "mov r7, r11",
+            "push {{r4-r7}}",
+            "ldm r0!, {{r1, r5-r7}}",
+            "ldm r0!, {{r2-r4}}",
+            "mov r9, r2",
+            "mov r12, r3",
+            "mov r11, r4",
+            "ldm r0!, {{r2-r4}}",
+            "mov lr, r2",
+            "mov r8, r4",
+            "mov r0, r1",
+            "mov r1, r3",
+            "2:",
+            "ldr r3, [r0]",
+            "adds r0, r0, #8",
+            "mov r2, r9",
+            "subs r2, r2, r3",
+            "uxth r3, r2",
+            "asrs r2, r2, #16",
+            "mov r4, r3",
+            "muls r4, r6, r4",
+            "lsrs r4, r4, #16",
+            "mov r10, r2",
+            "muls r2, r6, r2",
+            "adds r4, r4, r2",
+            "mov r2, r10",
+            "muls r2, r5, r2",
+            "muls r3, r5, r3",
+            "mov r10, r4",
+            "uxth r4, r4",
+            "adds r3, r3, r4",
+            "asrs r3, r3, #16",
+            "adds r2, r2, r3",
+            "mov r4, r10",
+            "asrs r4, r4, #16",
+            "adds r2, r2, r4",
+            "asrs r2, r2, r7",
+            "add r2, r12",
+            "asrs r2, r2, #1",
+            "cmp r2, #127",
+            "ble 3f",
+            "movs r2, #127",
+            "3:",
+            "cmp r2, r11",
+            "bge 4f",
+            "mov r2, r11",
+            "4:",
+            "strb r2, [r1]",
+            "add r1, r8",
+            "cmp r0, lr",
+            "bne 2b",
+            "pop {{r4-r7}}",
+            "mov r8, r4",
+            "mov r9, r5",
+            "mov r10, r6",
+            "mov r11, r7",
+            "pop {{r4-r7, pc}}",
+        )
+    }
+
     pub(super) fn spread_inputs([from]: [&[[i8; GROUP]]; 1], to: &mut [[[i32; 1]; GROUP / 2]]) {
         let groups = from.len().min(to.len());
         if groups > 0 {
@@ -480,6 +586,8 @@ mod instructions {
 mod instructions {
     use super::{GROUP, HALF, Losses, PAIR};
     use core::array;
+
+    pub(super) use super::finish_plainly as finish;
 
     pub(super) fn add_up(
         inputs: &[i32],
