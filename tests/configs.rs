@@ -159,6 +159,7 @@ fn assert_within(tier: &Tier, codec: &Codec) {
     // Those of the processors that have a limit.
     for backend in [
         Backend::Scalar,
+        Backend::Thumb1,
         Backend::Thumb2,
         Backend::Thumb2Dsp,
         Backend::Helium,

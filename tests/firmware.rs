@@ -1,4 +1,4 @@
-//! The firmware on QEMU's Cortex-M4: its instruments, its limits, and that it decodes every bit as the
+//! The firmware on QEMU's boards, mostly the Cortex-M4: its instruments, its limits, and that it decodes every bit as the
 //! host does. Needs a bare-metal compiler and QEMU; `tests/setup.sh` provides both, and where one is
 //! missing these tests fail and say so.
 
@@ -172,9 +172,9 @@ fn assert_exact(text: &str) {
         "{text}"
     );
     for line in lines("loop") {
-        // Two instructions a turn, counted in steps of up to 50, and a few to read the counter.
+        // Two instructions a turn, counted in steps of up to 63, and a few to read the counter.
         let beyond = value(line, "instructions") - 2 * value(line, "turns");
-        assert!((-50..=120).contains(&beyond), "{line}");
+        assert!((-63..=120).contains(&beyond), "{line}");
     }
     for line in lines("stack") {
         let beyond = value(line, "used") - value(line, "frame");
@@ -256,7 +256,8 @@ fn the_micro_tier_keeps_within_its_limits() {
 }
 
 /// Boards whose kernels differ from each other, and those kernels' name.
-const BACKENDS: [(&str, &str); 4] = [
+const BACKENDS: [(&str, &str); 5] = [
+    ("cortex-m0", "thumb1"),
     ("mps2-an385", "thumb2"),
     ("mps2-an386", "thumb2-dsp"),
     ("mps2-an505", "thumb2-dsp"),
@@ -278,11 +279,12 @@ fn every_processors_kernels_give_the_numbers_of_the_reference() {
 #[test]
 fn every_board_decodes_to_the_hosts_bytes() {
     let model = micro();
-    let size = PictureSize {
-        width: 40,
-        height: 24,
-    };
     for board in flash::boards().unwrap() {
+        let size = PictureSize {
+            // As much as fits the smallest board, else so much that there is an odd number of codes.
+            width: if board == "microbit" { 16 } else { 40 },
+            height: 24,
+        };
         let codes = packets(&model, size, 222, &[]);
         let payload = Payload {
             model: model.clone(),

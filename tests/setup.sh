@@ -60,14 +60,18 @@ set_up_binutils() {
     return 1
 }
 
+has_qemu() {
+    command -v qemu-system-arm >/dev/null && command -v qemu-system-riscv32 >/dev/null
+}
+
 set_up_qemu() {
-    command -v qemu-system-arm >/dev/null && return
-    debian_install qemu-system-arm
-    command -v qemu-system-arm >/dev/null && return
+    has_qemu && return
+    debian_install qemu-system-arm qemu-system-misc
+    has_qemu && return
     cat >&2 <<-EOF
-	error: qemu-system-arm is not installed, which runs the firmware of a Cortex-M.
-	Install it by hand: apt-get install qemu-system-arm (Debian, Ubuntu), dnf install qemu-system-arm
-	(Fedora), brew install qemu (macOS).
+	error: qemu-system-arm and qemu-system-riscv32, which run the firmware, are not both installed.
+	Install them by hand: apt-get install qemu-system-arm qemu-system-misc (Debian, Ubuntu),
+	dnf install qemu-system-arm qemu-system-riscv (Fedora), brew install qemu (macOS).
 	EOF
     return 1
 }

@@ -132,12 +132,20 @@ pub(super) fn activation_row<E: Element>(x: &[E], curve: E::Curve<'_>, out: &mut
     }
 }
 
-/// `out[i] = points[source(i)]`, point by point
+/// ```text
+/// for each point, for fx, for c: next out = point[(c * factor + fy) * factor + fx]
+/// ```
 pub(super) fn spread_row<E: Element>(points: &[E], spread: Spread, out: &mut [E]) {
+    let Spread {
+        factor,
+        channels,
+        fy,
+    } = spread;
     let points = points.chunks_exact(spread.point().max(1));
     for (point, out) in points.zip(out.chunks_exact_mut(spread.pixels().max(1))) {
-        for (i, value) in out.iter_mut().enumerate() {
-            if let Some(&x) = point.get(spread.source(i)) {
+        for (fx, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
+            let own = point.iter().skip(fy * factor + fx);
+            for (value, &x) in pixel.iter_mut().zip(own.step_by((factor * factor).max(1))) {
                 *value = x;
             }
         }

@@ -90,7 +90,7 @@ impl Board {
     pub(super) fn install_hint(&self) -> &'static str {
         match self.runner {
             Runner::Qemu(_) => {
-                "run tests/setup.sh, or install it (Debian: apt-get install qemu-system-arm)"
+                "run tests/setup.sh, or install it (Debian: apt-get install qemu-system-arm qemu-system-misc)"
             }
             Runner::ProbeRs(_) => "install probe-rs (https://probe.rs) and connect the board",
         }

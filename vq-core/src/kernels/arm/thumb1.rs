@@ -21,6 +21,7 @@
 
 use crate::element::{AddScale, Output};
 use crate::kernels::{AddRow, ConvRow, ConvShape, scalar};
+use crate::slices::Parts;
 use core::array;
 
 /// Numbers that are laid out together.
@@ -73,8 +74,8 @@ pub(super) fn conv_room(shape: &ConvShape) -> usize {
 pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
     let shape = &row.filter.shape;
     let (width, step) = (shape.width as usize, usize::from(shape.stride));
-    let (inputs, rest) = words(room).split_at_mut(shape.columns() * shape.column_words());
-    let (weights, rest) = rest.split_at_mut(PAIR * shape.run_words());
+    let (inputs, rest) = words(room).parted_mut(shape.columns() * shape.column_words());
+    let (weights, rest) = rest.parted_mut(PAIR * shape.run_words());
     let weights = weights.as_chunks_mut().0;
     let losses = rest.as_chunks_mut().0;
     // From two channels' losses to those of the next two.
@@ -83,7 +84,7 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
         let (places, _) = inputs.as_chunks_mut();
         lay_out(shape, [input], places, instructions::spread_inputs);
         for first in (0..shape.channels).step_by(PAIR) {
-            let losses = &mut losses[first / PAIR * kept..][..width];
+            let losses = losses.part_mut(first / PAIR * kept, width);
             if kh == 0 {
                 losses.fill([0; PAIR]);
             }
@@ -100,8 +101,7 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
 /// A channel's weights in one row of the kernel; behind the last channel its own once more.
 fn weights_of<'a>(row: &ConvRow<'a, i8>, channel: usize, kh: usize) -> &'a [i8] {
     let shape = &row.filter.shape;
-    let at = channel.min(shape.channels - 1) * row.rows.len() + kh;
-    let weights = &row.filter.weights[at * shape.run()..][..shape.run()];
+    let (_, weights) = row.filter.row(channel.min(shape.channels - 1), kh);
     signed(weights.as_flattened())
 }
 
@@ -119,8 +119,9 @@ fn lay_out<const N: usize>(
     if channels.is_multiple_of(GROUP) {
         return spread(runs.map(|run| run.as_chunks().0), words.as_chunks_mut().0);
     }
-    for (x, column) in words.chunks_exact_mut(shape.column_words()).enumerate() {
-        let own = runs.map(|run| &run[x * channels..][..channels]);
+    let columns = words.chunks_exact_mut(shape.column_words().max(1));
+    for (x, column) in columns.enumerate() {
+        let own = runs.map(|run| run.part(x * channels, channels));
         for (first, words) in (0..channels)
             .step_by(GROUP)
             .zip(column.chunks_mut(GROUP / 2))
@@ -146,8 +147,8 @@ fn finish(row: &ConvRow<'_, i8>, first: usize, losses: &[Losses], out: &mut [i8]
             shift,
             output,
         };
-        let losses = &losses.as_flattened()[n..];
-        instructions::finish(losses, &scale, row.out_step, &mut out[channel..]);
+        let losses = losses.as_flattened().behind(n);
+        instructions::finish(losses, &scale, row.out_step, out.behind_mut(channel));
     }
 }
 
@@ -166,7 +167,9 @@ struct Scale {
 fn finish_plainly(losses: &[i32], scale: &Scale, out_step: usize, out: &mut [i8]) {
     for (i, loss) in losses.iter().step_by(PAIR).enumerate() {
         let wide = i64::from(scale.bias - loss) * i64::from(scale.multiplier);
-        out[i * out_step] = scale.output.requantise(wide, scale.shift);
+        if let Some(result) = out.get_mut(i * out_step) {
+            *result = scale.output.requantise(wide, scale.shift);
+        }
     }
 }
 
@@ -199,7 +202,7 @@ impl Stored {
 }
 
 /// ```text
-/// out[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))
+/// a[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))
 /// ```
 ///
 /// Each factor in two halves, whose products with numbers of 9 bits and their sums are words.
@@ -217,9 +220,9 @@ pub(super) fn add_row(row: &AddRow<'_, i8>, out: &mut [i8]) {
     let (shift, stored) = (shift.min(31), Stored::new(output));
     let [a_high, b_high] = [rescale.input, rescale.skip].map(|factor| factor >> HALF);
     let [a_low, b_low] = [rescale.input, rescale.skip].map(|factor| factor & LOWER);
-    for ((result, &a), &b) in out.iter_mut().zip(row.a).zip(row.b) {
+    for (result, &b) in out.iter_mut().zip(row.b) {
         let (a, b) = (
-            i32::from(a) - i32::from(zero_a),
+            i32::from(*result) - i32::from(zero_a),
             i32::from(b) - i32::from(zero_b),
         );
         let upper = a * a_high + b * b_high + ((a * a_low + b * b_low) >> HALF);
@@ -242,6 +245,7 @@ fn signed(bytes: &[u8]) -> &[i8] {
 mod instructions {
     use super::{GROUP, HALF, LOWER, Losses, PAIR, Scale};
     use crate::element::UPPER;
+    use crate::slices::Parts;
     use core::arch::naked_asm;
 
     /// Groups in a turn of the loop.
@@ -280,7 +284,10 @@ mod instructions {
         let Some(last) = losses.len().checked_sub(1).filter(|_| groups > 0) else {
             return;
         };
-        let window = &inputs[..last * step + weights.len()][..weights.len()];
+        let Some(window) = inputs.get(..last * step + weights.len()) else {
+            return;
+        };
+        let window = window.part(0, weights.len());
         let (window, losses) = (window.as_ptr_range(), losses.as_mut_ptr_range());
         let work = Work {
             window: window.start,
@@ -397,7 +404,10 @@ mod instructions {
         let Some(shift) = scale.shift.checked_sub(UPPER + 1).filter(|_| points > 0) else {
             return super::finish_plainly(losses, scale, out_step, out);
         };
-        assert!((points - 1) * out_step < out.len());
+        debug_assert!((points - 1) * out_step < out.len());
+        if (points - 1) * out_step >= out.len() {
+            return;
+        }
         let losses = losses.as_ptr();
         let work = Finish {
             losses,
@@ -585,6 +595,7 @@ mod instructions {
 #[cfg(not(backend = "thumb1"))]
 mod instructions {
     use super::{GROUP, HALF, Losses, PAIR};
+    use crate::slices::Parts;
     use core::array;
 
     pub(super) use super::finish_plainly as finish;
@@ -596,7 +607,7 @@ mod instructions {
         losses: &mut [Losses],
     ) {
         for (x, losses) in losses.iter_mut().enumerate() {
-            for (&input, weights) in inputs[x * step..].iter().zip(weights) {
+            for (&input, weights) in inputs.behind(x * step).iter().zip(weights) {
                 for (loss, &weight) in losses.iter_mut().zip(weights) {
                     let product = input.wrapping_mul(weight);
                     *loss += (product >> HALF) + (product >> (HALF - 1) & 1);
