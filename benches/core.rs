@@ -1,10 +1,10 @@
-//! The core's own steps: parse, plan, quantise, decode, encode.
+//! The core's own steps: parse, plan, decode, encode.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use vq_benches::micro;
 use vq_core::format::Dtype;
-use vq_core::{Codebooks, Element, Model, Plan, f16};
+use vq_core::{Element, Model, Plan, f16};
 use vq_tests::{Random, streamed};
 
 fn parse(criterion: &mut Criterion) {
@@ -23,35 +23,6 @@ fn parse(criterion: &mut Criterion) {
                 .unwrap()
                 .scratch_len()
         });
-    });
-}
-
-/// One picture's latents to codes.
-fn quantise<E: Element>(criterion: &mut Criterion) {
-    let file = micro(E::DTYPE);
-    let model = Model::parse(&file).unwrap();
-    let codebooks = Codebooks::<E>::new(&model).unwrap();
-    let dim = codebooks.dim();
-    let entry = |code: u16| (0..dim).map(move |d| (code, d));
-    let latents: Vec<E> = (0..256u16)
-        .flat_map(entry)
-        .map(|(code, d)| codebooks.component(0, 2 * code, d))
-        .collect();
-    let codes = |latents: &[E]| -> Vec<u16> {
-        let mut codes = Vec::new();
-        let mut latents = latents.to_vec();
-        for latent in latents.chunks_exact_mut(dim) {
-            codebooks.quantise(latent, |_, code| codes.push(code));
-        }
-        codes
-    };
-    assert!(
-        codes(&latents)
-            .into_iter()
-            .eq((0..256).map(|code| 2 * code))
-    );
-    criterion.bench_function(&format!("quantise/{:?}", E::DTYPE), |bencher| {
-        bencher.iter(|| codes(black_box(&latents)));
     });
 }
 
@@ -97,9 +68,6 @@ fn encode<E: Element>(criterion: &mut Criterion) {
 criterion_group!(
     benches,
     parse,
-    quantise::<i8>,
-    quantise::<f16>,
-    quantise::<f32>,
     decode::<i8>,
     decode::<f16>,
     decode::<f32>,

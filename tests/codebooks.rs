@@ -2,7 +2,7 @@
 
 use half::f16;
 use vq_core::format::{Dtype, Kernel};
-use vq_core::{Codebooks, Element, Model};
+use vq_core::{Backend, Codebooks, Element, Model, Search, search};
 use vq_tests::draft::ConvShape;
 use vq_tests::reference::Arithmetic;
 use vq_tests::{Draft, Random};
@@ -33,10 +33,12 @@ fn file<E: Element>(dim: usize, stages: &[Vec<E>], bytes: impl Fn(E) -> Vec<u8>)
 
 /// The encoder's codes of a latent, one for each stage.
 fn codes<E: Element>(model: &Model<'_>, latent: &[E]) -> Vec<u16> {
-    let books = Codebooks::<E>::new(model).unwrap();
+    let backend = Backend::best();
+    let mut memory = vec![E::default(); search::memory_len(model, backend)];
+    let books = Search::new(model, backend, &mut memory).unwrap();
     let mut found = Vec::new();
-    books.quantise(&mut latent.to_vec(), |stage, code| {
-        assert_eq!(stage, found.len());
+    books.quantise(&mut latent.to_vec(), |stage, i, code| {
+        assert_eq!((stage, i), (found.len(), 0));
         found.push(code);
     });
     found

@@ -5,6 +5,7 @@ use crate::backend::Backend;
 use crate::element::{AddScale, Element, Output};
 use crate::format::{Kernel, MAX_KERNEL, Params, Quant, Rescale};
 use crate::kernels::{AddRow, ConvRow, ConvShape, Filter};
+use crate::search::Table;
 use core::fmt;
 use half::f16;
 
@@ -42,6 +43,12 @@ impl core::error::Error for Mismatch {}
 const ROWS: usize = 1 << 13;
 /// Bytes of weights.
 const WEIGHTS: usize = 1 << 13;
+/// Bytes of a codebook.
+const ENTRIES: usize = if cfg!(target_os = "none") {
+    1 << 13
+} else {
+    1 << 16
+};
 /// Elements of room.
 const ROOM: usize = 1 << 16;
 /// Elements of packed weights; devices read them as they are.
@@ -55,6 +62,7 @@ const CHANNELS: usize = 80;
 pub struct Memory<E> {
     rows: [E; ROWS],
     weights: [u8; WEIGHTS],
+    entries: [u8; ENTRIES],
     params: [u8; 9 * CHANNELS],
     room: [E; ROOM],
     packed: Aligned<[E; PACKED]>,
@@ -72,6 +80,7 @@ impl<E: Copy> Memory<E> {
         Self {
             rows: [zero; ROWS],
             weights: [0; WEIGHTS],
+            entries: [0; ENTRIES],
             params: [0; 9 * CHANNELS],
             room: [zero; ROOM],
             packed: Aligned([zero; PACKED]),
@@ -99,6 +108,15 @@ pub trait Drawn: Element {
     /// The parameters of so many channels.
     #[doc(hidden)]
     fn draw_params(random: &mut Random, params: &mut [u8], channels: usize);
+    /// A number near this one, or the same.
+    #[doc(hidden)]
+    fn near(self, random: &mut Random) -> Self;
+    /// A number that no model should have, if there is one.
+    #[doc(hidden)]
+    fn draw_broken(random: &mut Random) -> Self;
+    /// A number as it lies in a file.
+    #[doc(hidden)]
+    fn store(self, bytes: &mut [u8]);
 }
 
 impl Drawn for i8 {
@@ -115,6 +133,15 @@ impl Drawn for i8 {
     }
     fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
         draw_params(random, params, channels);
+    }
+    fn near(self, random: &mut Random) -> i8 {
+        self.saturating_add(random.pick(&[-1, 0, 0, 1]))
+    }
+    fn draw_broken(random: &mut Random) -> i8 {
+        random.pick(&[i8::MIN, i8::MAX])
+    }
+    fn store(self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&self.to_le_bytes());
     }
 }
 
@@ -139,6 +166,16 @@ impl Drawn for f32 {
             *bias = f32::draw(random, false).to_le_bytes();
         }
     }
+    fn near(self, random: &mut Random) -> f32 {
+        let step = random.pick(&[0.0, 1e-7, 1e-4, 1e-2]);
+        self + step * f32::draw(random, false)
+    }
+    fn draw_broken(random: &mut Random) -> f32 {
+        random.pick(&[f32::NAN, f32::INFINITY, -3e38, 1e25, 1e-40])
+    }
+    fn store(self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&self.to_le_bytes());
+    }
 }
 
 impl Drawn for f16 {
@@ -152,6 +189,20 @@ impl Drawn for f16 {
     }
     fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
         f32::draw_params(random, params, channels);
+    }
+    fn near(self, random: &mut Random) -> f16 {
+        f16::from_f32(self.to_f32().near(random))
+    }
+    fn draw_broken(random: &mut Random) -> f16 {
+        random.pick(&[
+            f16::NAN,
+            f16::INFINITY,
+            f16::MIN,
+            f16::MIN_POSITIVE_SUBNORMAL,
+        ])
+    }
+    fn store(self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&self.to_le_bytes());
     }
 }
 
@@ -296,6 +347,112 @@ fn convolution<E: Drawn>(
     compare(draw, &memory.out, expected)
 }
 
+/// Draws `count` searches, from seeds `seed` on, and compares each code.
+///
+/// # Errors
+/// The first difference.
+pub fn searches<E: Drawn>(
+    backend: Backend,
+    seed: u32,
+    count: u32,
+    memory: &mut Memory<E>,
+) -> Result<(), Mismatch> {
+    (0..count).try_for_each(|i| search(backend, seed.wrapping_add(i), memory))
+}
+
+fn search<E: Drawn>(backend: Backend, draw: u32, memory: &mut Memory<E>) -> Result<(), Mismatch> {
+    let mut random = Random(u64::from(draw));
+    let size = E::DTYPE.size();
+    let dim = match random.below(40) {
+        // More than tiles have room for.
+        0 => random.between(1020, 1030),
+        1..10 => random.pick(&[1, 4, 8, 16, 32, 64]),
+        10..20 => random.between(1, 140),
+        _ => random.between(1, 24),
+    } as usize;
+    let most = random.pick(&[40, 600]).min(ENTRIES / (dim * size));
+    let entries = &mut memory.entries[..random.between(1, most as u32) as usize * dim * size];
+    draw_entries::<E>(&mut random, entries);
+    let vectors = random.between(1, 30).min((ROWS / dim) as u32) as usize;
+    let rows = &mut memory.rows[..vectors * dim];
+    for vector in rows.chunks_exact_mut(dim) {
+        draw_vector(&mut random, E::stored(entries), vector);
+    }
+    let entries = E::stored(entries);
+    let table = Table::new(entries, dim, backend, &mut memory.packed.0);
+    let mut codes = [u16::MAX; 30];
+    if let Ok(table) = table {
+        table.nearest(rows, &mut codes[..vectors]);
+    }
+    for (index, (vector, &found)) in rows.chunks_exact(dim).zip(&codes).enumerate() {
+        let expected = nearest(entries, vector);
+        if found != expected {
+            return Err(Mismatch {
+                draw,
+                index,
+                found: found.into(),
+                expected: expected.into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Any numbers, or few different ones, or such as are near each other, or some that no model should have; perhaps with
+/// repetitions.
+fn draw_entries<E: Drawn>(random: &mut Random, bytes: &mut [u8]) {
+    let size = E::DTYPE.size();
+    let kind = random.below(8);
+    let extreme = random.below(4) == 0;
+    let few = [(); 3].map(|()| E::draw(random, false));
+    for place in bytes.chunks_exact_mut(size) {
+        let number = match kind {
+            0 => random.pick(&few),
+            1 => few[0].near(random),
+            2 if random.below(200) == 0 => E::draw_broken(random),
+            _ => E::draw(random, extreme),
+        };
+        number.store(place);
+    }
+    if random.below(4) == 0 {
+        let half = bytes.len() / size / 2 * size;
+        bytes.copy_within(..half, bytes.len() - half);
+    }
+}
+
+/// Any numbers, or such as are near an entry, or the same as its.
+fn draw_vector<E: Drawn>(random: &mut Random, entries: &[E::Stored], vector: &mut [E]) {
+    let k = random.below((entries.len() / vector.len()) as u32) as usize;
+    let entry = &entries[k * vector.len()..];
+    let kind = random.below(16);
+    for (x, &number) in vector.iter_mut().zip(entry) {
+        let number = E::read(number);
+        *x = match kind {
+            0..4 => number,
+            4..10 => number.near(random),
+            10 => E::zero(0),
+            11 if random.below(20) == 0 => E::draw_broken(random),
+            _ => E::draw(random, kind == 12),
+        };
+    }
+}
+
+/// The reference, once more: all distances, and the first of the least.
+fn nearest<E: Drawn>(entries: &[E::Stored], vector: &[E]) -> u16 {
+    let mut best = (0, None);
+    for (k, entry) in entries.chunks_exact(vector.len()).enumerate() {
+        let pairs = vector.iter().zip(entry);
+        let distance = pairs.fold(E::NO_DISTANCE, |sum, (&x, &number)| {
+            x.distance(E::read(number), sum)
+        });
+        let is_finite = distance < E::NO_ENTRY;
+        if is_finite && best.1.is_none_or(|least| distance < least) {
+            best = (k as u16, Some(distance));
+        }
+    }
+    best.0
+}
+
 fn compare<E: Drawn>(
     draw: u32,
     found: &[E],
@@ -433,7 +590,8 @@ mod tests {
             let count = if backend.is_native() { 10_000 } else { 2_000 };
             let convolved = convolutions(backend, 1, count, &mut memory);
             let added = additions(backend, 1, count, &mut memory);
-            if let Err(mismatch) = convolved.and(added) {
+            let found = searches(backend, 1, count, &mut memory);
+            if let Err(mismatch) = convolved.and(added).and(found) {
                 panic!("{} of {:?}: {mismatch}", backend.name(), E::DTYPE);
             }
         }

@@ -1,10 +1,10 @@
-//! Codes to embeddings and back: lookup, sum of stages, nearest search.
+//! Codes to embeddings: lookup, sum of stages. The way back is in `search`.
 
-use crate::backend::Backend;
 use crate::bitstream::{MAX_STAGES, MISSING};
 use crate::conceal::{Cell, conceal, known_stages};
 use crate::element::Element;
 use crate::error::RunError;
+use crate::kernels::search::Entries;
 use crate::model::Model;
 use crate::plan::Layout;
 use crate::run::Source;
@@ -17,7 +17,6 @@ pub struct Codebooks<'a, E: Element> {
     /// \[K\]\[D\] of each stage.
     tables: heapless::Vec<&'a [E::Stored], MAX_STAGES>,
     dim: usize,
-    nearest: fn(&[E], &[E::Stored]) -> usize,
 }
 
 impl<'a, E: Element> Codebooks<'a, E> {
@@ -35,7 +34,6 @@ impl<'a, E: Element> Codebooks<'a, E> {
         Ok(Self {
             tables,
             dim: model.dim().into(),
-            nearest: E::kernels(Backend::best()).nearest,
         })
     }
 
@@ -63,20 +61,21 @@ impl<'a, E: Element> Codebooks<'a, E> {
         }
     }
 
-    /// Finds the nearest entry of the first stage, then the one of the second nearest to what is
-    /// left, and so on. Of equally near ones the lowest code is taken.
-    ///
-    /// `latent`, D numbers, becomes what is left at the last stage; `set(stage, code)` takes the codes.
-    pub fn quantise(&self, latent: &mut [E], mut set: impl FnMut(usize, u16)) {
-        for (stage, table) in self.tables.iter().enumerate() {
-            let code = (self.nearest)(latent, table) as u16;
-            set(stage, code);
-            if stage + 1 < self.stages() {
-                for (rest, &number) in latent.iter_mut().zip(self.entry(stage, code)) {
-                    *rest = rest.minus(E::read(number));
-                }
-            }
+    /// Subtracts a code's entry from `latent`, D numbers: what a stage leaves for the next. Nothing where there is no such
+    /// code.
+    pub(crate) fn subtract(&self, stage: usize, code: u16, latent: &mut [E]) {
+        for (rest, &number) in latent.iter_mut().zip(self.entry(stage, code)) {
+            *rest = rest.minus(E::read(number));
         }
+    }
+
+    /// The entries of each stage.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entries<'a, E>> {
+        let dim = self.dim;
+        self.tables
+            .clone()
+            .into_iter()
+            .map(move |numbers| Entries { numbers, dim })
     }
 
     fn entry(&self, stage: usize, code: u16) -> &'a [E::Stored] {

@@ -35,6 +35,8 @@ pub trait Arithmetic: Copy + sealed::Sealed {
     type Distance: Copy + PartialOrd;
     /// The distance of equals.
     const NO_DISTANCE: Self::Distance;
+    /// More than a distance can be, if it is a number.
+    const NO_ENTRY: Self::Distance;
 
     /// A backend's table of row functions.
     fn kernels(backend: Backend) -> &'static Kernels<Self>
@@ -73,7 +75,7 @@ pub trait Arithmetic: Copy + sealed::Sealed {
 }
 
 /// What the operators that only the float types have need of an element.
-pub trait Real: Element {
+pub trait Real: Element + Arithmetic<Distance = f32> {
     /// Elements that have room for a single's bits.
     const PER_SINGLE: usize;
 
@@ -165,6 +167,7 @@ impl Arithmetic for i8 {
     // 65535 * 255^2 fits.
     type Distance = u32;
     const NO_DISTANCE: u32 = 0;
+    const NO_ENTRY: u32 = u32::MAX;
 
     fn kernels(backend: Backend) -> &'static Kernels<Self> {
         Kernels::of(backend)
@@ -242,6 +245,7 @@ impl Arithmetic for f32 {
     type Curve<'a> = ActivationKind;
     type Distance = f32;
     const NO_DISTANCE: f32 = 0.0;
+    const NO_ENTRY: f32 = f32::INFINITY;
 
     fn kernels(backend: Backend) -> &'static Kernels<Self> {
         Kernels::of_singles(backend)
@@ -328,6 +332,7 @@ impl Arithmetic for f16 {
     type Curve<'a> = ActivationKind;
     type Distance = f32;
     const NO_DISTANCE: f32 = 0.0;
+    const NO_ENTRY: f32 = f32::INFINITY;
 
     fn kernels(backend: Backend) -> &'static Kernels<Self> {
         Kernels::of_halves(backend)

@@ -1,10 +1,10 @@
 //! Pixels to codes, one row of codes at a time.
 
-use crate::codebook::Codebooks;
 use crate::element::Element;
 use crate::error::RunError;
 use crate::plan::{Direction, Layout};
 use crate::run::{Engine, NoProbe, Probe, Runner, Source};
+use crate::search::Search;
 use core::marker::PhantomData;
 
 /// A picture being encoded.
@@ -26,7 +26,7 @@ use core::marker::PhantomData;
 pub struct Encoder<'a, S: Source> {
     runner: Runner<'a, S::Element>,
     source: S,
-    codebooks: Codebooks<'a, S::Element>,
+    search: Search<'a, S::Element>,
     cells: usize,
 }
 
@@ -51,11 +51,14 @@ impl<'a, S: Source> Encoder<'a, S> {
         engine: &'a mut Engine<'_, S::Element>,
         source: S,
     ) -> Result<Self, RunError> {
+        let (model, backend) = (engine.layout.model, engine.layout.backend);
+        let (search, grid) = (engine.search, engine.layout.grid());
+        let runner = engine.start(Direction::Encode, 0)?;
         Ok(Self {
+            runner,
             source,
-            codebooks: Codebooks::new(engine.layout.model)?,
-            cells: engine.layout.grid().cells() as usize,
-            runner: engine.start(Direction::Encode, 0)?,
+            search: Search::laid_out(model, backend, search)?,
+            cells: grid.cells() as usize,
         })
     }
 
@@ -86,20 +89,18 @@ impl<'a, S: Source> Encoder<'a, S> {
         probe: &mut impl Probe<S::Element>,
         codes: &mut [u16],
     ) -> Result<Option<u16>, RunError> {
-        let (needed, given) = (self.codebooks.stages() * self.cells, codes.len());
+        let (needed, given) = (self.search.codebooks().stages() * self.cells, codes.len());
         if needed != given {
             return Err(RunError::Codes { needed, given });
         }
         let Some((y, latents)) = self.runner.next_row(&mut self.source, probe) else {
             return Ok(None);
         };
-        let columns = latents.len() / self.codebooks.dim();
-        for (x, latent) in latents.chunks_exact_mut(self.codebooks.dim()).enumerate() {
-            let cell = y as usize * columns + x;
-            self.codebooks.quantise(latent, |stage, code| {
-                codes[stage * self.cells + cell] = code
-            });
-        }
+        let dim = self.search.codebooks().dim();
+        let first = y as usize * (latents.len() / dim);
+        self.search.quantise(latents, |stage, x, code| {
+            codes[stage * self.cells + first + x] = code;
+        });
         Ok(Some(y as u16))
     }
 

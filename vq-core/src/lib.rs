@@ -48,6 +48,7 @@ pub mod run;
 pub mod check;
 
 pub mod codebook;
+pub mod search;
 pub mod decode;
 pub mod encode;
 #[cfg(feature = "std")]
@@ -63,4 +64,5 @@ pub use half::f16;
 pub use model::Model;
 pub use plan::{Layout, Plan};
 pub use run::{Engine, NoProbe, Probe, Source};
+pub use search::{Search, Table};
 pub use shape::{Grid, Map, PictureSize};

@@ -15,6 +15,7 @@ use crate::kernels::ALIGN;
 use crate::model::{Model, Network};
 use crate::ops::Window;
 use crate::place::{Life, place};
+use crate::search;
 use crate::shape::{Grid, Map, PictureSize};
 use half::f16;
 
@@ -103,6 +104,10 @@ impl<const N: usize> Plan<N> {
             Dtype::F16 => self.parts::<f16>(backend, rings_len),
             Dtype::F32 => self.parts::<f32>(backend, rings_len),
         };
+        let parts = parts.and_then(|parts| match direction {
+            Direction::Decode => Some(parts),
+            Direction::Encode => parts.with_search(search::memory_len(model, backend)),
+        });
         let parts = parts.ok_or(PlanError::TooLarge)?;
         Ok(Layout {
             nodes: &mut self.nodes,
@@ -147,6 +152,7 @@ impl<const N: usize> Plan<N> {
             rings,
             room,
             packed,
+            search: 0,
             whole: whole.checked_add(align)?,
         })
     }
@@ -201,8 +207,21 @@ pub(crate) struct Parts {
     pub(crate) room: usize,
     /// The filters as the kernels want them, aligned.
     pub(crate) packed: usize,
+    /// The codebooks as the search wants them.
+    pub(crate) search: usize,
     /// All of it.
     pub(crate) whole: usize,
+}
+
+impl Parts {
+    fn with_search(self, search: usize) -> Option<Self> {
+        let whole = self.whole.checked_add(search)?;
+        Some(Self {
+            search,
+            whole,
+            ..self
+        })
+    }
 }
 
 impl Layout<'_> {

@@ -7,6 +7,7 @@ use crate::kernels::{ALIGN, Kernels};
 use crate::ops::Step;
 use crate::plan::{Direction, Layout, Node, Schedule, node_of, start_at};
 use crate::rows::{Rows, RowsMut};
+use crate::search::Search;
 use crate::slices::Parts;
 
 /// Supplies the input of a graph: embeddings to a decoder, pixels to an encoder.
@@ -60,6 +61,8 @@ pub struct Engine<'a, E: Element> {
     rings: &'a mut [E],
     room: &'a mut [E],
     packed: &'a [E],
+    /// The codebooks as [`Search`] has laid them out.
+    pub(crate) search: &'a [E],
 }
 
 impl<'a, E: Element> Engine<'a, E> {
@@ -75,6 +78,7 @@ impl<'a, E: Element> Engine<'a, E> {
             .get_mut(..needed)
             .ok_or(RunError::Scratch { needed, given })?;
         let parts = layout.parts;
+        let (scratch, search) = scratch.parted_mut(needed.saturating_sub(parts.search));
         let (rings, rest) = scratch.parted_mut(parts.rings);
         let (room, rest) = rest.parted_mut(parts.room);
         let start = rest.as_ptr().align_offset(ALIGN);
@@ -83,11 +87,15 @@ impl<'a, E: Element> Engine<'a, E> {
         if parts.packed > 0 {
             pack(layout, packed);
         }
+        if layout.direction == Direction::Encode {
+            Search::lay_out(layout.model, layout.backend, search)?;
+        }
         Ok(Self {
             layout: layout.reborrow(),
             rings,
             room,
             packed,
+            search,
         })
     }
 

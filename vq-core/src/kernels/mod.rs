@@ -7,6 +7,7 @@ mod columns;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod scalar;
+pub(crate) mod search;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 mod tiles;
@@ -21,6 +22,7 @@ use crate::rows::Rows;
 use crate::slices::Parts;
 use core::fmt;
 use half::f16;
+use search::Search;
 
 /// What packed filters are aligned to, in bytes: a cache line of most processors.
 pub(crate) const ALIGN: usize = 64;
@@ -50,8 +52,8 @@ pub struct Kernels<E: Arithmetic> {
     pub(crate) activation_row: for<'c> fn(&[E], E::Curve<'c>, &mut [E]),
     /// Spreads the channels of a row's points over one row of an upsampled map.
     pub(crate) spread_row: fn(&[E], Spread, &mut [E]),
-    /// Index of the table's entry nearest to a vector; the lowest of equals.
-    pub(crate) nearest: fn(&[E], &[E::Stored]) -> usize,
+    /// Finds the entries of a codebook nearest to vectors.
+    pub(crate) search: Search<E>,
     /// What sees the whole map; not in integers.
     pub(crate) whole_map: Option<WholeMap<E>>,
 }
@@ -85,7 +87,7 @@ impl<E: Element> Kernels<E> {
         relu_row: scalar::relu_row,
         activation_row: scalar::activation_row,
         spread_row: scalar::spread_row,
-        nearest: scalar::nearest,
+        search: Search::SCALAR,
         whole_map: None,
     };
 }
@@ -144,6 +146,8 @@ impl Kernels<f32> {
     /// Those of a backend; the reference where it has none of its own, or the processor lacks its instructions.
     pub(crate) fn of_singles(backend: Backend) -> &'static Self {
         match backend {
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Backend::Simd128 => &simd128::SINGLE,
             #[cfg(target_arch = "aarch64")]
             Backend::Neon | Backend::NeonDot => &neon::SINGLE,
             #[cfg(target_arch = "x86_64")]
@@ -159,6 +163,8 @@ impl Kernels<f16> {
     /// The same.
     pub(crate) fn of_halves(backend: Backend) -> &'static Self {
         match backend {
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Backend::Simd128 => &simd128::HALF,
             #[cfg(target_arch = "aarch64")]
             Backend::Neon | Backend::NeonDot => &neon::HALF,
             #[cfg(target_arch = "x86_64")]

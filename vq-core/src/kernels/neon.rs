@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use super::search::{self, Entries, Lanes, Search};
 use super::tiles::integer::Head;
 use super::tiles::{self, Head as _, Tiles, VECTORS};
 use super::{ConvRow, Kernels};
@@ -25,21 +26,43 @@ struct Dot;
 struct Float<R>(PhantomData<R>);
 
 /// Every AArch64 processor has it.
-pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon>(Kernels::SCALAR);
+pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon>(Kernels {
+    // SAFETY: every processor has the instructions.
+    search: Search::integers::<Neon>(|entries, packed, vectors, codes| unsafe {
+        search::integers::<Neon>(entries, packed, vectors, codes);
+    }),
+    ..Kernels::SCALAR
+});
 
 /// For [`has_dot`].
 pub(super) static DOT: Kernels<i8> = tiles::kernels::<Dot>(
     tiles::pack::<Dot>,
     // SAFETY: whoever takes this table has asked whether the processor has the instructions.
     |row, room, out| unsafe { conv_row_dot(row, room, out) },
-    Kernels::SCALAR,
+    Kernels {
+        // SAFETY: as above.
+        search: Search::integers::<Dot>(|entries, packed, vectors, codes| unsafe {
+            nearest_dot(entries, packed, vectors, codes);
+        }),
+        ..Kernels::SCALAR
+    },
 );
 
 /// Every AArch64 processor has it.
-pub(super) static SINGLE: Kernels<f32> = tiles::everywhere::<Float<f32>>(Kernels::SCALAR_FLOAT);
+pub(super) static SINGLE: Kernels<f32> = floats();
 
 /// The same.
-pub(super) static HALF: Kernels<f16> = tiles::everywhere::<Float<f16>>(Kernels::SCALAR_FLOAT);
+pub(super) static HALF: Kernels<f16> = floats();
+
+const fn floats<R: Real<Sum = f32>>() -> Kernels<R> {
+    tiles::everywhere::<Float<R>>(Kernels {
+        // SAFETY: every processor has the instructions.
+        search: Search::floats::<Neon>(|entries, packed, vectors, codes| unsafe {
+            search::floats::<Neon, R>(entries, packed, vectors, codes);
+        }),
+        ..Kernels::SCALAR_FLOAT
+    })
+}
 
 /// Whether the processor has SDOT: asked where there is a system to ask, else as the compiler was told.
 pub(crate) fn has_dot() -> bool {
@@ -58,6 +81,13 @@ pub(crate) fn has_dot() -> bool {
 fn conv_row_dot(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
     // SAFETY: this function is called where the processor has the instructions.
     unsafe { tiles::conv_row::<Dot>(row, room, out) }
+}
+
+/// See [`search::Search::nearest`].
+#[target_feature(enable = "dotprod")]
+fn nearest_dot(entries: Entries<'_, i8>, packed: &[i8], vectors: &[i8], codes: &mut [u16]) {
+    // SAFETY: this function is called where the processor has the instructions.
+    unsafe { search::integers::<Dot>(entries, packed, vectors, codes) }
 }
 
 /// Channels of two registers.
@@ -338,3 +368,99 @@ impl<R: Real<Sum = f32>> Tiles for Float<R> {
         }
     }
 }
+
+/// Both add up the same registers.
+macro_rules! lanes {
+    ($($tiles:ty)*) => {$(
+        impl Lanes for $tiles {
+            type Singles = [float32x4_t; 2];
+            const VECTORS: usize = 6;
+
+            #[inline(always)]
+            unsafe fn words(x: i32) -> [int32x4_t; 2] {
+                // SAFETY: every processor has the instruction.
+                unsafe { [vdupq_n_s32(x); 2] }
+            }
+            #[inline(always)]
+            unsafe fn add_words(a: [int32x4_t; 2], b: [int32x4_t; 2]) -> [int32x4_t; 2] {
+                // SAFETY: every processor has the instruction.
+                unsafe { [vaddq_s32(a[0], b[0]), vaddq_s32(a[1], b[1])] }
+            }
+            #[inline(always)]
+            unsafe fn subtract_words(a: [int32x4_t; 2], b: [int32x4_t; 2]) -> [int32x4_t; 2] {
+                // SAFETY: every processor has the instruction.
+                unsafe { [vsubq_s32(a[0], b[0]), vsubq_s32(a[1], b[1])] }
+            }
+            #[inline(always)]
+            unsafe fn keep_larger(best: &mut [[int32x4_t; 2]; 2], own: [[int32x4_t; 2]; 2]) {
+                for i in 0..2 {
+                    // SAFETY: every processor has the instructions.
+                    unsafe {
+                        let larger = vcgtq_s32(own[0][i], best[0][i]);
+                        best[0][i] = vmaxq_s32(own[0][i], best[0][i]);
+                        best[1][i] = vbslq_s32(larger, own[1][i], best[1][i]);
+                    }
+                }
+            }
+            #[inline(always)]
+            unsafe fn singles(x: f32) -> [float32x4_t; 2] {
+                // SAFETY: every processor has the instruction.
+                unsafe { [vdupq_n_f32(x); 2] }
+            }
+            #[inline(always)]
+            unsafe fn singles_of(words: [int32x4_t; 2]) -> [float32x4_t; 2] {
+                // SAFETY: every processor has the instruction.
+                unsafe { [vcvtq_f32_s32(words[0]), vcvtq_f32_s32(words[1])] }
+            }
+            #[inline(always)]
+            unsafe fn add(a: [float32x4_t; 2], b: [float32x4_t; 2]) -> [float32x4_t; 2] {
+                // SAFETY: every processor has the instruction.
+                unsafe { [vaddq_f32(a[0], b[0]), vaddq_f32(a[1], b[1])] }
+            }
+            #[inline(always)]
+            unsafe fn subtract(a: [float32x4_t; 2], b: [float32x4_t; 2]) -> [float32x4_t; 2] {
+                // SAFETY: every processor has the instruction.
+                unsafe { [vsubq_f32(a[0], b[0]), vsubq_f32(a[1], b[1])] }
+            }
+            #[inline(always)]
+            unsafe fn multiply(a: [float32x4_t; 2], b: [float32x4_t; 2]) -> [float32x4_t; 2] {
+                // SAFETY: every processor has the instruction.
+                unsafe { [vmulq_f32(a[0], b[0]), vmulq_f32(a[1], b[1])] }
+            }
+            #[inline(always)]
+            unsafe fn larger(a: [float32x4_t; 2], b: [float32x4_t; 2]) -> [float32x4_t; 2] {
+                // SAFETY: every processor has the instruction.
+                unsafe { [vmaxq_f32(a[0], b[0]), vmaxq_f32(a[1], b[1])] }
+            }
+            #[inline(always)]
+            unsafe fn keep_less(
+                least: &mut [float32x4_t; 2],
+                found: &mut [int32x4_t; 2],
+                distances: [float32x4_t; 2],
+                own: [int32x4_t; 2],
+            ) {
+                for i in 0..2 {
+                    // SAFETY: every processor has the instructions.
+                    unsafe {
+                        let less = vcltq_f32(distances[i], least[i]);
+                        least[i] = vbslq_f32(less, distances[i], least[i]);
+                        found[i] = vbslq_s32(less, own[i], found[i]);
+                    }
+                }
+            }
+            #[inline(always)]
+            unsafe fn at_least(numbers: [float32x4_t; 2], least: [float32x4_t; 2]) -> u32 {
+                const BITS: [u32; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+                // SAFETY: every processor has the instructions, and there are eight bits.
+                unsafe {
+                    let low = vandq_u32(vcgeq_f32(numbers[0], least[0]), vld1q_u32(BITS.as_ptr()));
+                    let high = vld1q_u32(BITS.as_ptr().add(4));
+                    let high = vandq_u32(vcgeq_f32(numbers[1], least[1]), high);
+                    vaddvq_u32(vorrq_u32(low, high))
+                }
+            }
+        }
+    )*};
+}
+
+lanes!(Neon Dot);

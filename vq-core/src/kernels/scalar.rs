@@ -2,6 +2,7 @@
 
 #[cfg(any(test, feature = "check-kernels"))]
 use super::Filter;
+use super::search::Entries;
 use super::{AddRow, ConvRow, Spread};
 use crate::element::Element;
 use core::array;
@@ -153,18 +154,17 @@ pub(super) fn spread_row<E: Element>(points: &[E], spread: Spread, out: &mut [E]
 }
 
 /// ```text
-/// argmin over k of sum over i of (vector[i] - table[k][i])^2, the lowest k of equals
+/// for each vector: argmin over k of sum over i of (vector[i] - entry[k][i])^2, the lowest k of equals
 /// ```
-pub(super) fn nearest<E: Element>(vector: &[E], table: &[E::Stored]) -> usize {
-    let mut best = (0, None);
-    for (k, entry) in table.chunks_exact(vector.len().max(1)).enumerate() {
-        let pairs = vector.iter().zip(entry);
-        let distance = pairs.fold(E::NO_DISTANCE, |sum, (&x, &entry)| {
-            x.distance(E::read(entry), sum)
-        });
-        if best.1.is_none_or(|least| distance < least) {
-            best = (k, Some(distance));
+pub(super) fn nearest<E: Element>(entries: Entries<'_, E>, vectors: &[E], codes: &mut [u16]) {
+    for (vector, code) in vectors.chunks_exact(entries.dim.max(1)).zip(codes) {
+        let mut least = E::NO_ENTRY;
+        *code = 0;
+        for k in 0..entries.shape().count {
+            let distance = entries.distance(k, vector);
+            if distance < least {
+                (least, *code) = (distance, k as u16);
+            }
         }
     }
-    best.0
 }

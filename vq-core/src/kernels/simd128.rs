@@ -3,18 +3,42 @@
 #![allow(unsafe_code)]
 
 use super::Kernels;
+use super::search::{self, Lanes, Search};
 use super::tiles::integer::Head;
 use super::tiles::{self, Head as _, Tiles, VECTORS};
-use crate::element::Output;
+use crate::element::{Output, Real};
 use core::arch::wasm32::*;
 use core::slice;
+use half::f16;
 
 /// Four channels, two products at once.
 #[derive(Debug)]
 struct Simd128;
 
 /// For programs that are compiled with it.
-pub(super) static SIMD128: Kernels<i8> = tiles::everywhere::<Simd128>(Kernels::SCALAR);
+pub(super) static SIMD128: Kernels<i8> = tiles::everywhere::<Simd128>(Kernels {
+    // SAFETY: every processor has the instructions.
+    search: Search::integers::<Simd128>(|entries, packed, vectors, codes| unsafe {
+        search::integers::<Simd128>(entries, packed, vectors, codes);
+    }),
+    ..Kernels::SCALAR
+});
+
+/// The same for single precision. Only the search has its own kernels: there is no fused multiply-add.
+pub(super) static SINGLE: Kernels<f32> = floats();
+
+/// The same.
+pub(super) static HALF: Kernels<f16> = floats();
+
+const fn floats<R: Real>() -> Kernels<R> {
+    Kernels {
+        // SAFETY: every processor has the instructions.
+        search: Search::floats::<Simd128>(|entries, packed, vectors, codes| unsafe {
+            search::floats::<Simd128, R>(entries, packed, vectors, codes);
+        }),
+        ..Kernels::SCALAR_FLOAT
+    }
+}
 
 const LANES: usize = 4;
 
@@ -78,5 +102,63 @@ impl Tiles for Simd128 {
             v128_store(own.as_mut_ptr().cast(), sums);
             (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
         }
+    }
+}
+
+impl Lanes for Simd128 {
+    type Singles = v128;
+    const VECTORS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn words(x: i32) -> v128 {
+        i32x4_splat(x)
+    }
+    #[inline(always)]
+    unsafe fn add_words(a: v128, b: v128) -> v128 {
+        i32x4_add(a, b)
+    }
+    #[inline(always)]
+    unsafe fn subtract_words(a: v128, b: v128) -> v128 {
+        i32x4_sub(a, b)
+    }
+    #[inline(always)]
+    unsafe fn keep_larger(best: &mut [v128; 2], own: [v128; 2]) {
+        let larger = i32x4_gt(own[0], best[0]);
+        best[0] = i32x4_max(own[0], best[0]);
+        best[1] = v128_bitselect(own[1], best[1], larger);
+    }
+    #[inline(always)]
+    unsafe fn singles(x: f32) -> v128 {
+        f32x4_splat(x)
+    }
+    #[inline(always)]
+    unsafe fn singles_of(words: v128) -> v128 {
+        f32x4_convert_i32x4(words)
+    }
+    #[inline(always)]
+    unsafe fn add(a: v128, b: v128) -> v128 {
+        f32x4_add(a, b)
+    }
+    #[inline(always)]
+    unsafe fn subtract(a: v128, b: v128) -> v128 {
+        f32x4_sub(a, b)
+    }
+    #[inline(always)]
+    unsafe fn multiply(a: v128, b: v128) -> v128 {
+        f32x4_mul(a, b)
+    }
+    #[inline(always)]
+    unsafe fn larger(a: v128, b: v128) -> v128 {
+        f32x4_pmax(a, b)
+    }
+    #[inline(always)]
+    unsafe fn keep_less(least: &mut v128, found: &mut v128, distances: v128, own: v128) {
+        let less = f32x4_lt(distances, *least);
+        *least = v128_bitselect(distances, *least, less);
+        *found = v128_bitselect(own, *found, less);
+    }
+    #[inline(always)]
+    unsafe fn at_least(numbers: v128, least: v128) -> u32 {
+        u32::from(i32x4_bitmask(f32x4_ge(numbers, least)))
     }
 }

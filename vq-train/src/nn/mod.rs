@@ -86,6 +86,8 @@ pub trait Scalar: NdFloat + Default + Simd {
     fn fast_exp(self) -> Self;
     /// tanh, likewise to 4e-7.
     fn fast_tanh(self) -> Self;
+    /// The numbers as they are, where they are f32.
+    fn singles(numbers: &[Self]) -> Option<&[f32]>;
 }
 
 impl Scalar for f32 {
@@ -103,6 +105,9 @@ impl Scalar for f32 {
     fn fast_tanh(self) -> f32 {
         exponential::tanh(self)
     }
+    fn singles(numbers: &[f32]) -> Option<&[f32]> {
+        Some(numbers)
+    }
 }
 
 impl Scalar for f64 {
@@ -117,6 +122,9 @@ impl Scalar for f64 {
     }
     fn fast_tanh(self) -> f64 {
         self.tanh()
+    }
+    fn singles(_: &[f64]) -> Option<&[f32]> {
+        None
     }
 }
 

@@ -1,36 +1,49 @@
-//! The nearest code of each vector, by one matrix product.
-//!
-//! |z - c|^2 = |z|^2 - 2 (z c - |c|^2 / 2): the nearest code has the largest bracket, a product with a
-//! bias.
+//! The nearest code of each vector.
 
+use crate::nn::Scalar;
 use crate::nn::lanes::maximum;
-use crate::nn::{Right, Scalar};
 use rayon::prelude::*;
+use vq_core::{Backend, Table};
 
-/// Vectors whose scores are looked at together: with 512 codes, 128 KiB of them.
-const CHUNK: usize = 64;
+/// Vectors that are looked at together.
+const CHUNK: usize = 96;
 
-/// The nearest of the codes `[K, dim]` for each vector of `z` `[P, dim]`, ties to the lowest index.
+/// The nearest of the codes `[K, dim]` for each vector of `z` `[P, dim]`: the one of the least squared distance, ties to
+/// the lowest index; 0 where no distance is finite.
 pub fn nearest<T: Scalar>(codes: &[T], dim: usize, z: &[T]) -> Vec<u16> {
-    let k = codes.len() / dim;
-    let half = T::of(-0.5);
-    let bias: Vec<T> = codes
-        .chunks_exact(dim)
-        .map(|c| half * c.iter().fold(T::zero(), |sum, &v| sum + v * v))
-        .collect();
-    let product = Right::transposed(codes, dim);
     let mut nearest = vec![0; z.len() / dim];
+    match (T::singles(codes), T::singles(z)) {
+        (Some(codes), Some(z)) => search(codes, dim, z, &mut nearest),
+        _ => try_all(codes, dim, z, &mut nearest),
+    }
+    nearest
+}
+
+/// As deployed models search.
+fn search(codes: &[f32], dim: usize, z: &[f32], nearest: &mut [u16]) {
+    let backend = Backend::best();
+    let entries: Vec<[u8; 4]> = codes.iter().map(|number| number.to_le_bytes()).collect();
+    let mut memory = vec![0.0; Table::<f32>::memory_len(codes.len() / dim, dim, backend)];
+    let table = Table::new(&entries, dim, backend, &mut memory);
+    let table = table.expect("as much memory as it asks for");
     nearest
         .par_chunks_mut(CHUNK)
         .zip(z.par_chunks(CHUNK * dim))
-        .for_each_init(Vec::new, |scores, (nearest, z)| {
-            scores.resize(nearest.len() * k, T::zero());
-            product.multiply(z, &bias, scores);
-            for (nearest, scores) in nearest.iter_mut().zip(scores.chunks_exact(k)) {
-                *nearest = largest(scores) as u16;
+        .for_each(|(nearest, z)| table.nearest(z, nearest));
+}
+
+/// All distances, in the precision in which gradients are checked.
+fn try_all<T: Scalar>(codes: &[T], dim: usize, z: &[T], nearest: &mut [u16]) {
+    for (nearest, z) in nearest.iter_mut().zip(z.chunks_exact(dim)) {
+        let mut least = T::infinity();
+        for (k, code) in codes.chunks_exact(dim).enumerate() {
+            let pairs = z.iter().zip(code);
+            let distance = pairs.fold(T::zero(), |sum, (&z, &code)| sum + (z - code) * (z - code));
+            if distance < least {
+                (least, *nearest) = (distance, k as u16);
             }
-        });
-    nearest
+        }
+    }
 }
 
 /// The first of the largest numbers; 0 where all are NaN.

@@ -16,6 +16,7 @@ mod float;
 pub(super) mod integer;
 mod plain;
 
+use super::search::{self, Lanes, Search};
 use super::{ALIGN, ConvRow, ConvShape, ConvolveRow, Filter, Kernels};
 use crate::element::{Arithmetic, Element, Output};
 use crate::format::{MAX_KERNEL, Params};
@@ -43,8 +44,14 @@ pub(super) static AVX2: Kernels<i8> = plain::<Plain<8, 2>>();
 /// AVX-512's tiles in plain loops.
 pub(super) static AVX512: Kernels<i8> = plain::<Plain<16, 4>>();
 
-const fn plain<T: Tiles>() -> Kernels<T::Element> {
-    everywhere::<T>(Kernels::SCALAR)
+const fn plain<T: Lanes>() -> Kernels<i8> {
+    everywhere::<T>(Kernels {
+        // SAFETY: plain loops need no instructions.
+        search: Search::integers::<T>(|entries, packed, vectors, codes| unsafe {
+            search::integers::<T>(entries, packed, vectors, codes);
+        }),
+        ..Kernels::SCALAR
+    })
 }
 
 /// The table of a backend whose instructions every processor has for which the program is compiled.
@@ -156,7 +163,7 @@ pub(super) trait Head<E: Arithmetic>: Copy {
 type Stored<T> = <<T as Tiles>::Element as Arithmetic>::Stored;
 
 /// Elements of a type in which `bytes` lie.
-const fn elements<E>(bytes: usize) -> usize {
+pub(super) const fn elements<E>(bytes: usize) -> usize {
     bytes.div_ceil(size_of::<E>())
 }
 
@@ -339,6 +346,39 @@ pub(super) unsafe fn conv_row<T: Tiles>(
     }
 }
 
+/// Adds `steps` * TAPS products to each sum. A point's inputs lie `step` behind those of the one before, a vector's
+/// weights `block_bytes`.
+///
+/// # Safety
+/// The processor has the instruction set; inputs and weights lie where the pointers say.
+#[inline(always)]
+pub(super) unsafe fn accumulate<T: Tiles, const P: usize, const V: usize>(
+    sums: &mut [[T::Sums; V]; P],
+    mut inputs: *const T::Input,
+    step: usize,
+    mut weights: *const u8,
+    block_bytes: usize,
+    steps: usize,
+) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        for _ in 0..steps {
+            let mut own = [T::weights(weights.cast()); V];
+            for (v, own) in own.iter_mut().enumerate().skip(1) {
+                *own = T::weights(weights.add(v * block_bytes).cast());
+            }
+            for (p, sums) in sums.iter_mut().enumerate() {
+                let x = T::inputs(inputs.add(p * step));
+                for (sum, &own) in sums.iter_mut().zip(&own) {
+                    *sum = T::multiply_add(*sum, x, own);
+                }
+            }
+            inputs = inputs.add(T::TAPS);
+            weights = weights.add(T::LANES * T::TAPS * size_of::<T::Weight>());
+        }
+    }
+}
+
 /// Splits a number into as few parts of at most `most` as there can be, as equal as they can be.
 #[inline(always)]
 fn parts(whole: usize, most: usize) -> impl Iterator<Item = usize> {
@@ -446,21 +486,16 @@ impl<T: Tiles> Work<'_, T> {
             }
             let mut weights = head(0).add(1).cast::<u8>();
             for &row in self.rows {
-                let mut inputs = row.add(x * self.step);
-                for _ in 0..self.steps {
-                    let mut own = [T::weights(weights.cast()); V];
-                    for (v, own) in own.iter_mut().enumerate().skip(1) {
-                        *own = T::weights(weights.add(v * self.block_bytes).cast());
-                    }
-                    for (p, sums) in sums.iter_mut().enumerate() {
-                        let x = T::inputs(inputs.add(p * self.step));
-                        for (sum, &own) in sums.iter_mut().zip(&own) {
-                            *sum = T::multiply_add(*sum, x, own);
-                        }
-                    }
-                    inputs = inputs.add(T::TAPS);
-                    weights = weights.add(T::LANES * T::TAPS * size_of::<T::Weight>());
-                }
+                let inputs = row.add(x * self.step);
+                accumulate::<T, P, V>(
+                    &mut sums,
+                    inputs,
+                    self.step,
+                    weights,
+                    self.block_bytes,
+                    self.steps,
+                );
+                weights = weights.add(self.steps * T::LANES * T::TAPS * size_of::<T::Weight>());
             }
             // Loops that unroll, so that the sums stay in registers; and no closures, which would be compiled without the
             // instructions.

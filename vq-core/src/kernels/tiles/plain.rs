@@ -3,6 +3,7 @@
 use super::integer::Head;
 use super::{Head as _, Tiles, VECTORS};
 use crate::element::Output;
+use crate::kernels::search::{Lanes, plain_lanes};
 use core::{array, slice};
 
 /// Integer vectors of `L` channels that add `T` products at once.
@@ -63,4 +64,8 @@ impl<const L: usize, const T: usize> Tiles for Plain<L, T> {
         // SAFETY: as promised by the caller.
         unsafe { (*head).finish(&sums, output, slice::from_raw_parts_mut(out, count)) }
     }
+}
+
+impl<const L: usize, const T: usize> Lanes for Plain<L, T> {
+    plain_lanes!(L);
 }

@@ -1,6 +1,7 @@
 //! AVX2: registers of eight sums.
 
 use crate::element::Output;
+use crate::kernels::search::{self, Entries};
 use crate::kernels::tiles::integer::Head;
 use crate::kernels::tiles::{self, Tiles, VECTORS};
 use crate::kernels::{AddRow, ConvRow, Filter, Spread, scalar};
@@ -33,6 +34,13 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn pack(filter: &Filter<'_, i8>, packed: &mut [i8]) {
     tiles::pack::<Avx2>(filter, packed);
+}
+
+/// See [`search::Search::nearest`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn nearest(entries: Entries<'_, i8>, packed: &[i8], vectors: &[i8], codes: &mut [u16]) {
+    // SAFETY: this function is called where the processor has it.
+    unsafe { search::integers::<Avx2>(entries, packed, vectors, codes) }
 }
 
 /// See [`scalar::relu_row`].

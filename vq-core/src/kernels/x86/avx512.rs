@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI: registers of sixteen sums.
 
 use crate::element::Output;
+use crate::kernels::search::{self, Entries};
 use crate::kernels::tiles::integer::Head;
 use crate::kernels::tiles::{self, Tiles, VECTORS};
 use crate::kernels::{AddRow, ConvRow, Filter, scalar};
@@ -32,6 +33,13 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn pack(filter: &Filter<'_, i8>, packed: &mut [i8]) {
     tiles::pack::<Avx512>(filter, packed);
+}
+
+/// See [`search::Search::nearest`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn nearest(entries: Entries<'_, i8>, packed: &[i8], vectors: &[i8], codes: &mut [u16]) {
+    // SAFETY: this function is called where the processor has it.
+    unsafe { search::integers::<Avx512>(entries, packed, vectors, codes) }
 }
 
 /// See [`scalar::relu_row`].

@@ -1,7 +1,10 @@
 //! Single and half precision with AVX2 and with AVX-512: one fused product at a time for each channel, so that every
 //! sum is added up in the order of the reference.
 
+use super::avx2::Avx2;
+use super::avx512::Avx512;
 use crate::element::{Output, Real};
+use crate::kernels::search::{self, Entries};
 use crate::kernels::tiles::{self, Tiles, VECTORS};
 use crate::kernels::{AddRow, ConvRow, Filter, scalar};
 use core::arch::x86_64::*;
@@ -11,7 +14,7 @@ use half::f16;
 /// Both registers have the same functions, of other names.
 macro_rules! backend {
     (
-        $module:ident, $element:ty, $features:literal, $register:ty, $lanes:literal, $points:expr, $as_it_is:literal,
+        $module:ident, $element:ty, $integers:ty, $features:literal, $register:ty, $lanes:literal, $points:expr, $as_it_is:literal,
         $load:ident, $splat:ident, $fused:ident, $add:ident, $max:ident, read: $read:expr, write: $write:expr
     ) => {
         #[doc = concat!("Elements `", stringify!($element), "` in `", stringify!($register), "`.")]
@@ -40,6 +43,20 @@ macro_rules! backend {
             ) {
                 // SAFETY: this function is called where the processor has the instructions.
                 unsafe { tiles::conv_row::<Tile>(row, room, out) }
+            }
+
+            /// See [`search::Search::nearest`].
+            #[target_feature(enable = $features)]
+            pub(in crate::kernels::x86) fn nearest(
+                entries: Entries<'_, $element>,
+                packed: &[$element],
+                vectors: &[$element],
+                codes: &mut [u16],
+            ) {
+                // SAFETY: this function is called where the processor has the instructions.
+                unsafe {
+                    search::floats::<$integers, $element>(entries, packed, vectors, codes);
+                }
             }
 
             /// See [`scalar::relu_row`].
@@ -169,14 +186,14 @@ macro_rules! backend {
 const MOST: f32 = 65_504.0;
 
 backend!(
-    avx2_single, f32, "avx2,fma,f16c", __m256, 8, [12, 6, 4, 0], true,
+    avx2_single, f32, Avx2, "avx2,fma,f16c", __m256, 8, [12, 6, 4, 0], true,
     _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_max_ps,
     read: _mm256_loadu_ps,
     write: _mm256_storeu_ps
 );
 
 backend!(
-    avx2_half, f16, "avx2,fma,f16c", __m256, 8, [12, 6, 4, 0], false,
+    avx2_half, f16, Avx2, "avx2,fma,f16c", __m256, 8, [12, 6, 4, 0], false,
     _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_max_ps,
     read: |from: *const f16| _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
     write: |to: *mut f16, x| {
@@ -187,14 +204,14 @@ backend!(
 );
 
 backend!(
-    avx512_single, f32, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, [12, 12, 8, 6], true,
+    avx512_single, f32, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, [12, 12, 8, 6], true,
     _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_max_ps,
     read: _mm512_loadu_ps,
     write: _mm512_storeu_ps
 );
 
 backend!(
-    avx512_half, f16, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, [12, 12, 8, 6], false,
+    avx512_half, f16, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, [12, 12, 8, 6], false,
     _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_max_ps,
     read: |from: *const f16| _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())),
     write: |to: *mut f16, x| {

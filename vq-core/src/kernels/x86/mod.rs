@@ -5,7 +5,9 @@
 mod avx2;
 mod avx512;
 mod float;
+mod lanes;
 
+use super::search::Search;
 use super::{AddRow, Kernels, tiles};
 use crate::element::UPPER;
 use core::arch::x86_64::{__cpuid_count, _xgetbv};
@@ -18,8 +20,14 @@ use float::{avx2_half, avx2_single, avx512_half, avx512_single};
 
 /// A backend's table, made of functions that want its instructions.
 macro_rules! kernels {
-    ($module:ident, $tiles:ty, $rest:expr) => {
+    ($module:ident, $tiles:ty, $search:expr, $rest:expr) => {
         Kernels {
+            search: $search(
+                // SAFETY: as below.
+                |entries, packed, vectors, codes| unsafe {
+                    $module::nearest(entries, packed, vectors, codes)
+                },
+            ),
             // SAFETY: whoever takes the table has asked whether the processor has the instructions; all of them here.
             add_row: |row, a| unsafe { $module::add_row(row, a) },
             // SAFETY: as above.
@@ -43,26 +51,43 @@ const INTEGERS: Kernels<i8> = Kernels {
 };
 
 /// For [`has_avx2`].
-pub(super) static AVX2: Kernels<i8> = kernels!(avx2, Avx2, INTEGERS);
+pub(super) static AVX2: Kernels<i8> = kernels!(avx2, Avx2, Search::integers::<Avx2>, INTEGERS);
 
 /// For [`has_avx512`].
-pub(super) static AVX512: Kernels<i8> = kernels!(avx512, Avx512, INTEGERS);
+pub(super) static AVX512: Kernels<i8> =
+    kernels!(avx512, Avx512, Search::integers::<Avx512>, INTEGERS);
 
 /// For [`has_avx2`].
-pub(super) static AVX2_SINGLE: Kernels<f32> =
-    kernels!(avx2_single, avx2_single::Tile, Kernels::SCALAR_FLOAT);
+pub(super) static AVX2_SINGLE: Kernels<f32> = kernels!(
+    avx2_single,
+    avx2_single::Tile,
+    Search::floats::<Avx2>,
+    Kernels::SCALAR_FLOAT
+);
 
 /// For [`has_avx2`].
-pub(super) static AVX2_HALF: Kernels<f16> =
-    kernels!(avx2_half, avx2_half::Tile, Kernels::SCALAR_FLOAT);
+pub(super) static AVX2_HALF: Kernels<f16> = kernels!(
+    avx2_half,
+    avx2_half::Tile,
+    Search::floats::<Avx2>,
+    Kernels::SCALAR_FLOAT
+);
 
 /// For [`has_avx512`].
-pub(super) static AVX512_SINGLE: Kernels<f32> =
-    kernels!(avx512_single, avx512_single::Tile, Kernels::SCALAR_FLOAT);
+pub(super) static AVX512_SINGLE: Kernels<f32> = kernels!(
+    avx512_single,
+    avx512_single::Tile,
+    Search::floats::<Avx512>,
+    Kernels::SCALAR_FLOAT
+);
 
 /// For [`has_avx512`].
-pub(super) static AVX512_HALF: Kernels<f16> =
-    kernels!(avx512_half, avx512_half::Tile, Kernels::SCALAR_FLOAT);
+pub(super) static AVX512_HALF: Kernels<f16> = kernels!(
+    avx512_half,
+    avx512_half::Tile,
+    Search::floats::<Avx512>,
+    Kernels::SCALAR_FLOAT
+);
 
 impl<E> AddRow<'_, E> {
     /// For integers: how far a sum of products is to be shifted to the left, so that its upper word is twice the result;

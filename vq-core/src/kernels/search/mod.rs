@@ -1,0 +1,206 @@
+//! The search for the nearest entries of a codebook, for some vectors at once.
+//!
+//! `integer` compares scores that are exact, `direct` squared distances in single precision, in the order of the
+//! reference, and `filter` computes those of but a few entries: the ones that rough scores in integers leave over.
+
+#![allow(unsafe_code)]
+
+mod blocks;
+mod direct;
+mod filter;
+mod integer;
+mod lanes;
+
+use super::scalar;
+use crate::element::{Arithmetic, Element, Real};
+use core::{fmt, slice};
+
+pub(super) use lanes::{Lanes, plain_lanes};
+
+/// A codebook's entries, all of one length.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entries<'a, E: Arithmetic> {
+    /// \[K\]\[D\].
+    pub(crate) numbers: &'a [E::Stored],
+    /// D.
+    pub(crate) dim: usize,
+}
+
+impl<'a, E: Arithmetic> Entries<'a, E> {
+    /// K and D.
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            count: self.numbers.len() / self.dim,
+            dim: self.dim,
+        }
+    }
+
+    /// One of them.
+    #[inline(always)]
+    pub(crate) fn entry(&self, k: usize) -> &'a [E::Stored] {
+        &self.numbers[k * self.dim..][..self.dim]
+    }
+
+    /// How far a vector is from one of them.
+    #[inline(always)]
+    pub(crate) fn distance(&self, k: usize, vector: &[E]) -> E::Distance {
+        let pairs = vector.iter().zip(self.entry(k));
+        pairs.fold(E::NO_DISTANCE, |sum, (&x, &number)| {
+            x.distance(E::read(number), sum)
+        })
+    }
+}
+
+/// How many entries there are, and of how many numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// K.
+    pub(crate) count: usize,
+    /// D.
+    pub(crate) dim: usize,
+}
+
+/// How a backend searches.
+#[derive(Clone, Copy)]
+pub(crate) struct Search<E: Arithmetic> {
+    /// Elements that [`Self::pack`] fills.
+    pub(crate) packed_len: fn(Shape) -> usize,
+    /// Lays out the entries as [`Self::nearest`] wants them; the elements start at a multiple of [`super::ALIGN`]
+    /// bytes.
+    pub(crate) pack: fn(Entries<'_, E>, &mut [E]),
+    /// Index of the entry nearest to each of the vectors, the lowest of equals; 0 where no distance is finite.
+    pub(crate) nearest: Nearest<E>,
+}
+
+/// The entries, packed too; the vectors and a place for each one's code.
+pub(crate) type Nearest<E> = fn(Entries<'_, E>, &[E], &[E], &mut [u16]);
+
+impl<E: Arithmetic> fmt::Debug for Search<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Search")
+    }
+}
+
+impl<E: Element> Search<E> {
+    /// The reference.
+    pub(crate) const SCALAR: Self = Self {
+        packed_len: |_| 0,
+        pack: |_, _| {},
+        nearest: |entries, _, vectors, codes| scalar::nearest(entries, vectors, codes),
+    };
+}
+
+impl Search<i8> {
+    /// With a backend's tiles; `nearest` is [`integers`], compiled for the backend's instructions.
+    pub(super) const fn integers<T: Lanes>(nearest: Nearest<i8>) -> Self {
+        Self {
+            packed_len: integer::packed_len::<T>,
+            pack: integer::pack::<T>,
+            nearest,
+        }
+    }
+}
+
+impl<R: Real> Search<R> {
+    /// The same for single precision; `nearest` is [`floats`].
+    pub(super) const fn floats<T: Lanes>(nearest: Nearest<R>) -> Self {
+        Self {
+            packed_len: |shape| match Way::of(shape) {
+                Way::Direct => direct::packed_len::<T, R>(shape),
+                Way::Filter => filter::packed_len::<T, R>(shape),
+                Way::Plain => 0,
+            },
+            pack: |entries, packed| match Way::of(entries.shape()) {
+                Way::Direct => direct::pack::<T, R>(entries, packed),
+                Way::Filter => filter::pack::<T, R>(entries, packed),
+                Way::Plain => {}
+            },
+            nearest,
+        }
+    }
+}
+
+/// See [`Search::nearest`].
+///
+/// # Safety
+/// The processor has T's instruction set.
+#[inline(always)]
+pub(super) unsafe fn integers<T: Lanes>(
+    entries: Entries<'_, i8>,
+    packed: &[i8],
+    vectors: &[i8],
+    codes: &mut [u16],
+) {
+    if entries.dim > MOST {
+        return scalar::nearest(entries, vectors, codes);
+    }
+    // SAFETY: as promised by the caller.
+    unsafe { integer::nearest::<T>(entries, packed, vectors, codes) }
+}
+
+/// See [`Search::nearest`].
+///
+/// # Safety
+/// The processor has T's instruction set.
+#[inline(always)]
+pub(super) unsafe fn floats<T: Lanes, R: Real>(
+    entries: Entries<'_, R>,
+    packed: &[R],
+    vectors: &[R],
+    codes: &mut [u16],
+) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        match Way::of(entries.shape()) {
+            Way::Direct => direct::nearest::<T, R>(entries, packed, vectors, codes),
+            Way::Filter => filter::nearest::<T, R>(entries, packed, vectors, codes),
+            Way::Plain => scalar::nearest(entries, vectors, codes),
+        }
+    }
+}
+
+/// Numbers of a vector from which rough scores pay.
+const FILTERED: usize = 16;
+
+/// Most numbers of a vector that tiles have room for. Scores of so many are exact in single precision.
+const MOST: usize = 1024;
+
+/// How single precision searches.
+enum Way {
+    Direct,
+    Filter,
+    Plain,
+}
+
+impl Way {
+    fn of(shape: Shape) -> Self {
+        match shape.dim {
+            ..FILTERED => Self::Direct,
+            FILTERED..=MOST => Self::Filter,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// The entry of the least of the lanes' measures, the first of equals, each found in one of the blocks.
+///
+/// # Safety
+/// There are LANES of both.
+#[inline(always)]
+unsafe fn first_of<T: Lanes, M: Copy + PartialOrd>(measures: *const M, blocks: *const i32) -> u16 {
+    // SAFETY: as promised by the caller.
+    let (measures, blocks) = unsafe {
+        (
+            slice::from_raw_parts(measures, T::LANES),
+            slice::from_raw_parts(blocks, T::LANES),
+        )
+    };
+    let mut best = (measures[0], blocks[0] as usize * T::LANES);
+    for (lane, (&measure, &block)) in measures.iter().zip(blocks).enumerate() {
+        let k = block as usize * T::LANES + lane;
+        if measure < best.0 || (measure == best.0 && k < best.1) {
+            best = (measure, k);
+        }
+    }
+    best.1 as u16
+}
