@@ -15,9 +15,9 @@ use crate::target::backend_name;
 pub enum Backend {
     /// Plain loops, for every processor: the reference.
     Scalar = 1,
-    /// Cortex-M0 and M0+: two products an instruction, in the halves of a word.
+    /// Cortex-M0 and M0+: two products in three instructions, in the halves of a word.
     Thumb1,
-    /// Cortex-M3: inputs laid out in columns.
+    /// Cortex-M3: two products in two instructions, the same way.
     Thumb2,
     /// Cortex-M4, M7 and M33: two products an instruction (the DSP extension).
     Thumb2Dsp,

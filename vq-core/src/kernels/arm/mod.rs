@@ -1,5 +1,6 @@
-//! Cortex-M3 and above: what all Thumb-2 processors do in the same way. What differs is how they multiply:
-//! `dsp` two products at once, `plain` one. Cortex-M0, which has little of Thumb-2, is in `thumb1` alone.
+//! Cortex-M: what the processors do in the same way, and what differs, which is how they multiply. M0 and M3 (`thumb1`
+//! and `plain`) hold two products in one, by `halves`; M4 (`dsp`) has an instruction for two, M55 (`helium`) for
+//! sixteen.
 //!
 //! On other processors the same rows are laid out in the same way and convolved by plain loops, for tests.
 
@@ -8,28 +9,42 @@
 #[cfg(thumb2)]
 mod add;
 mod dsp;
+mod halves;
 mod helium;
-#[cfg(any(backend = "thumb2", backend = "thumb2-dsp"))]
+#[cfg(backend = "thumb2-dsp")]
 mod pairs;
 mod plain;
 mod thumb1;
 
-use super::columns::{self, Columns};
+use super::columns;
 use super::{AddRow, Kernels, scalar};
 
 /// Cortex-M0.
 pub(super) static THUMB1: Kernels<i8> = Kernels {
-    conv_room: thumb1::conv_room,
-    conv_row: thumb1::conv_row,
+    gathers: true,
+    conv_room: halves::conv_room::<{ thumb1::PAIR }>,
+    conv_row: halves::conv_row::<thumb1::Thumb1, { thumb1::PAIR }>,
     add_row: thumb1::add_row,
     ..Kernels::SCALAR
 };
 
 /// Cortex-M4, M7 and M33.
-pub(super) static DSP: Kernels<i8> = kernels::<dsp::Dsp>();
+pub(super) static DSP: Kernels<i8> = Kernels {
+    gathers: true,
+    conv_room: columns::conv_room::<dsp::Dsp>,
+    conv_row: columns::conv_row::<dsp::Dsp>,
+    add_row,
+    ..Kernels::SCALAR
+};
 
 /// Cortex-M3.
-pub(super) static PLAIN: Kernels<i8> = kernels::<plain::Plain>();
+pub(super) static PLAIN: Kernels<i8> = Kernels {
+    gathers: true,
+    conv_room: halves::conv_room::<{ plain::CHANNELS }>,
+    conv_row: halves::conv_row::<plain::Plain, { plain::CHANNELS }>,
+    add_row,
+    ..Kernels::SCALAR
+};
 
 /// Cortex-M55.
 pub(super) static HELIUM: Kernels<i8> = Kernels {
@@ -37,16 +52,6 @@ pub(super) static HELIUM: Kernels<i8> = Kernels {
     add_row,
     ..Kernels::SCALAR
 };
-
-const fn kernels<C: Columns>() -> Kernels<i8> {
-    Kernels {
-        gathers: true,
-        conv_room: columns::conv_room::<C>,
-        conv_row: columns::conv_row::<C>,
-        add_row,
-        ..Kernels::SCALAR
-    }
-}
 
 /// ```text
 /// a[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))

@@ -1,176 +1,119 @@
-//! Cortex-M3: one product an instruction.
+//! Cortex-M3, which adds a product of words to a sum.
 
-use crate::kernels::columns::{Columns, GROUP, PAIR, Pair};
+use super::halves::Halves;
 
-/// Whole words, so that one instruction loads two inputs or four weights.
+/// Channels whose sums grow side by side.
+pub(super) const CHANNELS: usize = 4;
+
+/// Two products in the halves of a word.
 #[derive(Debug)]
 pub(super) struct Plain;
 
-impl Columns for Plain {
-    type Input = i32;
-    type Weight = i32;
-    const TAPS: usize = 1;
+#[cfg(not(backend = "thumb2"))]
+impl Halves<CHANNELS> for Plain {}
 
-    fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i32; GROUP]]) {
-        instructions::spread(from, low, to);
-    }
-
-    fn spread_pair(from: [&[[i8; GROUP]]; PAIR], to: &mut [[i32; PAIR * GROUP]]) {
-        instructions::spread_pair(from, to);
-    }
-
-    fn convolve(pair: Pair<'_, Self>, out: &mut [i8]) {
-        instructions::convolve(pair, out);
+#[cfg(backend = "thumb2")]
+impl Halves<CHANNELS> for Plain {
+    fn add_up(
+        inputs: &[i32],
+        step: usize,
+        weights: &[[i32; CHANNELS]],
+        losses: &mut [[i32; CHANNELS]],
+    ) {
+        instructions::add_up(inputs, step, weights, losses);
     }
 }
 
 #[cfg(backend = "thumb2")]
 mod instructions {
-    use super::{GROUP, PAIR, Pair, Plain};
-    use crate::kernels::arm::pairs;
+    use super::CHANNELS;
+    use crate::kernels::arm::halves::Work;
     use core::arch::naked_asm;
 
-    pub(super) fn convolve(pair: Pair<'_, Plain>, out: &mut [i8]) {
-        pairs::convolve(pair, out, &ENDINGS);
-    }
+    /// Groups in a turn of the loop.
+    const UNROLLED: usize = 4;
 
-    // 22 instructions for 16 products. r8 - r11: weights of both channels for two products; r12, r14: inputs.
-    pairs::kernel!(
-        "ldm r2!, {{r8-r11}}
-        ldm r0!, {{r12, lr}}
-        mla r4, r12, r8, r4
-        mla r5, r12, r9, r5
-        mla r4, lr, r10, r4
-        mla r5, lr, r11, r5
-        ldm r1!, {{r12, lr}}
-        mla r6, r12, r8, r6
-        mla r7, r12, r9, r7
-        mla r6, lr, r10, r6
-        mla r7, lr, r11, r7
-        ldm r2!, {{r8-r11}}
-        ldm r0!, {{r12, lr}}
-        mla r4, r12, r8, r4
-        mla r5, r12, r9, r5
-        mla r4, lr, r10, r4
-        mla r5, lr, r11, r5
-        ldm r1!, {{r12, lr}}
-        mla r6, r12, r8, r6
-        mla r7, r12, r9, r7
-        mla r6, lr, r10, r6
-        mla r7, lr, r11, r7"
-    );
+    /// Bytes of the instructions for a group.
+    const GROUP_CODE: usize = 76;
 
-    pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i32; GROUP]]) {
-        let groups = from.len().min(to.len());
-        let spread = match low {
-            i8::MIN => spread_groups,
-            _ => spread_cut,
-        };
-        if groups > 0 {
-            // SAFETY: both have so many groups.
-            unsafe { spread(from.as_ptr(), to.as_mut_ptr(), groups, low.into()) }
-        }
-    }
-
-    /// `$cut` deals with the numbers that have been widened.
-    macro_rules! spread {
-        ($name:ident, $($cut:literal),*) => {
-            /// Widens `groups` groups, at least one.
-            #[unsafe(naked)]
-            unsafe extern "C" fn $name(
-                from: *const [i8; GROUP],
-                to: *mut [i32; GROUP],
-                groups: usize,
-                low: i32,
-            ) {
-                naked_asm!(
-                    "push {{r4-r7, lr}}",
-                    "2:",
-                    "ldr r12, [r0], #4",
-                    "sxtb r4, r12",
-                    "sxtb r5, r12, ror #8",
-                    "sxtb r6, r12, ror #16",
-                    "asr r7, r12, #24",
-                    $($cut,)*
-                    "stm r1!, {{r4-r7}}",
-                    "subs r2, r2, #1",
-                    "bne 2b",
-                    "pop {{r4-r7, pc}}",
-                )
-            }
-        };
-    }
-    spread!(spread_groups,);
-    spread!(
-        spread_cut,
-        "cmp r4, r3
-        it lt
-        movlt r4, r3",
-        "cmp r5, r3
-        it lt
-        movlt r5, r3",
-        "cmp r6, r3
-        it lt
-        movlt r6, r3",
-        "cmp r7, r3
-        it lt
-        movlt r7, r3"
-    );
-
-    pub(super) fn spread_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i32; PAIR * GROUP]]) {
-        let groups = a.len().min(b.len()).min(to.len());
-        if groups > 0 {
-            // SAFETY: all have so many groups.
-            unsafe { spread_two(a.as_ptr(), b.as_ptr(), to.as_mut_ptr(), groups) }
-        }
-    }
-
-    /// Widens `groups` groups of each, at least one, number by number in turn.
-    #[unsafe(naked)]
-    unsafe extern "C" fn spread_two(
-        a: *const [i8; GROUP],
-        b: *const [i8; GROUP],
-        to: *mut [i32; PAIR * GROUP],
-        groups: usize,
+    pub(super) fn add_up(
+        inputs: &[i32],
+        step: usize,
+        weights: &[[i32; CHANNELS]],
+        losses: &mut [[i32; CHANNELS]],
     ) {
+        let turn = (UNROLLED, GROUP_CODE);
+        if let Some(mut work) = Work::new(inputs, step, weights, losses, turn) {
+            // SAFETY: the windows lie within the inputs.
+            unsafe { add_up_points(&mut work) }
+        }
+    }
+
+    /// 19 instructions for a group of four channels, which is 16 products of bytes. Half a unit of the upper half is
+    /// added to a product, so that shifting it down rounds it.
+    ///
+    /// r0: window, r1: weights, both moved on; r2: the half; r3, r12: inputs; r4 - r7: losses; r8 - r11: weights;
+    /// r14: the window's end.
+    #[unsafe(naked)]
+    unsafe extern "C" fn add_up_points(work: &mut Work<CHANNELS>) {
+        macro_rules! word {
+            ($input:literal) => {
+                concat!(
+                    "ldm r1!, {{r8-r11}}\n mla r8, r8, ",
+                    $input,
+                    ", r2\n mla r9, r9, ",
+                    $input,
+                    ", r2\n mla r10, r10, ",
+                    $input,
+                    ", r2\n mla r11, r11, ",
+                    $input,
+                    ", r2\n add.w r4, r4, r8, asr #16\n add.w r5, r5, r9, asr #16",
+                    "\n add.w r6, r6, r10, asr #16\n add.w r7, r7, r11, asr #16\n"
+                )
+            };
+        }
+        macro_rules! group {
+            () => {
+                concat!("ldrd r3, r12, [r0], #8\n", word!("r3"), word!("r12"))
+            };
+        }
         naked_asm!(
-            "push {{r4-r11, lr}}",
+            "push {{r0, r4-r11, lr}}",
+            // Where the first turn starts takes the place of what it passes over.
+            "ldr r1, [r0, #24]",
+            "adr r2, 3f",
+            "add r1, r1, r2",
+            "str r1, [r0, #24]",
+            "mov r2, #0x8000",
+            "mov lr, r0",
             "2:",
-            "ldr r12, [r0], #4",
-            "ldr lr, [r1], #4",
-            "sxtb r4, r12",
-            "sxtb r5, lr",
-            "sxtb r6, r12, ror #8",
-            "sxtb r7, lr, ror #8",
-            "sxtb r8, r12, ror #16",
-            "sxtb r9, lr, ror #16",
-            "asr r10, r12, #24",
-            "asr r11, lr, #24",
-            "stm r2!, {{r4-r11}}",
-            "subs r3, r3, #1",
+            "ldr r3, [lr, #12]",
+            "ldm r3, {{r4-r7}}",
+            "ldr r12, [lr, #24]",
+            "ldr r1, [lr, #8]",
+            "ldrd r0, lr, [lr]",
+            "mov pc, r12",
+            ".p2align 2",
+            "3:",
+            group!(),
+            group!(),
+            group!(),
+            group!(),
+            "cmp r0, lr",
+            "bne 3b",
+            // The losses, those of the next point, its window, and whether there is one.
+            "ldr lr, [sp]",
+            "ldr r3, [lr, #12]",
+            "stm r3!, {{r4-r7}}",
+            "str r3, [lr, #12]",
+            "ldrd r4, r5, [lr]",
+            "ldrd r6, r7, [lr, #16]",
+            "add r4, r4, r7",
+            "add r5, r5, r7",
+            "strd r4, r5, [lr]",
+            "cmp r3, r6",
             "bne 2b",
-            "pop {{r4-r11, pc}}",
+            "pop {{r0, r4-r11, pc}}",
         )
-    }
-}
-
-/// The same by plain loops, for tests on other processors.
-#[cfg(not(backend = "thumb2"))]
-mod instructions {
-    use super::{GROUP, PAIR};
-    use core::array;
-
-    pub(super) use crate::kernels::columns::convolve;
-
-    pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i32; GROUP]]) {
-        for (group, place) in from.iter().zip(to) {
-            *place = group.map(|x| x.max(low).into());
-        }
-    }
-
-    pub(super) fn spread_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i32; PAIR * GROUP]]) {
-        for ((a, b), place) in a.iter().zip(b).zip(to) {
-            *place = array::from_fn(|i| [a, b][i % PAIR][i / PAIR].into());
-        }
     }
 }
