@@ -41,6 +41,6 @@ absent() {   # WHAT PATTERN
 
 lines=$(mktemp)
 trap 'rm -f "$lines"' EXIT
-for board in cortex-m0 mps2-an385 mps2-an386 mps2-an505; do
+for board in cortex-m0 mps2-an385 mps2-an386 mps2-an505 mps3-an547; do
     check "$board"
 done

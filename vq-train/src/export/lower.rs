@@ -294,15 +294,14 @@ fn fixed_point(m: f64) -> (i32, u8) {
     )
 }
 
+/// Factors below 2^21 and a shift of at most 20: devices compute the whole sum in a word then. Both together are off by
+/// less than a thousandth of a step where no summand's step is twice the sum's.
 fn rescale(input: Quant, skip: Quant, out: Quant) -> Rescale {
+    const MOST: i32 = (1 << 21) - 1;
     let ratio = |q: Quant| f64::from(q.scale) / f64::from(out.scale);
     let largest = ratio(input).max(ratio(skip));
-    let shift = (29 - largest.log2().floor() as i32).clamp(1, 62);
-    let fixed = |r: f64| {
-        (r * f64::from(shift).exp2())
-            .round()
-            .min(f64::from(i32::MAX)) as i32
-    };
+    let shift = (20 - largest.log2().floor() as i32).clamp(1, 20);
+    let fixed = |r: f64| (r * f64::from(shift).exp2()).round().min(MOST.into()) as i32;
     Rescale {
         input: fixed(ratio(input)),
         skip: fixed(ratio(skip)),
@@ -323,6 +322,22 @@ mod tests {
             let back = f64::from(multiplier) / f64::from(shift).exp2();
             assert!((back / m - 1.0).abs() < 1e-9, "{m} {back}");
         }
+    }
+
+    #[test]
+    fn an_addition_fits_a_word_and_is_within_a_thousandth_of_a_step() {
+        let quant = |scale| Quant { scale, zero: 0 };
+        for (input, skip, out) in [(1.0, 1.0, 1.0), (0.3, 1.9, 1.0), (1e-3, 0.2, 0.7)] {
+            let found = rescale(quant(input), quant(skip), quant(out));
+            assert!(found.input.max(found.skip) < 1 << 21);
+            let unit = f64::from(found.shift).exp2();
+            for (factor, scale) in [(found.input, input), (found.skip, skip)] {
+                let off = f64::from(factor) / unit - f64::from(scale) / f64::from(out);
+                assert!((255.0 * off).abs() < 5e-4, "{input} {skip} {out}: {off}");
+            }
+        }
+        let large = rescale(quant(1e9), quant(1.0), quant(1.0));
+        assert!(large.input < 1 << 21 && large.shift == 1);
     }
 
     #[test]

@@ -6,7 +6,6 @@
 
 #![allow(unsafe_code)]
 
-#[cfg(thumb2)]
 mod add;
 mod dsp;
 mod halves;
@@ -57,6 +56,9 @@ pub(super) static HELIUM: Kernels<i8> = Kernels {
 /// a[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))
 /// ```
 fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
+    if let Some(words) = add::Words::new(row) {
+        return words.add_row(row, a);
+    }
     #[cfg(thumb2)]
     if let Some(terms) = add::Terms::new(row, a.len()) {
         return terms.add_row(row, a);
