@@ -60,6 +60,7 @@ impl<'a, E: Element> Table<'a, E> {
         backend: Backend,
         memory: &'a mut [E],
     ) -> Result<Self, RunError> {
+        assert!(dim > 0, "entries have no numbers");
         let entries = Entries {
             numbers: entries,
             dim,

@@ -5,6 +5,7 @@ use super::Filter;
 use super::search::Entries;
 use super::{AddRow, ConvRow, Spread};
 use crate::element::Element;
+use crate::slices::Parts;
 use core::array;
 use core::ops::Range;
 
@@ -31,9 +32,10 @@ pub(super) fn conv_row<E: Element>(row: &ConvRow<'_, E>, _: &mut [E], out: &mut 
 impl<E: Element> ConvRow<'_, E> {
     /// Some of the channels.
     pub(super) fn convolve(&self, channels: Range<usize>, out: &mut [E]) {
-        for (x, point) in out.chunks_mut(self.out_step).enumerate() {
+        for (x, point) in out.chunks_mut(self.out_step.max(1)).enumerate() {
             let at = x * self.filter.shape.step();
-            let (blocks, rest) = point[channels.clone()].as_chunks_mut::<BLOCK>();
+            let point = point.part_mut(channels.start, channels.len());
+            let (blocks, rest) = point.as_chunks_mut::<BLOCK>();
             let blocked = channels.start + blocks.len() * BLOCK;
             for (block, results) in blocks.iter_mut().enumerate() {
                 *results = conv_point(self, at, channels.start + block * BLOCK);
@@ -73,8 +75,8 @@ fn conv_point<E: Element, const N: usize>(row: &ConvRow<'_, E>, at: usize, first
     let taps = row.rows.len() * run;
     let mut sums = array::from_fn(|n| E::bias(&row.filter.params, first + n));
     for (kh, input) in row.rows.iter().enumerate() {
-        let weights = &row.filter.weights[first * taps + kh * run..];
-        dot::<E, N>(&input[at..][..run], weights, taps, &mut sums);
+        let weights = row.filter.weights.behind(first * taps + kh * run);
+        dot::<E, N>(input.part(at, run), weights, taps, &mut sums);
     }
     array::from_fn(|n| E::finish(sums[n], &row.filter.params, first + n, row.filter.output))
 }
@@ -90,19 +92,23 @@ fn dot<E: Element, const N: usize>(
     sums: &mut [E::Sum; N],
 ) {
     // Equal lengths, so that the loops need no bounds checks.
-    let weights: [_; N] = array::from_fn(|n| &weights[n * taps..][..window.len()]);
+    let weights: [_; N] = array::from_fn(|n| weights.part(n * taps, window.len()));
     let (steps, rest) = window.as_chunks::<STEP>();
-    let weight_steps = weights.map(|weights| &weights.as_chunks::<STEP>().0[..steps.len()]);
+    let weight_steps = weights.map(|weights| weights.as_chunks::<STEP>().0.part(0, steps.len()));
     let mut result = *sums;
     for (i, step) in steps.iter().enumerate() {
         for (sum, weights) in result.iter_mut().zip(weight_steps) {
-            for (&x, &weight) in step.iter().zip(&weights[i]) {
+            let Some(weights) = weights.get(i) else {
+                continue;
+            };
+            for (&x, &weight) in step.iter().zip(weights) {
                 *sum = E::multiply_add(*sum, x, E::read(weight));
             }
         }
     }
     for (sum, weights) in result.iter_mut().zip(weights) {
-        for (&x, &weight) in rest.iter().zip(&weights[window.len() - rest.len()..]) {
+        let weights = weights.behind(weights.len() - weights.len().min(rest.len()));
+        for (&x, &weight) in rest.iter().zip(weights) {
             *sum = E::multiply_add(*sum, x, E::read(weight));
         }
     }

@@ -13,6 +13,7 @@ mod lanes;
 
 use super::scalar;
 use crate::element::{Arithmetic, Element, Real};
+use crate::slices::Parts;
 use core::{fmt, slice};
 
 pub(super) use lanes::{Lanes, plain_lanes};
@@ -30,7 +31,7 @@ impl<'a, E: Arithmetic> Entries<'a, E> {
     /// K and D.
     pub(crate) fn shape(&self) -> Shape {
         Shape {
-            count: self.numbers.len() / self.dim,
+            count: self.numbers.len() / self.dim.max(1),
             dim: self.dim,
         }
     }
@@ -38,7 +39,7 @@ impl<'a, E: Arithmetic> Entries<'a, E> {
     /// One of them.
     #[inline(always)]
     pub(crate) fn entry(&self, k: usize) -> &'a [E::Stored] {
-        &self.numbers[k * self.dim..][..self.dim]
+        self.numbers.part(k * self.dim, self.dim)
     }
 
     /// How far a vector is from one of them.
