@@ -94,9 +94,16 @@ set_up_foreign() {
     return 1
 }
 
+# What sanitize.sh takes from the system; a nightly compiler it takes where there is one.
+set_up_valgrind() {
+    command -v valgrind >/dev/null || debian_install valgrind ||
+        echo "valgrind is not installed: sanitize.sh will leave it out" >&2
+}
+
 failed=0
 set_up_compiler || failed=1
 set_up_foreign || failed=1
 set_up_qemu || failed=1
 set_up_binutils || failed=1
+set_up_valgrind
 exit $failed
