@@ -367,6 +367,28 @@ fn bench_reports_what_the_design_lists() {
     assert!(lab.ok("bench -m i8.vqm --runs 1").contains("decode"));
 }
 
+/// Memory grows with the picture's width, and not with its height.
+#[test]
+fn bench_of_several_sizes_reports_each() {
+    let lab = Lab::trained();
+    let line = "bench -m i8.vqm --runs 1 --size 40x24,40x240,80x24";
+    let report = lab.json(line);
+    let sizes = report["sizes"].as_array().expect("a list");
+    assert_eq!(sizes.len(), 3);
+    for field in ["scratch_bytes", "rings_bytes"] {
+        let [low, high, wide] = [0, 1, 2].map(|i| number(&sizes[i], field));
+        assert_eq!(low, high, "{field}");
+        assert!(low < wide, "{field}");
+    }
+    for size in sizes {
+        assert!(number(size, "rings_bytes") <= number(size, "scratch_bytes"));
+        assert!(number(size, "decode_us") > 0.0 && number(size, "ns_per_pixel") > 0.0);
+    }
+    let table = lab.ok(line);
+    assert_eq!(table.lines().count(), 5, "{table}");
+    assert!(table.contains("40x240"), "{table}");
+}
+
 #[test]
 fn adversarial_training_reports_both_sides_and_deploys() {
     let lab = Lab::new();

@@ -1,4 +1,4 @@
-//! `vq bench`: how long a decode takes on this CPU, operator by operator.
+//! `vq bench`: how long a decode takes on this CPU, operator by operator, or by the picture's size.
 
 use crate::shared::{Result, print, print_json};
 use serde::Serialize;
@@ -11,14 +11,14 @@ use vq_train::picture::{Picture, Size};
 
 /// Measure the latency of a decode on this machine.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:  vq bench -m micro.vqm --size 128x128")]
+#[command(after_help = "Example:  vq bench -m micro.vqm --size 64x64,128x128,256x256")]
 pub(crate) struct Args {
     /// The model.
     #[arg(short, long, value_name = "M.vqm")]
     model: PathBuf,
-    /// Size of the picture [default: the model's native size]
-    #[arg(long, value_name = "WxH")]
-    size: Option<Size>,
+    /// Size of the picture; time and memory of each, if there are several [default: the model's native size]
+    #[arg(long, value_name = "WxH,..", value_delimiter = ',')]
+    size: Vec<Size>,
     /// Only this backend [default: every one that this CPU has]
     #[arg(long, value_name = "NAME")]
     backend: Option<String>,
@@ -59,18 +59,52 @@ struct LayerTime {
     us: f64,
 }
 
+/// What a decode of one size takes.
+#[derive(Debug, Serialize)]
+struct SizeReport {
+    width: usize,
+    height: usize,
+    scratch_bytes: usize,
+    /// Rows of maps that the decoder keeps: all of the scratch but what the backend works in.
+    rings_bytes: usize,
+    /// Median of a whole decode, in microseconds.
+    decode_us: f64,
+    ns_per_pixel: f64,
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     let codec = Codec::load(&args.model)?;
-    let size = args.size.unwrap_or(codec.native());
-    let backends = backends(args.backend.as_deref())?;
-    let report = match codec.model().dtype() {
-        Dtype::I8 => report::<i8>(&codec, size, &backends, args.runs)?,
-        Dtype::F16 => report::<f16>(&codec, size, &backends, args.runs)?,
-        Dtype::F32 => report::<f32>(&codec, size, &backends, args.runs)?,
-    };
-    if args.json {
-        return print_json(&report);
+    match codec.model().dtype() {
+        Dtype::I8 => bench::<i8>(args, &codec),
+        Dtype::F16 => bench::<f16>(args, &codec),
+        Dtype::F32 => bench::<f32>(args, &codec),
     }
+}
+
+fn bench<E: Element>(args: &Args, codec: &Codec) -> Result<()> {
+    let backends = backends(args.backend.as_deref())?;
+    let sizes = match args.size[..] {
+        [] => &[codec.native()],
+        ref sizes => sizes,
+    };
+    if let [size] = *sizes {
+        let report = report::<E>(codec, size, &backends, args.runs)?;
+        return if args.json {
+            print_json(&report)
+        } else {
+            print_report(&report, size)
+        };
+    }
+    let by_size = |&size| size_report::<E>(codec, size, backends[0], args.runs);
+    let reports: Vec<_> = sizes.iter().map(by_size).collect::<Result<_>>()?;
+    let backend = backends[0].name();
+    if args.json {
+        return print_json(&serde_json::json!({ "backend": backend, "sizes": reports }));
+    }
+    print_sizes(backend, &reports)
+}
+
+fn print_report(report: &Report, size: Size) -> Result<()> {
     print(format_args!(
         "{} at {size}, {} thread",
         report.backend, report.threads
@@ -103,6 +137,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+fn print_sizes(backend: &str, reports: &[SizeReport]) -> Result<()> {
+    print(format_args!(
+        "{backend}, 1 thread\n{:>11} {:>12} {:>12} {:>12} {:>9}",
+        "size", "scratch B", "rings B", "decode us", "ns/pixel"
+    ))?;
+    reports.iter().try_for_each(|r| {
+        let size = format!("{}x{}", r.width, r.height);
+        print(format_args!(
+            "{size:>11} {:>12} {:>12} {:>12.1} {:>9.2}",
+            r.scratch_bytes, r.rings_bytes, r.decode_us, r.ns_per_pixel
+        ))
+    })
+}
+
 /// The backends to be measured, the fastest first.
 fn backends(wanted: Option<&str>) -> Result<Vec<Backend>> {
     let native = Backend::ALL.into_iter().rev().filter(|b| b.is_native());
@@ -127,13 +175,8 @@ fn report<E: Element>(
     runs: u32,
 ) -> Result<Report> {
     let model = codec.model();
-    let stages = model.codebooks();
     let grid = codec.grid(size)?;
-    let cells = grid.cells() as usize;
-    let codes: Vec<u16> = stages
-        .iter()
-        .flat_map(|stage| (0..cells).map(|i| (i * 7919 % usize::from(stage.codes)) as u16))
-        .collect();
+    let codes = some_codes(codec, size)?;
     let expected = codec.decode(&codes, size)?;
     let mut times = Vec::new();
     for &backend in backends {
@@ -161,6 +204,37 @@ fn report<E: Element>(
             })
             .collect(),
     })
+}
+
+fn size_report<E: Element>(
+    codec: &Codec,
+    size: Size,
+    backend: Backend,
+    runs: u32,
+) -> Result<SizeReport> {
+    let codes = some_codes(codec, size)?;
+    let expected = codec.decode(&codes, size)?;
+    let times = measure::<E>(codec, backend, &codes, &expected, runs)?;
+    // The reference works in its rings alone.
+    let (mut plan, model) = (HostPlan::on(Backend::Scalar), codec.model());
+    let rings = plan.decoder(&model, picture_size(size)?)?;
+    Ok(SizeReport {
+        width: size.width,
+        height: size.height,
+        scratch_bytes: times.scratch_bytes,
+        rings_bytes: rings.scratch_len() * size_of::<E>(),
+        decode_us: times.decode_us,
+        ns_per_pixel: times.decode_us * 1e3 / (size.width * size.height) as f64,
+    })
+}
+
+/// Codes of all stages.
+fn some_codes(codec: &Codec, size: Size) -> Result<Vec<u16>> {
+    let cells = codec.grid(size)?.cells() as usize;
+    let of_stage = |codes: u16| (0..cells).map(move |i| (i * 7919 % usize::from(codes)) as u16);
+    let model = codec.model();
+    let stages = model.codebooks().iter();
+    Ok(stages.flat_map(|stage| of_stage(stage.codes)).collect())
 }
 
 /// What one backend takes, in microseconds.
