@@ -1,10 +1,13 @@
-//! What the benchmarks share: a model of the shape of tier `micro`, with random numbers, and how programs end.
+//! What the benchmarks share: a model of the shape of tier `micro`, with random numbers, its pictures decoded one after
+//! the other, and how programs end.
 
 use std::error::Error;
 use std::process::ExitCode;
 use vq_core::format::{Dtype, Kernel, Op, Quant, Relu};
+use vq_core::{Backend, Decoder, Element, Engine, Model, PictureSize, Probe};
 use vq_tests::Draft;
 use vq_tests::draft::{ConvShape, Drawn};
+use vq_tests::streamed::FullPlan;
 
 /// A program's end: what went wrong on stderr, if anything did.
 pub fn finish(result: Result<(), Box<dyn Error>>) -> ExitCode {
@@ -16,6 +19,58 @@ pub fn finish(result: Result<(), Box<dyn Error>>) -> ExitCode {
         }
     }
 }
+
+/// The backends that this CPU has.
+pub fn native() -> impl Iterator<Item = Backend> {
+    Backend::ALL.into_iter().filter(|b| b.is_native())
+}
+
+/// A decoder that keeps its memory from picture to picture.
+#[derive(Debug)]
+pub struct Decode<'a, E: Element> {
+    engine: Engine<'a, E>,
+    row_bytes: usize,
+    pixels: Vec<u8>,
+}
+
+impl<E: Element> Decode<'_, E> {
+    /// Runs `then` with a decoder of pictures of `size`.
+    pub fn with(
+        model: &Model<'_>,
+        size: PictureSize,
+        backend: Backend,
+        then: impl FnOnce(&mut Decode<'_, E>),
+    ) {
+        let mut plan = FullPlan::on(backend);
+        let mut layout = plan
+            .decoder(model, size)
+            .expect("sizes of benchmarks are small");
+        let mut scratch = vec![E::default(); layout.scratch_len()];
+        let row_bytes = layout.row_bytes();
+        let pixels = vec![0; row_bytes * usize::from(size.height)];
+        let engine = Engine::new(&mut layout, &mut scratch).expect("the scratch is large enough");
+        then(&mut Decode {
+            engine,
+            row_bytes,
+            pixels,
+        });
+    }
+
+    /// The picture of some codes.
+    pub fn run(&mut self, codes: &[u16], probe: &mut impl Probe<E>) -> &[u8] {
+        let mut decoder = Decoder::new(&mut self.engine, codes).expect("as many codes as cells");
+        for row in self.pixels.chunks_exact_mut(self.row_bytes) {
+            decoder.next_row_with(probe, row).expect("a whole row");
+        }
+        &self.pixels
+    }
+}
+
+/// The size of [`micro`]'s pictures.
+pub const SIZE: PictureSize = PictureSize {
+    width: 128,
+    height: 128,
+};
 
 /// 128x128 colour pictures in 16x16 codes of 512, 8 numbers each; the decoder takes about 2,800
 /// multiplications a pixel.
@@ -72,7 +127,8 @@ fn conv(draft: &mut Draft, graph: &mut Drawn, shape: ConvShape, relu: bool, quan
     draft.conv(graph, shape, relu, quant);
 }
 
-fn square(out_channels: u16, side: u8, stride: u8) -> ConvShape {
+/// A convolution with a square kernel.
+pub fn square(out_channels: u16, side: u8, stride: u8) -> ConvShape {
     ConvShape {
         out_channels,
         kernel: Kernel {
