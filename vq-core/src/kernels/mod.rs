@@ -104,6 +104,29 @@ impl<E: Element> Kernels<E> {
             }
         }
     }
+
+    /// Cuts a row off at zero.
+    pub(crate) fn relu(&self, x: &[E], zero: E, out: &mut [E]) {
+        (self.relu_row)(x, zero, out);
+        #[cfg(feature = "check-kernels")]
+        for (i, (&found, x)) in out.iter().zip(x).enumerate() {
+            assert!(found == x.at_least(zero), "element {i} of {x:?}");
+        }
+    }
+
+    /// Spreads the channels of a row's points over one row of an upsampled map.
+    pub(crate) fn spread(&self, points: &[E], spread: Spread, out: &mut [E]) {
+        (self.spread_row)(points, spread, out);
+        #[cfg(feature = "check-kernels")]
+        for (i, &found) in out.iter().enumerate() {
+            let (point, i) = (i / spread.pixels(), i % spread.pixels());
+            let expected = points[point * spread.point() + spread.source(i)];
+            assert!(
+                found == expected,
+                "element {i} of point {point}: {spread:?}"
+            );
+        }
+    }
 }
 
 impl Kernels<i8> {

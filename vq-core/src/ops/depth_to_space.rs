@@ -49,7 +49,7 @@ impl DepthToSpace {
                 channels,
                 fy,
             };
-            (kernels.spread_row)(points, spread, output.row(y + fy as i32));
+            kernels.spread(points, spread, output.row(y + fy as i32));
         }
     }
 }

@@ -20,6 +20,6 @@ impl Relu {
             ..
         } = step;
         let zero = E::zero(input.ring().map.quant.zero);
-        (kernels.relu_row)(input.row(y, 0), zero, output.row(y));
+        kernels.relu(input.row(y, 0), zero, output.row(y));
     }
 }
