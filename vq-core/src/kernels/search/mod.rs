@@ -10,6 +10,7 @@ mod direct;
 mod filter;
 mod integer;
 mod lanes;
+mod rough;
 
 use super::scalar;
 use crate::element::{Arithmetic, Element, Real};
