@@ -59,16 +59,15 @@ mod instructions {
         macro_rules! word {
             ($input:literal) => {
                 concat!(
-                    "ldm r1!, {{r8-r11}}\n mla r8, r8, ",
-                    $input,
-                    ", r2\n mla r9, r9, ",
-                    $input,
-                    ", r2\n mla r10, r10, ",
-                    $input,
-                    ", r2\n mla r11, r11, ",
-                    $input,
-                    ", r2\n add.w r4, r4, r8, asr #16\n add.w r5, r5, r9, asr #16",
-                    "\n add.w r6, r6, r10, asr #16\n add.w r7, r7, r11, asr #16\n"
+                    "ldm r1!, {{r8-r11}}\n",
+                    concat!("mla r8, r8, ", $input, ", r2\n"),
+                    concat!("mla r9, r9, ", $input, ", r2\n"),
+                    concat!("mla r10, r10, ", $input, ", r2\n"),
+                    concat!("mla r11, r11, ", $input, ", r2\n"),
+                    "add.w r4, r4, r8, asr #16\n",
+                    "add.w r5, r5, r9, asr #16\n",
+                    "add.w r6, r6, r10, asr #16\n",
+                    "add.w r7, r7, r11, asr #16\n",
                 )
             };
         }

@@ -125,17 +125,19 @@ mod instructions {
         macro_rules! word {
             ($input:literal) => {
                 concat!(
-                    "ldm r1!, {{r4, r5}}\n muls r4, ",
-                    $input,
-                    ", r4\n asrs r4, r4, #16\n adcs r6, r4\n muls r5, ",
-                    $input,
-                    ", r5\n asrs r5, r5, #16\n adcs r7, r5"
+                    "ldm r1!, {{r4, r5}}\n",
+                    concat!("muls r4, ", $input, ", r4\n"),
+                    "asrs r4, r4, #16\n",
+                    "adcs r6, r4\n",
+                    concat!("muls r5, ", $input, ", r5\n"),
+                    "asrs r5, r5, #16\n",
+                    "adcs r7, r5\n",
                 )
             };
         }
         macro_rules! group {
             () => {
-                concat!("ldm r0!, {{r2, r3}}\n", word!("r2"), "\n", word!("r3"))
+                concat!("ldm r0!, {{r2, r3}}\n", word!("r2"), word!("r3"))
             };
         }
         naked_asm!(
