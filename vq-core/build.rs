@@ -1,6 +1,7 @@
 //! Says which backend the target has: `cfg(backend = "thumb2-dsp")`; `cfg(thumb2)` where it knows
 //! Thumb-2, `cfg(armv8m)` where its assembler must be told the processor;
-//! `cfg(vfma)` where it adds products in single precision without rounding them.
+//! `cfg(vfma)` where it adds products in single precision without rounding them; `cfg(vectors)` where kernels know
+//! vectors of single precision.
 
 #[path = "src/target.rs"]
 mod target;
@@ -8,7 +9,7 @@ mod target;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/target.rs");
-    println!("cargo::rustc-check-cfg=cfg(thumb2, armv8m, vfma)");
+    println!("cargo::rustc-check-cfg=cfg(thumb2, armv8m, vfma, vectors)");
     let known = r#"values("scalar", "thumb1", "thumb2", "thumb2-dsp", "helium")"#;
     println!("cargo::rustc-check-cfg=cfg(backend, {known})");
     let variable = |name| std::env::var(name).unwrap_or_default();
@@ -20,6 +21,14 @@ fn main() {
     }
     if has_vfma(&triple) {
         println!("cargo::rustc-cfg=vfma");
+    }
+    let features = variable("CARGO_CFG_TARGET_FEATURE");
+    if match variable("CARGO_CFG_TARGET_ARCH").as_str() {
+        "x86_64" | "aarch64" => true,
+        "wasm32" => features.split(',').any(|feature| feature == "simd128"),
+        _ => false,
+    } {
+        println!("cargo::rustc-cfg=vectors");
     }
     if triple.starts_with("thumbv8m") {
         println!("cargo::rustc-cfg=armv8m");

@@ -3,7 +3,6 @@
 //! `scalar` is the readable reference, always built; any other backend must give the same numbers.
 
 mod arm;
-mod columns;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 mod scalar;

@@ -10,12 +10,9 @@ mod add;
 mod dsp;
 mod halves;
 mod helium;
-#[cfg(backend = "thumb2-dsp")]
-mod pairs;
 mod plain;
 mod thumb1;
 
-use super::columns;
 use super::{AddRow, Kernels, scalar};
 
 /// Cortex-M0.
@@ -30,8 +27,8 @@ pub(super) static THUMB1: Kernels<i8> = Kernels {
 /// Cortex-M4, M7 and M33.
 pub(super) static DSP: Kernels<i8> = Kernels {
     gathers: true,
-    conv_room: columns::conv_room::<dsp::Dsp>,
-    conv_row: columns::conv_row::<dsp::Dsp>,
+    conv_room: dsp::conv_room,
+    conv_row: dsp::conv_row,
     add_row,
     ..Kernels::SCALAR
 };

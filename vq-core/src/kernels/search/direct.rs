@@ -9,7 +9,8 @@
 //!
 //! 1. Each lane keeps its own best, the first of equals, and they meet when all entries have been seen.
 
-use super::{Entries, FILTERED, Lanes, Shape, first_of};
+use super::float::FILTERED;
+use super::{Entries, Lanes, Shape, first_of};
 use crate::element::Real;
 use crate::kernels::tiles::elements;
 

@@ -7,6 +7,13 @@ use crate::kernels::tiles::Tiles;
 ///
 /// # Safety
 /// As [`Tiles`].
+#[cfg_attr(
+    not(vectors),
+    expect(
+        dead_code,
+        reason = "without vectors of floats only integers are searched by lanes"
+    )
+)]
 pub(in crate::kernels) trait Lanes: Tiles<Element = i8> {
     /// A register of singles.
     type Singles: Copy;

@@ -6,17 +6,24 @@
 #![allow(unsafe_code)]
 
 mod blocks;
+#[cfg(vectors)]
 mod direct;
+#[cfg(vectors)]
 mod filter;
+#[cfg(vectors)]
+mod float;
 mod integer;
 mod lanes;
+#[cfg(vectors)]
 mod rough;
 
 use super::scalar;
-use crate::element::{Arithmetic, Element, Real};
+use crate::element::{Arithmetic, Element};
 use crate::slices::Parts;
 use core::{fmt, slice};
 
+#[cfg(vectors)]
+pub(super) use float::floats;
 pub(super) use lanes::{Lanes, plain_lanes};
 
 /// A codebook's entries, all of one length.
@@ -103,25 +110,6 @@ impl Search<i8> {
     }
 }
 
-impl<R: Real> Search<R> {
-    /// The same for single precision; `nearest` is [`floats`].
-    pub(super) const fn floats<T: Lanes>(nearest: Nearest<R>) -> Self {
-        Self {
-            packed_len: |shape| match Way::of(shape) {
-                Way::Direct => direct::packed_len::<T, R>(shape),
-                Way::Filter => filter::packed_len::<T, R>(shape),
-                Way::Plain => 0,
-            },
-            pack: |entries, packed| match Way::of(entries.shape()) {
-                Way::Direct => direct::pack::<T, R>(entries, packed),
-                Way::Filter => filter::pack::<T, R>(entries, packed),
-                Way::Plain => {}
-            },
-            nearest,
-        }
-    }
-}
-
 /// See [`Search::nearest`].
 ///
 /// # Safety
@@ -140,49 +128,8 @@ pub(super) unsafe fn integers<T: Lanes>(
     unsafe { integer::nearest::<T>(entries, packed, vectors, codes) }
 }
 
-/// See [`Search::nearest`].
-///
-/// # Safety
-/// The processor has T's instruction set.
-#[inline(always)]
-pub(super) unsafe fn floats<T: Lanes, R: Real>(
-    entries: Entries<'_, R>,
-    packed: &[R],
-    vectors: &[R],
-    codes: &mut [u16],
-) {
-    // SAFETY: as promised by the caller.
-    unsafe {
-        match Way::of(entries.shape()) {
-            Way::Direct => direct::nearest::<T, R>(entries, packed, vectors, codes),
-            Way::Filter => filter::nearest::<T, R>(entries, packed, vectors, codes),
-            Way::Plain => scalar::nearest(entries, vectors, codes),
-        }
-    }
-}
-
-/// Numbers of a vector from which rough scores pay.
-const FILTERED: usize = 16;
-
 /// Most numbers of a vector that tiles have room for. Scores of so many are exact in single precision.
 const MOST: usize = 1024;
-
-/// How single precision searches.
-enum Way {
-    Direct,
-    Filter,
-    Plain,
-}
-
-impl Way {
-    fn of(shape: Shape) -> Self {
-        match shape.dim {
-            ..FILTERED => Self::Direct,
-            FILTERED..=MOST => Self::Filter,
-            _ => Self::Plain,
-        }
-    }
-}
 
 /// The entry of the least of the lanes' measures, the first of equals, each found in one of the blocks.
 ///

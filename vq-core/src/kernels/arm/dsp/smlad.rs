@@ -1,23 +1,14 @@
-//! Convolution of two points and two channels at a time, from columns: what M3 and M4 have in common.
+//! SMLAD, SXTB16 and what else the DSP extension knows.
 
+use super::{GROUP, PAIR, Pair, plain};
 use crate::element::UPPER;
-use crate::kernels::columns::{self, Columns, GROUP, PAIR, Pair};
+use core::arch::naked_asm;
 
-/// What a backend does with the sums of two channels.
-pub(super) struct Endings {
-    /// Leaves them to the next row.
-    pub(super) keep: Convolve,
-    /// Finishes one channel's.
-    pub(super) one: Convolve,
-    /// Finishes both.
-    pub(super) two: Convolve,
-}
-
-/// Convolves two channels with a backend's functions, where they can.
-pub(super) fn convolve<C: Columns>(pair: Pair<'_, C>, out: &mut [i8], by: &Endings) {
+/// Adds the products of a row under the kernel to the sums of two channels.
+pub(super) fn convolve(pair: Pair<'_>, out: &mut [i8]) {
     match Work::new(&pair, out) {
-        Some(work) => work.run(&pair, by),
-        None => columns::convolve(pair, out),
+        Some(work) => work.run(&pair),
+        None => plain::convolve(pair, out),
     }
 }
 
@@ -25,11 +16,11 @@ pub(super) fn convolve<C: Columns>(pair: Pair<'_, C>, out: &mut [i8], by: &Endin
 const UNROLLED: usize = 4;
 
 /// Convolves the pairs of points that are left to do.
-pub(super) type Convolve = unsafe extern "C" fn(&mut Work);
+type Convolve = unsafe extern "C" fn(&mut Work);
 
 /// Two channels of a row, in the order in which a [`Convolve`] loads it.
 #[repr(C)]
-pub(super) struct Work {
+struct Work {
     /// The windows of two points; moved on.
     points: [usize; PAIR],
     weights: usize,
@@ -59,7 +50,7 @@ pub(super) struct Work {
 impl Work {
     /// None where results do not lie in the upper word, or are cut off above the least number; and where not all is
     /// there that the functions would read or write.
-    fn new<C: Columns>(pair: &Pair<'_, C>, out: &mut [i8]) -> Option<Self> {
+    fn new(pair: &Pair<'_>, out: &mut [i8]) -> Option<Self> {
         let [a, b] = pair.channels;
         let shift = [
             a.shift.checked_sub(UPPER + 1)?,
@@ -77,7 +68,7 @@ impl Work {
         if !is_there {
             return None;
         }
-        let bytes = size_of::<C::Input>();
+        let bytes = size_of::<i16>();
         let (groups, group) = (pair.taps / GROUP, GROUP * bytes);
         let first = pair.inputs.as_ptr() as usize;
         let bias = pair.channels.map(|channel| channel.bias);
@@ -99,15 +90,15 @@ impl Work {
         })
     }
 
-    fn run<C: Columns>(mut self, pair: &Pair<'_, C>, by: &Endings) {
-        let by = match pair.wanted {
+    fn run(mut self, pair: &Pair<'_>) {
+        let by: Convolve = match pair.wanted {
             _ if !pair.is_last() => {
                 // What is left is read there again.
                 self.out = self.sums.cast_mut().cast();
-                by.keep
+                convolve_keep
             }
-            1 => by.one,
-            _ => by.two,
+            1 => convolve_one,
+            _ => convolve_two,
         };
         if pair.is_first() {
             self.sums = self.bias.as_ptr();
@@ -129,19 +120,35 @@ impl Work {
 }
 
 /// Where an architecture leaves the DSP extension open, the assembler is told of a processor that has it.
-#[cfg(all(armv8m, backend = "thumb2-dsp"))]
+#[cfg(armv8m)]
 macro_rules! cpu {
     () => {
         ".cpu cortex-m33"
     };
 }
-#[cfg(not(all(armv8m, backend = "thumb2-dsp")))]
+#[cfg(not(armv8m))]
 macro_rules! cpu {
     () => {
         ""
     };
 }
-pub(super) use cpu;
+
+/// A group's products: 11 instructions for 16. r8 - r11: the group's weights; r12, r14: a point's group.
+macro_rules! group {
+    () => {
+        "ldm r2!, {{r8-r11}}
+        ldrd r12, lr, [r0], #8
+        smlad r4, r12, r8, r4
+        smlad r4, lr, r9, r4
+        smlad r5, r12, r10, r5
+        smlad r5, lr, r11, r5
+        ldrd r12, lr, [r1], #8
+        smlad r6, r12, r8, r6
+        smlad r6, lr, r9, r6
+        smlad r7, r12, r10, r7
+        smlad r7, lr, r11, r7"
+    };
+}
 
 /// ```text
 /// for each two points:
@@ -149,15 +156,14 @@ pub(super) use cpu;
 ///     out[p][c] = saturate(((sums[p][c] * multiplier[c] >> 32 >> shift[c]) + offset) >> 1), or sums[p][c]
 /// ```
 ///
-/// `$group` adds a group's products. r4 - r7: sums of the first point in both channels, then of the second;
-/// r0, r1: points; r2: weights; all three moved on. Free: r8 - r12 and r14. `$ending` stores what has come about; lr is
-/// `work` before it and `work` + 24 behind it.
+/// r4 - r7: sums of the first point in both channels, then of the second; r0, r1: points; r2: weights; all three moved on.
+/// `$ending` stores what has come about; lr is `work` before it and `work` + 24 behind it.
 macro_rules! kernel {
-    ($name:ident, $group:literal, $($ending:literal),*) => {
+    ($name:ident, $($ending:literal),*) => {
         #[unsafe(naked)]
-        unsafe extern "C" fn $name(work: &mut $crate::kernels::arm::pairs::Work) {
-            core::arch::naked_asm!(
-                $crate::kernels::arm::pairs::cpu!(),
+        unsafe extern "C" fn $name(work: &mut Work) {
+            naked_asm!(
+                cpu!(),
                 "push {{r0, r4-r11, lr}}",
                 "2:",
                 "ldr lr, [sp]",
@@ -167,10 +173,10 @@ macro_rules! kernel {
                 "cmp r0, r3",
                 "beq 4f",
                 "3:",
-                $group,
-                $group,
-                $group,
-                $group,
+                group!(),
+                group!(),
+                group!(),
+                group!(),
                 "cmp r0, r3",
                 "bne 3b",
                 "4:",
@@ -179,7 +185,7 @@ macro_rules! kernel {
                 "cbz r3, 6f",
                 "add r3, r0, r3",
                 "5:",
-                $group,
+                group!(),
                 "cmp r0, r3",
                 "bne 5b",
                 "ldr lr, [sp]",
@@ -202,35 +208,9 @@ macro_rules! kernel {
             )
         }
     };
-    ($group:literal) => {
-        pub(super) static ENDINGS: $crate::kernels::arm::pairs::Endings =
-            $crate::kernels::arm::pairs::Endings {
-                keep: convolve_keep,
-                one: convolve_one,
-                two: convolve_two,
-            };
-
-        $crate::kernels::arm::pairs::kernel!(
-            convolve_keep,
-            $group,
-            "ldr r8, [lr, #44]
-            stm r8!, {{r4-r7}}
-            str r8, [lr, #44]
-            add lr, lr, #24"
-        );
-        $crate::kernels::arm::pairs::kernel!(finish convolve_one, $group, "");
-        $crate::kernels::arm::pairs::kernel!(
-            finish convolve_two,
-            $group,
-            "add r11, r9, r10
-            strb r7, [r11, #1]
-            strb r5, [r9, #1]"
-        );
-    };
-    (finish $name:ident, $group:literal, $second:literal) => {
-        $crate::kernels::arm::pairs::kernel!(
+    (finish $name:ident, $second:literal) => {
+        kernel!(
             $name,
-            $group,
             "add lr, lr, #24
             ldm lr, {{r0-r3, r8-r10}}
             smull r12, r4, r4, r0
@@ -257,4 +237,131 @@ macro_rules! kernel {
         );
     };
 }
-pub(super) use kernel;
+kernel!(
+    convolve_keep,
+    "ldr r8, [lr, #44]
+    stm r8!, {{r4-r7}}
+    str r8, [lr, #44]
+    add lr, lr, #24"
+);
+kernel!(finish convolve_one, "");
+kernel!(
+    finish convolve_two,
+    "add r11, r9, r10
+    strb r7, [r11, #1]
+    strb r5, [r9, #1]"
+);
+
+pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
+    let groups = from.len().min(to.len());
+    let spread = match low {
+        i8::MIN => spread_groups,
+        _ => spread_cut,
+    };
+    if groups > 0 {
+        let low = u32::from_ne_bytes([low as u8; GROUP]);
+        // SAFETY: both have so many groups.
+        unsafe { spread(from.as_ptr(), to.as_mut_ptr(), groups, low) }
+    }
+}
+
+/// `$cut` deals with what r12 and r14 have loaded, and may use r4 - r7.
+macro_rules! spread {
+    ($name:ident, $cut:literal) => {
+        /// Widens `groups` groups, at least one.
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(
+            from: *const [i8; GROUP],
+            to: *mut [i16; GROUP],
+            groups: usize,
+            low: u32,
+        ) {
+            naked_asm!(
+                cpu!(),
+                "push {{r4-r7, lr}}",
+                "subs r2, r2, #2",
+                "blo 3f",
+                "2:",
+                "ldr r12, [r0], #4",
+                "ldr lr, [r0], #4",
+                $cut,
+                "sxtb16 r4, r12",
+                "sxtb16 r5, r12, ror #8",
+                "sxtb16 r6, lr",
+                "sxtb16 r7, lr, ror #8",
+                "stm r1!, {{r4-r7}}",
+                "subs r2, r2, #2",
+                "bhs 2b",
+                "3:",
+                "lsls r2, r2, #31",
+                "beq 4f",
+                "ldr r12, [r0]",
+                $cut,
+                "sxtb16 r4, r12",
+                "sxtb16 r5, r12, ror #8",
+                "strd r4, r5, [r1]",
+                "4:",
+                "pop {{r4-r7, pc}}",
+            )
+        }
+    };
+}
+spread!(spread_groups, "");
+spread!(
+    spread_cut,
+    "ssub8 r4, r12, r3
+    sel r12, r12, r3
+    ssub8 r4, lr, r3
+    sel lr, lr, r3"
+);
+
+pub(super) fn spread_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i16; PAIR * GROUP]]) {
+    let groups = a.len().min(b.len()).min(to.len());
+    if groups > 0 {
+        // SAFETY: all have so many groups.
+        unsafe { spread_two(a.as_ptr(), b.as_ptr(), to.as_mut_ptr(), groups) }
+    }
+}
+
+/// Widens `groups` groups of each, at least one, in turn.
+#[unsafe(naked)]
+unsafe extern "C" fn spread_two(
+    a: *const [i8; GROUP],
+    b: *const [i8; GROUP],
+    to: *mut [i16; PAIR * GROUP],
+    groups: usize,
+) {
+    macro_rules! group {
+        () => {
+            "ldr r12, [r0], #4
+            ldr lr, [r1], #4
+            sxtb16 r4, r12
+            sxtb16 r5, r12, ror #8
+            sxtb16 r6, lr
+            sxtb16 r7, lr, ror #8
+            stm r2!, {{r4-r7}}"
+        };
+    }
+    naked_asm!(
+        cpu!(),
+        "push {{r4-r7, lr}}",
+        "subs r3, r3, #4",
+        "blo 3f",
+        "2:",
+        group!(),
+        group!(),
+        group!(),
+        group!(),
+        "subs r3, r3, #4",
+        "bhs 2b",
+        "3:",
+        "adds r3, r3, #4",
+        "beq 5f",
+        "4:",
+        group!(),
+        "subs r3, r3, #1",
+        "bne 4b",
+        "5:",
+        "pop {{r4-r7, pc}}",
+    )
+}

@@ -1,0 +1,65 @@
+//! Which of two ways single precision goes; half precision is widened to it.
+
+use super::{Entries, Lanes, MOST, Nearest, Search, Shape, direct, filter};
+use crate::element::Real;
+use crate::kernels::scalar;
+
+impl<R: Real> Search<R> {
+    /// The same for single precision; `nearest` is [`floats`].
+    pub(in crate::kernels) const fn floats<T: Lanes>(nearest: Nearest<R>) -> Self {
+        Self {
+            packed_len: |shape| match Way::of(shape) {
+                Way::Direct => direct::packed_len::<T, R>(shape),
+                Way::Filter => filter::packed_len::<T, R>(shape),
+                Way::Plain => 0,
+            },
+            pack: |entries, packed| match Way::of(entries.shape()) {
+                Way::Direct => direct::pack::<T, R>(entries, packed),
+                Way::Filter => filter::pack::<T, R>(entries, packed),
+                Way::Plain => {}
+            },
+            nearest,
+        }
+    }
+}
+
+/// See [`Search::nearest`].
+///
+/// # Safety
+/// The processor has T's instruction set.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn floats<T: Lanes, R: Real>(
+    entries: Entries<'_, R>,
+    packed: &[R],
+    vectors: &[R],
+    codes: &mut [u16],
+) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        match Way::of(entries.shape()) {
+            Way::Direct => direct::nearest::<T, R>(entries, packed, vectors, codes),
+            Way::Filter => filter::nearest::<T, R>(entries, packed, vectors, codes),
+            Way::Plain => scalar::nearest(entries, vectors, codes),
+        }
+    }
+}
+
+/// Numbers of a vector from which rough scores pay.
+pub(super) const FILTERED: usize = 16;
+
+/// How single precision searches.
+enum Way {
+    Direct,
+    Filter,
+    Plain,
+}
+
+impl Way {
+    fn of(shape: Shape) -> Self {
+        match shape.dim {
+            ..FILTERED => Self::Direct,
+            FILTERED..=MOST => Self::Filter,
+            _ => Self::Plain,
+        }
+    }
+}
