@@ -10,9 +10,9 @@ use vq_core::{Backend, Element, Table};
 /// Times the search and prints one JSON object.
 #[derive(Parser)]
 struct Args {
-    /// Entries [K][D], little-endian.
+    /// Entries, `[K][D]`, little-endian.
     entries: PathBuf,
-    /// Vectors [n][D], little-endian.
+    /// Vectors, `[n][D]`, little-endian.
     vectors: PathBuf,
     /// D.
     #[arg(long)]
@@ -26,7 +26,7 @@ struct Args {
     /// Searches, behind one for warmth.
     #[arg(long, default_value_t = 10)]
     runs: usize,
-    /// Where the codes go, u16 [n], little-endian.
+    /// Where the codes go, u16 `[n]`, little-endian.
     #[arg(long)]
     codes: Option<PathBuf>,
 }
