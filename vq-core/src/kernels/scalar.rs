@@ -91,28 +91,36 @@ fn dot<E: Element, const N: usize>(
     taps: usize,
     sums: &mut [E::Sum; N],
 ) {
-    // Equal lengths, so that the loops need no bounds checks.
     let weights: [_; N] = array::from_fn(|n| weights.part(n * taps, window.len()));
     let (steps, rest) = window.as_chunks::<STEP>();
-    let weight_steps = weights.map(|weights| weights.as_chunks::<STEP>().0.part(0, steps.len()));
+    let weights = weights.map(|weights| weights.as_chunks::<STEP>());
     let mut result = *sums;
-    for (i, step) in steps.iter().enumerate() {
-        for (sum, weights) in result.iter_mut().zip(weight_steps) {
-            let Some(weights) = weights.get(i) else {
-                continue;
-            };
-            for (&x, &weight) in step.iter().zip(weights) {
-                *sum = E::multiply_add(*sum, x, E::read(weight));
+    if let [(a, _), (b, _), (c, _), (d, _)] = weights.as_slice() {
+        // Side by side with one counter.
+        for ((((step, a), b), c), d) in steps.iter().zip(*a).zip(*b).zip(*c).zip(*d) {
+            for (sum, weights) in result.iter_mut().zip([a, b, c, d]) {
+                add_products(sum, step, weights);
+            }
+        }
+    } else {
+        for (sum, (weights, _)) in result.iter_mut().zip(weights) {
+            for (step, weights) in steps.iter().zip(weights) {
+                add_products(sum, step, weights);
             }
         }
     }
-    for (sum, weights) in result.iter_mut().zip(weights) {
-        let weights = weights.behind(weights.len() - weights.len().min(rest.len()));
-        for (&x, &weight) in rest.iter().zip(weights) {
-            *sum = E::multiply_add(*sum, x, E::read(weight));
-        }
+    for (sum, (_, weights)) in result.iter_mut().zip(weights) {
+        add_products(sum, rest, weights);
     }
     *sums = result;
+}
+
+/// One by one.
+#[inline(always)]
+fn add_products<E: Element>(sum: &mut E::Sum, inputs: &[E], weights: &[E::Stored]) {
+    for (&x, &weight) in inputs.iter().zip(weights) {
+        *sum = E::multiply_add(*sum, x, E::read(weight));
+    }
 }
 
 /// `a[i] = a[i] + b[i]`, rescaled.
@@ -151,9 +159,12 @@ pub(super) fn spread_row<E: Element>(points: &[E], spread: Spread, out: &mut [E]
     let points = points.chunks_exact(spread.point().max(1));
     for (point, out) in points.zip(out.chunks_exact_mut(spread.pixels().max(1))) {
         for (fx, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
-            let own = point.iter().skip(fy * factor + fx);
-            for (value, &x) in pixel.iter_mut().zip(own.step_by((factor * factor).max(1))) {
-                *value = x;
+            let mut from = fy * factor + fx;
+            for value in pixel {
+                if let Some(&x) = point.get(from) {
+                    *value = x;
+                }
+                from += factor * factor;
             }
         }
     }
