@@ -30,7 +30,7 @@ address_sanitizer() {   # CARGO-ARGUMENTS...
 miri() {
     local features
     features=$([[ $host != x86_64-* ]] || echo "-Ctarget-feature=+avx2,+fma,+f16c")
-    VQ_FEWER=1000 MIRIFLAGS=-Zmiri-env-forward=VQ_FEWER RUSTFLAGS=$features \
+    VQ_FEWER=10000 MIRIFLAGS=-Zmiri-env-forward=VQ_FEWER RUSTFLAGS=$features \
         cargo +nightly miri test --quiet --package vq-core --lib --target-dir "$target/miri" -- \
         integers_of_the_reference model::
 }

@@ -43,11 +43,13 @@ impl fmt::Display for Mismatch {
 impl core::error::Error for Mismatch {}
 
 /// Elements of all rows under a kernel. Miri, which interprets, is a thousand times slower than a processor.
-const ROWS: usize = if cfg!(miri) { 1 << 9 } else { 1 << 13 };
+const ROWS: usize = if cfg!(miri) { 1 << 8 } else { 1 << 13 };
 /// Bytes of weights.
 const WEIGHTS: usize = ROWS;
 /// Bytes of a codebook.
-const ENTRIES: usize = if cfg!(any(miri, target_os = "none")) {
+const ENTRIES: usize = if cfg!(miri) {
+    1 << 11
+} else if cfg!(target_os = "none") {
     1 << 13
 } else {
     1 << 16
@@ -350,9 +352,10 @@ fn convolution<E: Drawn>(
     };
     compare(draw, &memory.out, expected)?;
     #[cfg(test)]
-    compare(draw, &tests::apart(kernels, &row, start), |index| {
-        expected(first + index)
-    })?;
+    if !cfg!(miri) {
+        let found = tests::apart(kernels, &row, start);
+        compare(draw, &found, |index| expected(first + index))?;
+    }
     Ok(())
 }
 
@@ -489,7 +492,7 @@ mod tests {
     use std::vec::Vec;
 
     /// Convolves once more, each slice in memory of its own that ends where the slice does (or, of weights, within a cache
-    /// line): what reads beyond has other numbers there, and is seen by sanitizers and valgrind.
+    /// line): what reads beyond has other numbers there, and is seen by AddressSanitizer and valgrind. Miri sees it anyway.
     pub(super) fn apart<E: Drawn>(
         kernels: &Kernels<E>,
         row: &ConvRow<'_, E>,
@@ -517,7 +520,7 @@ mod tests {
     /// Of so many draws, as many as a slow tool has time for: `VQ_FEWER=50` takes one in fifty.
     fn draws(all: u32) -> u32 {
         let fewer = std::env::var("VQ_FEWER").map_or(1, |n| n.parse().expect("a number"));
-        all / fewer
+        (all / fewer).max(1)
     }
 
     /// In memory that lies on no stack.
