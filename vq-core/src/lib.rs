@@ -32,6 +32,7 @@ pub mod conceal;
 pub mod plan;
 mod fuse;
 mod place;
+mod schedule;
 mod rows;
 // The arithmetic, from one number to one operator's rows.
 pub mod backend;

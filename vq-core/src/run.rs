@@ -5,8 +5,9 @@ use crate::element::Element;
 use crate::error::RunError;
 use crate::kernels::{ALIGN, Kernels};
 use crate::ops::Step;
-use crate::plan::{Direction, Layout, Node, Schedule, node_of, start_at};
+use crate::plan::{Direction, Layout, Node, node_of};
 use crate::rows::{Rows, RowsMut};
+use crate::schedule::{Schedule, start_at};
 use crate::search::Search;
 use crate::slices::Parts;
 
