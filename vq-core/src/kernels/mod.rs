@@ -347,7 +347,7 @@ impl Spread {
     }
 
     /// Which of a point's elements comes to stand at `i` of its pixels.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", test, feature = "check-kernels"))]
     pub(crate) fn source(self, i: usize) -> usize {
         let channels = self.channels.max(1);
         let (fx, c) = (i / channels, i % channels);
