@@ -2,7 +2,9 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use vq_core::{Backend, Element, Table};
+use vq_benches::native;
+use vq_core::format::Quant;
+use vq_core::{Element, Table};
 use vq_tests::Random;
 
 /// Vectors of a call.
@@ -18,15 +20,12 @@ fn nearest<E: Element>(criterion: &mut Criterion) {
             1 => bytes.iter().map(|byte| byte.wrapping_sub(128)).collect(),
             _ => numbers
                 .iter()
-                .flat_map(|x| x.real(PLAIN).to_le_bytes())
+                .flat_map(|x| x.real(Quant::UNIT).to_le_bytes())
                 .collect(),
         };
         let mut group = criterion.benchmark_group(format!("nearest/{:?}/{dim}", E::DTYPE));
         group.throughput(Throughput::Elements((VECTORS * ENTRIES * dim) as u64));
-        for backend in Backend::ALL {
-            if !backend.is_native() {
-                continue;
-            }
+        for backend in native() {
             let mut memory = vec![E::default(); Table::<E>::memory_len(ENTRIES, dim, backend)];
             let table = Table::new(E::stored(&stored), dim, backend, &mut memory).unwrap();
             let vectors = &numbers[VECTORS * dim..];
@@ -41,12 +40,6 @@ fn nearest<E: Element>(criterion: &mut Criterion) {
         group.finish();
     }
 }
-
-/// Numbers as they are.
-const PLAIN: vq_core::format::Quant = vq_core::format::Quant {
-    scale: 1.0,
-    zero: 0,
-};
 
 criterion_group!(benches, nearest::<i8>, nearest::<f32>);
 criterion_main!(benches);

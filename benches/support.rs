@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::process::ExitCode;
-use vq_core::format::{Dtype, Kernel, Op, Quant, Relu};
+use vq_core::format::{Dtype, Kernel, Op, Relu};
 use vq_core::{Backend, Decoder, Element, Engine, Model, PictureSize, Probe};
 use vq_tests::Draft;
 use vq_tests::draft::{ConvShape, Drawn};
@@ -84,14 +84,14 @@ pub fn micro(dtype: Dtype) -> Vec<u8> {
 fn decoder(draft: &mut Draft) -> Drawn {
     let mut graph = draft.start(draft.latent_map());
     let (quant, pixel) = (draft.quant(), draft.pixel_map().quant);
-    conv(draft, &mut graph, square(48, 3, 1), true, quant);
+    draft.conv(&mut graph, square(48, 3, 1), true, quant);
     for _ in 0..2 {
         residual(draft, &mut graph);
     }
     draft.upconv(&mut graph, 32, true, quant);
     residual(draft, &mut graph);
     draft.upconv(&mut graph, 32, true, quant);
-    conv(draft, &mut graph, square(12, 3, 1), false, pixel);
+    draft.conv(&mut graph, square(12, 3, 1), false, pixel);
     let shape = draft.pixel_map();
     let op = vq_core::format::DepthToSpace {
         input: graph.last(),
@@ -105,10 +105,10 @@ fn encoder(draft: &mut Draft) -> Drawn {
     let mut graph = draft.start(draft.pixel_map());
     let (quant, latent) = (draft.quant(), draft.latent);
     for channels in [16, 32, 48] {
-        conv(draft, &mut graph, square(channels, 4, 2), true, quant);
+        draft.conv(&mut graph, square(channels, 4, 2), true, quant);
     }
     residual(draft, &mut graph);
-    conv(draft, &mut graph, square(8, 1, 1), false, latent);
+    draft.conv(&mut graph, square(8, 1, 1), false, latent);
     graph
 }
 
@@ -118,13 +118,9 @@ fn residual(draft: &mut Draft, graph: &mut Drawn) {
     let map = graph.values[usize::from(skip)];
     let quant = draft.quant();
     graph.push(Op::Relu(Relu { input: skip }), map);
-    conv(draft, graph, square(map.channels / 3, 3, 1), true, quant);
-    conv(draft, graph, square(map.channels, 1, 1), false, quant);
+    draft.conv(graph, square(map.channels / 3, 3, 1), true, quant);
+    draft.conv(graph, square(map.channels, 1, 1), false, quant);
     draft.add(graph, skip, false, quant);
-}
-
-fn conv(draft: &mut Draft, graph: &mut Drawn, shape: ConvShape, relu: bool, quant: Quant) {
-    draft.conv(graph, shape, relu, quant);
 }
 
 /// A convolution with a square kernel.

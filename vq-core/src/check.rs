@@ -364,18 +364,14 @@ fn compare<E: Drawn>(
     found: &[E],
     expected: impl Fn(usize) -> E,
 ) -> Result<(), Mismatch> {
-    let plain = Quant {
-        scale: 1.0,
-        zero: 0,
-    };
     for (index, &found) in found.iter().enumerate() {
         let expected = expected(index);
         if found != expected {
             return Err(Mismatch {
                 draw,
                 index,
-                found: found.real(plain),
-                expected: expected.real(plain),
+                found: found.real(Quant::UNIT),
+                expected: expected.real(Quant::UNIT),
             });
         }
     }

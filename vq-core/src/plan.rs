@@ -4,11 +4,11 @@
 //! how many rows the others keep in `schedule`, and where they lie in `place`.
 
 use crate::backend::Backend;
-use crate::element::{Arithmetic, Element};
+use crate::element::Element;
 use crate::error::PlanError;
 use crate::format::{Add, Dtype, MAX_INPUTS, Op, Pad};
 use crate::fuse::fuse;
-use crate::kernels::ALIGN;
+use crate::kernels::{ALIGN, Kernels};
 use crate::model::{Model, Network};
 use crate::ops::Window;
 use crate::place::{Life, place};
@@ -87,25 +87,16 @@ impl<const N: usize> Plan<N> {
             return Err(PlanError::Empty);
         }
         let backend = self.backend.unwrap_or_else(Backend::best);
-        let gathers = match model.dtype() {
-            Dtype::I8 => i8::kernels(backend).gathers,
-            Dtype::F16 => f16::kernels(backend).gathers,
-            Dtype::F32 => f32::kernels(backend).gathers,
-        };
-        self.fill(&network, size.grid(model.down()), model.dtype())?;
-        fuse(&mut self.nodes, gathers);
-        find_readers(&mut self.nodes, gathers);
-        find_heights(&mut self.nodes, network.output().density.into());
-        let rings_len = place(&mut self.nodes)?;
+        let grid = size.grid(model.down());
         let parts = match model.dtype() {
-            Dtype::I8 => self.parts::<i8>(backend, rings_len),
-            Dtype::F16 => self.parts::<f16>(backend, rings_len),
-            Dtype::F32 => self.parts::<f32>(backend, rings_len),
+            Dtype::I8 => self.arrange::<i8>(backend, &network, grid)?,
+            Dtype::F16 => self.arrange::<f16>(backend, &network, grid)?,
+            Dtype::F32 => self.arrange::<f32>(backend, &network, grid)?,
         };
-        let parts = parts.and_then(|parts| match direction {
+        let parts = match direction {
             Direction::Decode => Some(parts),
             Direction::Encode => parts.with_search(search::memory_len(model, backend)),
-        });
+        };
         let parts = parts.ok_or(PlanError::TooLarge)?;
         Ok(Layout {
             nodes: &mut self.nodes,
@@ -117,9 +108,24 @@ impl<const N: usize> Plan<N> {
         })
     }
 
-    /// Finds a place for what the backend's kernels want beside the rings; none where that is more than there can be.
-    fn parts<E: Element>(&mut self, backend: Backend, rings: usize) -> Option<Parts> {
+    /// Finds out what is kept of which value for this backend's kernels, and where.
+    fn arrange<E: Element>(
+        &mut self,
+        backend: Backend,
+        network: &Network<'_>,
+        grid: Grid,
+    ) -> Result<Parts, PlanError> {
         let kernels = E::kernels(backend);
+        self.fill(network, grid, E::DTYPE)?;
+        fuse(&mut self.nodes, kernels.gathers);
+        find_readers(&mut self.nodes, kernels.gathers);
+        find_heights(&mut self.nodes, network.output().density.into());
+        let rings = place(&mut self.nodes)?;
+        self.parts(kernels, rings).ok_or(PlanError::TooLarge)
+    }
+
+    /// Finds a place for what the kernels want beside the rings; none where that is more than there can be.
+    fn parts<E: Element>(&mut self, kernels: &Kernels<E>, rings: usize) -> Option<Parts> {
         let (mut room, mut packed) = (0, 0usize);
         for value in 0..self.nodes.len() {
             let Some(op) = node_of(&self.nodes, value).op else {

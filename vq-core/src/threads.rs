@@ -7,8 +7,8 @@ use crate::run::Engine;
 use std::thread;
 use std::vec::Vec;
 
-/// Decodes a picture into `pixels`, height * [`Layout::row_bytes`] bytes, with a thread for each engine. The
-/// engines' plans are all for this picture; `codes` are as for [`Decoder::new`].
+/// Decodes a picture into `pixels`, height * [`Layout::row_bytes`] bytes, with a thread for each engine, of which this is
+/// one. The engines' plans are all for this picture; `codes` are as for [`Decoder::new`].
 ///
 /// The pixels are those of a single thread. Each thread also makes the rows around its strip that convolutions see,
 /// so that a strip is best many times as high as those.
@@ -34,15 +34,17 @@ pub fn decode_strips<E: Element + Send + Sync>(
     let rows_of_codes = usize::from(layout.grid().rows).div_ceil(engines.len());
     let rows = rows_of_codes * usize::from(layout.model.down());
     thread::scope(|scope| {
-        let strips = engines.iter_mut().zip(pixels.chunks_mut(rows * row_bytes));
+        let mut strips = engines.iter_mut().zip(pixels.chunks_mut(rows * row_bytes));
+        let own = strips.next();
         let decode =
-            |(i, (engine, pixels))| scope.spawn(move || strip(engine, codes, i * rows, pixels));
-        let threads: Vec<_> = strips.enumerate().map(decode).collect();
-        let joined = threads.into_iter().map(|thread| match thread.join() {
+            |(first, (engine, pixels))| scope.spawn(move || strip(engine, codes, first, pixels));
+        let others: Vec<_> = (rows..).step_by(rows).zip(strips).map(decode).collect();
+        own.map_or(Ok(()), |(engine, pixels)| strip(engine, codes, 0, pixels))?;
+        let mut joined = others.into_iter().map(|thread| match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        joined.collect()
+        joined.try_for_each(|result| result)
     })
 }
 

@@ -182,39 +182,12 @@ impl Codec {
     /// # Errors
     /// When the codes are not those of a picture of this size.
     pub fn decode(&self, codes: &[u16], size: Size) -> Result<Picture, CodecError> {
-        let cores = available_parallelism().map_or(1, NonZero::get);
-        let strips = match self.model().decoder().sees_whole_map() {
-            true => 1,
-            false => (size.height * size.width / STRIP_PIXELS).clamp(1, cores),
-        };
-        match self.model().dtype() {
-            Dtype::I8 => self.decode_strips::<i8>(codes, size, strips),
-            Dtype::F16 => self.decode_strips::<f16>(codes, size, strips),
-            Dtype::F32 => self.decode_strips::<f32>(codes, size, strips),
-        }
-    }
-
-    fn decode_strips<E: Element + Send + Sync>(
-        &self,
-        codes: &[u16],
-        size: Size,
-        strips: usize,
-    ) -> Result<Picture, CodecError> {
         let model = self.model();
-        let picture_size = picture_size(size)?;
-        let mut plans = vec![HostPlan::new(); strips];
-        let layouts = plans
-            .iter_mut()
-            .map(|plan| plan.decoder(&model, picture_size));
-        let mut layouts: Vec<_> = layouts.collect::<Result<_, _>>()?;
-        let scratch = |layout: &Layout| vec![E::default(); layout.scratch_len()];
-        let mut scratches: Vec<_> = layouts.iter().map(scratch).collect();
-        let mut pixels = vec![0; layouts[0].row_bytes() * size.height];
-        let engines = layouts.iter_mut().zip(&mut scratches);
-        let engines = engines.map(|(layout, scratch)| Engine::new(layout, scratch));
-        let mut engines: Vec<_> = engines.collect::<Result<_, _>>()?;
-        decode_strips(&mut engines, codes, &mut pixels)?;
-        Ok(Picture::new(size, model.channels().into(), pixels))
+        match model.dtype() {
+            Dtype::I8 => decode_large::<i8>(&model, codes, size),
+            Dtype::F16 => decode_large::<f16>(&model, codes, size),
+            Dtype::F32 => decode_large::<f32>(&model, codes, size),
+        }
     }
 
     /// As [`Codec::encode`], with somebody looking on; `E` must be the file's element type.
@@ -369,6 +342,37 @@ pub fn join(packets: &[Vec<u8>]) -> Result<Vec<u8>, PacketError> {
 /// Where the framing ends in the middle of a packet.
 pub fn split(file: &[u8]) -> Result<Vec<&[u8]>, PacketError> {
     Frames::new(file).collect()
+}
+
+/// Decodes with as many threads as the picture has work for.
+fn decode_large<E: Element + Send + Sync>(
+    model: &Model<'_>,
+    codes: &[u16],
+    size: Size,
+) -> Result<Picture, CodecError> {
+    let picture_size = picture_size(size)?;
+    let mut plans = vec![HostPlan::new(); strips(model, size)];
+    let layouts = plans
+        .iter_mut()
+        .map(|plan| plan.decoder(model, picture_size));
+    let mut layouts: Vec<_> = layouts.collect::<Result<_, _>>()?;
+    let scratch = |layout: &Layout| vec![E::default(); layout.scratch_len()];
+    let mut scratches: Vec<_> = layouts.iter().map(scratch).collect();
+    let mut pixels = vec![0; layouts[0].row_bytes() * size.height];
+    let engines = layouts.iter_mut().zip(&mut scratches);
+    let engines = engines.map(|(layout, scratch)| Engine::new(layout, scratch));
+    let mut engines: Vec<_> = engines.collect::<Result<_, _>>()?;
+    decode_strips(&mut engines, codes, &mut pixels)?;
+    Ok(Picture::new(size, model.channels().into(), pixels))
+}
+
+/// Strips that a picture is worth.
+fn strips(model: &Model<'_>, size: Size) -> usize {
+    let worth = size.height * size.width / STRIP_PIXELS;
+    if worth <= 1 || model.decoder().sees_whole_map() {
+        return 1;
+    }
+    worth.min(available_parallelism().map_or(1, NonZero::get))
 }
 
 /// A size as the core names it.

@@ -308,13 +308,6 @@ pub(crate) struct ConvRow<'a, E: Arithmetic> {
     pub(crate) out_step: usize,
 }
 
-impl ConvRow<'_, i8> {
-    /// The least that an element counts as.
-    fn low(&self) -> i8 {
-        if self.cut { self.zero } else { i8::MIN }
-    }
-}
-
 /// One row of an addition: what is added to the first summand, whose place the sum takes.
 #[derive(Debug)]
 pub(crate) struct AddRow<'a, E> {

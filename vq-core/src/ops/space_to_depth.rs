@@ -45,9 +45,12 @@ impl SpaceToDepth {
             let points = gathered.chunks_exact_mut((channels * factor * factor).max(1));
             for (point, spread) in points.zip(spread) {
                 for (fx, pixel) in spread.chunks_exact(channels.max(1)).enumerate() {
-                    let places = point.iter_mut().skip(fy * factor + fx);
-                    for (place, &value) in places.step_by((factor * factor).max(1)).zip(pixel) {
-                        *place = value;
+                    let mut at = fy * factor + fx;
+                    for &value in pixel {
+                        if let Some(place) = point.get_mut(at) {
+                            *place = value;
+                        }
+                        at += factor * factor;
                     }
                 }
             }

@@ -147,13 +147,11 @@ mod instructions {
         rest: u32,
         /// 2 * zero + 1: half a step for rounding, before the last bit is shifted out.
         offset: i32,
-        /// How many elements there are.
-        count: usize,
     }
 
     impl Terms {
         /// None where results are not within a word, or are cut off above the least number.
-        pub(in crate::kernels::arm) fn new(row: &AddRow<'_, i8>, len: usize) -> Option<Self> {
+        pub(in crate::kernels::arm) fn new(row: &AddRow<'_, i8>) -> Option<Self> {
             let (scale, rescale) = (&row.scale, &row.scale.rescale);
             let shift = u32::from(rescale.shift) - 1;
             let most = (i64::from(rescale.input) + i64::from(rescale.skip)) * 255;
@@ -169,15 +167,15 @@ mod instructions {
                 shift,
                 rest: 32 - shift,
                 offset: 2 * i32::from(scale.output.zero) + 1,
-                count: len.min(row.b.len()),
             })
         }
 
         /// Adds the row that the terms are of.
         pub(in crate::kernels::arm) fn add_row(&self, row: &AddRow<'_, i8>, a: &mut [i8]) {
-            if (1..=row.b.len().min(a.len())).contains(&self.count) {
+            let count = a.len().min(row.b.len());
+            if count > 0 {
                 // SAFETY: both slices have so many elements.
-                unsafe { add(a.as_mut_ptr(), row.b.as_ptr(), self) }
+                unsafe { add(a.as_mut_ptr(), row.b.as_ptr(), self, count) }
             }
         }
     }
@@ -186,12 +184,11 @@ mod instructions {
     /// a[i] = saturate(((a[i] * input + b[i] * skip + base >> shift) + offset) >> 1)
     /// ```
     #[unsafe(naked)]
-    unsafe extern "C" fn add(a: *mut i8, b: *const i8, terms: &Terms) {
+    unsafe extern "C" fn add(a: *mut i8, b: *const i8, terms: &Terms, count: usize) {
         naked_asm!(
             "push {{r4-r11, lr}}",
-            "ldm r2!, {{r4-r10}}",
-            "ldr r2, [r2]",
-            "add r2, r0, r2",
+            "ldm r2, {{r4-r10}}",
+            "add r3, r0, r3",
             "2:",
             "mov r12, r6",
             "mov lr, r7",
@@ -205,7 +202,7 @@ mod instructions {
             "add r12, r12, r10",
             "ssat r12, #8, r12, asr #1",
             "strb r12, [r0], #1",
-            "cmp r0, r2",
+            "cmp r0, r3",
             "bne 2b",
             "pop {{r4-r11, pc}}",
         )

@@ -20,6 +20,7 @@
 //! losses[channel / N][x][N]    what the sums have to lose; of a kernel of one row, only of N channels
 //! ```
 
+use super::{Channel, signed};
 use crate::element::Output;
 use crate::kernels::{ConvRow, ConvShape, scalar};
 use crate::slices::Parts;
@@ -74,8 +75,8 @@ pub(super) trait Halves<const N: usize> {
     }
 
     /// Takes one channel's losses, every Nth of these, off its bias and stores the results, every `out_step`th.
-    fn finish(losses: &[i32], scale: &Scale, out_step: usize, out: &mut [i8]) {
-        finish::<N>(losses, scale, out_step, out);
+    fn finish(losses: &[i32], scale: &Channel, output: Output, out_step: usize, out: &mut [i8]) {
+        finish::<N>(losses, scale, output, out_step, out);
     }
 }
 
@@ -90,7 +91,8 @@ fn word(above: i8, below: i8) -> i32 {
 #[inline(never)]
 pub(super) fn finish<const N: usize>(
     losses: &[i32],
-    scale: &Scale,
+    scale: &Channel,
+    output: Output,
     out_step: usize,
     out: &mut [i8],
 ) {
@@ -99,8 +101,7 @@ pub(super) fn finish<const N: usize>(
         .step_by(N)
         .zip(out.iter_mut().step_by(out_step.max(1)))
     {
-        let wide = i64::from(scale.bias - loss) * i64::from(scale.multiplier);
-        *result = scale.output.requantise(wide, scale.shift);
+        *result = scale.finish(scale.bias - loss, output);
     }
 }
 
@@ -184,10 +185,8 @@ fn gather<H: Halves<N>, const N: usize>(
     inputs: &mut [i32],
 ) {
     let shape = &row.filter.shape;
-    let channels = usize::from(shape.in_channels).max(1);
-    let columns = shape.columns().saturating_sub(row.left);
-    let held = columns.min(input.len() / channels);
-    let mut own = input.part(0, held * channels);
+    let mut own = row.seen(input);
+    let held = own.len() / usize::from(shape.in_channels).max(1);
     if row.cut {
         let cut = cut.part_mut(0, own.len());
         scalar::relu_row(own, row.zero, cut);
@@ -243,37 +242,19 @@ fn finish_channels<H: Halves<N>, const N: usize>(
     losses: &[[i32; N]],
     out: &mut [i8],
 ) {
-    let (params, output) = (&row.filter.params, row.filter.output);
-    for (n, channel) in (first..row.filter.shape.channels).take(N).enumerate() {
-        let (multiplier, shift) = params.scale(channel);
-        let scale = Scale {
-            bias: params.bias(channel),
-            multiplier,
-            shift,
-            output,
-        };
+    let filter = &row.filter;
+    for (n, channel) in (first..filter.shape.channels).take(N).enumerate() {
+        let scale = Channel::new(&filter.params, channel);
         let losses = losses.as_flattened().behind(n);
-        H::finish(losses, &scale, row.out_step, out.behind_mut(channel));
+        let out = out.behind_mut(channel);
+        H::finish(losses, &scale, filter.output, row.out_step, out);
     }
-}
-
-/// What a channel's losses are taken off, and what becomes of the sums.
-pub(super) struct Scale {
-    pub(super) bias: i32,
-    pub(super) multiplier: i32,
-    pub(super) shift: u8,
-    pub(super) output: Output,
 }
 
 /// Bytes as words, from the first whole one on.
 fn words(bytes: &mut [i8]) -> &mut [i32] {
     // SAFETY: every pattern of bits is an integer.
     unsafe { bytes.align_to_mut().1 }
-}
-
-fn signed(bytes: &[u8]) -> &[i8] {
-    // SAFETY: both have the same layout.
-    unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
 }
 
 /// N channels of a row, in the order in which a processor's `add_up_points` loads it.

@@ -13,7 +13,10 @@ mod helium;
 mod plain;
 mod thumb1;
 
-use super::{AddRow, Kernels, scalar};
+use super::{AddRow, ConvRow, Kernels, scalar};
+use crate::element::Output;
+use crate::format::Params;
+use crate::slices::Parts;
 
 /// Cortex-M0.
 pub(super) static THUMB1: Kernels<i8> = Kernels {
@@ -49,6 +52,48 @@ pub(super) static HELIUM: Kernels<i8> = Kernels {
     ..Kernels::SCALAR
 };
 
+/// What a channel's sums start and end with.
+#[derive(Debug, Clone, Copy)]
+struct Channel {
+    bias: i32,
+    multiplier: i32,
+    shift: u8,
+}
+
+impl Channel {
+    fn new(params: &Params<'_>, channel: usize) -> Self {
+        let (multiplier, shift) = params.scale(channel);
+        Self {
+            bias: params.bias(channel),
+            multiplier,
+            shift,
+        }
+    }
+
+    fn finish(&self, sum: i32, output: Output) -> i8 {
+        output.requantise(i64::from(sum) * i64::from(self.multiplier), self.shift)
+    }
+}
+
+impl ConvRow<'_, i8> {
+    /// The least that an element counts as.
+    fn low(&self) -> i8 {
+        if self.cut { self.zero } else { i8::MIN }
+    }
+
+    /// What the windows see of one of the rows under the kernel: whole columns.
+    fn seen<'a>(&self, input: &'a [i8]) -> &'a [i8] {
+        let shape = &self.filter.shape;
+        let columns = shape.columns().saturating_sub(self.left);
+        input.part(0, input.len().min(columns * usize::from(shape.in_channels)))
+    }
+}
+
+fn signed(bytes: &[u8]) -> &[i8] {
+    // SAFETY: both have the same layout.
+    unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
+}
+
 /// ```text
 /// a[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))
 /// ```
@@ -57,7 +102,7 @@ fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
         return words.add_row(row, a);
     }
     #[cfg(thumb2)]
-    if let Some(terms) = add::Terms::new(row, a.len()) {
+    if let Some(terms) = add::Terms::new(row) {
         return terms.add_row(row, a);
     }
     scalar::add_row(row, a);

@@ -1,7 +1,9 @@
 //! Cortex-M0 and M0+, which know eight registers and no instruction that adds a product to a sum.
 
 #[cfg(backend = "thumb1")]
-use super::halves::{GROUP, Scale, WORDS};
+use super::Channel;
+#[cfg(backend = "thumb1")]
+use super::halves::{GROUP, WORDS};
 use super::halves::{HALF, Halves};
 use crate::element::{AddScale, Output};
 use crate::kernels::{AddRow, scalar};
@@ -30,8 +32,8 @@ impl Halves<PAIR> for Thumb1 {
         instructions::add_up(inputs, step, weights, losses);
     }
 
-    fn finish(losses: &[i32], scale: &Scale, out_step: usize, out: &mut [i8]) {
-        instructions::finish(losses, scale, out_step, out);
+    fn finish(losses: &[i32], scale: &Channel, output: Output, out_step: usize, out: &mut [i8]) {
+        instructions::finish(losses, scale, output, out_step, out);
     }
 }
 
@@ -91,10 +93,33 @@ pub(super) fn add_row(row: &AddRow<'_, i8>, out: &mut [i8]) {
 
 #[cfg(backend = "thumb1")]
 mod instructions {
-    use super::{GROUP, HALF, LOWER, PAIR, Scale, WORDS};
-    use crate::element::UPPER;
+    use super::{Channel, GROUP, HALF, LOWER, PAIR, WORDS};
+    use crate::element::{Output, UPPER};
     use crate::kernels::arm::halves::{self, Work};
     use core::arch::naked_asm;
+
+    /// Puts away all registers that a caller wants back.
+    macro_rules! save {
+        () => {
+            "push {{r4-r7, lr}}
+            mov r4, r8
+            mov r5, r9
+            mov r6, r10
+            mov r7, r11
+            push {{r4-r7}}"
+        };
+    }
+
+    /// Brings them back, of which r4 - r7 hold the upper ones, and returns.
+    macro_rules! restore {
+        () => {
+            "mov r8, r4
+            mov r9, r5
+            mov r10, r6
+            mov r11, r7
+            pop {{r4-r7, pc}}"
+        };
+    }
 
     /// Groups in a turn of the loop.
     const UNROLLED: usize = 8;
@@ -141,12 +166,7 @@ mod instructions {
             };
         }
         naked_asm!(
-            "push {{r4-r7, lr}}",
-            "mov r4, r8",
-            "mov r5, r9",
-            "mov r6, r10",
-            "mov r7, r11",
-            "push {{r4-r7}}",
+            save!(),
             "ldm r0!, {{r1-r7}}",
             "push {{r6}}",
             "mov r9, r1",
@@ -186,11 +206,7 @@ mod instructions {
             "mov pc, r12",
             "4:",
             "pop {{r3-r7}}",
-            "mov r8, r4",
-            "mov r9, r5",
-            "mov r10, r6",
-            "mov r11, r7",
-            "pop {{r4-r7, pc}}",
+            restore!(),
         )
     }
 
@@ -214,11 +230,17 @@ mod instructions {
         out_step: usize,
     }
 
-    pub(super) fn finish(losses: &[i32], scale: &Scale, out_step: usize, out: &mut [i8]) {
+    pub(super) fn finish(
+        losses: &[i32],
+        scale: &Channel,
+        output: Output,
+        out_step: usize,
+        out: &mut [i8],
+    ) {
         let points = losses.len().div_ceil(PAIR);
         let is_there = points > 0 && (points - 1) * out_step < out.len();
         let Some(shift) = scale.shift.checked_sub(UPPER + 1).filter(|_| is_there) else {
-            return halves::finish::<PAIR>(losses, scale, out_step, out);
+            return halves::finish::<PAIR>(losses, scale, output, out_step, out);
         };
         let losses = losses.as_ptr();
         let work = Finish {
@@ -227,8 +249,8 @@ mod instructions {
             low: scale.multiplier & LOWER,
             shift: shift.into(),
             bias: scale.bias,
-            offset: 2 * i32::from(scale.output.zero) + 1,
-            least: scale.output.low().into(),
+            offset: 2 * i32::from(output.zero) + 1,
+            least: output.low().into(),
             end: losses.wrapping_add(PAIR * points),
             out: out.as_mut_ptr(),
             out_step,
@@ -252,12 +274,7 @@ mod instructions {
     #[unsafe(naked)]
     unsafe extern "C" fn finish_points(work: &Finish) {
         naked_asm!(
-            "push {{r4-r7, lr}}",
-            "mov r4, r8",
-            "mov r5, r9",
-            "mov r6, r10",
-            "mov r7, r11",
-            "push {{r4-r7}}",
+            save!(),
             "ldm r0!, {{r1, r5-r7}}",
             "ldm r0!, {{r2-r4}}",
             "mov r9, r2",
@@ -308,11 +325,7 @@ mod instructions {
             "cmp r0, lr",
             "bne 2b",
             "pop {{r4-r7}}",
-            "mov r8, r4",
-            "mov r9, r5",
-            "mov r10, r6",
-            "mov r11, r7",
-            "pop {{r4-r7, pc}}",
+            restore!(),
         )
     }
 

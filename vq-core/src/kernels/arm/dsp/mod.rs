@@ -18,8 +18,8 @@ mod plain;
 #[cfg(backend = "thumb2-dsp")]
 mod smlad;
 
+use super::{Channel, signed};
 use crate::element::Output;
-use crate::format::Params;
 use crate::kernels::{ConvRow, ConvShape};
 use crate::slices::Parts;
 use core::array;
@@ -61,14 +61,6 @@ struct Pair<'a> {
     points: usize,
     /// From a point's results to the next one's.
     out_step: usize,
-}
-
-/// What a channel's sums start and end with.
-#[derive(Debug, Clone, Copy)]
-struct Channel {
-    bias: i32,
-    multiplier: i32,
-    shift: u8,
 }
 
 impl Pair<'_> {
@@ -184,9 +176,8 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
 fn gather(row: &ConvRow<'_, i8>, input: &[i8], inputs: &mut [i16]) {
     let shape = &row.filter.shape;
     let (channels, column) = (usize::from(shape.in_channels), shape.column());
+    let own = row.seen(input);
     let (before, rest) = inputs.parted_mut(row.left * column);
-    let columns = shape.columns().saturating_sub(row.left);
-    let own = input.part(0, input.len().min(columns * channels));
     let (places, behind) = rest.parted_mut(own.len() / channels.max(1) * column);
     before.fill(row.zero.into());
     behind.fill(row.zero.into());
@@ -231,24 +222,4 @@ fn integers<I: Copy>(bytes: &mut [i8], len: usize) -> (&mut [I], &mut [i8]) {
     let (own, rest) = bytes.parted_mut(len * size_of::<I>());
     // SAFETY: every pattern of bits is an integer.
     (unsafe { own.align_to_mut().1 }, rest)
-}
-
-fn signed(bytes: &[u8]) -> &[i8] {
-    // SAFETY: both have the same layout.
-    unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
-}
-
-impl Channel {
-    fn new(params: &Params<'_>, channel: usize) -> Self {
-        let (multiplier, shift) = params.scale(channel);
-        Self {
-            bias: params.bias(channel),
-            multiplier,
-            shift,
-        }
-    }
-
-    fn finish(&self, sum: i32, output: Output) -> i8 {
-        output.requantise(i64::from(sum) * i64::from(self.multiplier), self.shift)
-    }
 }
