@@ -280,7 +280,7 @@ fn convolution<E: Drawn>(
     let mut random = Random(u64::from(draw));
     let weight_bytes = E::DTYPE.size();
     let Row {
-        shape,
+        mut shape,
         out_step,
         first,
     } = Row::new(&mut random, WEIGHTS / weight_bytes);
@@ -311,17 +311,13 @@ fn convolution<E: Drawn>(
     // Only kernels with lanes are asked for phases.
     let threes = shape.kernel.height == 3 && shape.kernel.width == 3 && shape.stride == 1;
     let fours = kernels.lanes > 1 && threes && channels.is_multiple_of(4);
-    let phases = fours && random.below(2) == 0;
-    let points = if phases {
-        4
-    } else {
-        height * usize::from(shape.kernel.width)
-    };
+    shape.phases = fours && random.below(2) == 0;
+    let own = shape.own_kernel();
+    let points = usize::from(own.height) * usize::from(own.width);
     let taps = points * usize::from(shape.in_channels);
     let params = Params::len(E::DTYPE, channels as u64) as usize;
     let filter = Filter {
         shape,
-        phases,
         weights: E::stored(&memory.weights[..channels * taps * weight_bytes]),
         params: Params::split(&memory.params[..params], E::DTYPE, channels),
         output: random.output(),
@@ -398,12 +394,14 @@ impl Row {
             };
             let most = random.pick(&[12, CHANNELS as u32]);
             let channels = random.between(1, most) as usize;
+            let most = random.pick(&[30, 30, 80]);
             let shape = ConvShape {
                 kernel: Kernel { height, width },
                 stride: random.between(1, height.min(width).into()) as u8,
                 in_channels: in_channels as u16,
                 channels,
-                width: random.between(1, 30),
+                width: random.between(1, most),
+                phases: false,
             };
             let out_step = channels * random.pick(&[1, 2]);
             let first = random.below(out_step as u32 - channels as u32 + 1) as usize;

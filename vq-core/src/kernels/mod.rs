@@ -11,6 +11,7 @@ pub(crate) mod search;
 mod simd128;
 mod tiles;
 mod whole_map;
+mod words;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
@@ -22,6 +23,12 @@ use crate::slices::Parts;
 use core::fmt;
 use half::f16;
 use search::Search;
+
+/// The kernel of each of the four phases of an upsampled map.
+pub(crate) const PHASE: Kernel = Kernel {
+    height: 2,
+    width: 2,
+};
 
 /// What packed filters are aligned to, in bytes: a cache line of most processors.
 pub(crate) const ALIGN: usize = 64;
@@ -223,9 +230,26 @@ pub(crate) struct ConvShape {
     pub(crate) channels: usize,
     /// Points of the output.
     pub(crate) width: u32,
+    /// Whether the channels are those of the four 2x2 phases of an upsampled map, in turn, each in its corner of a
+    /// kernel of 3x3.
+    pub(crate) phases: bool,
 }
 
 impl ConvShape {
+    /// The kernel that a channel has weights for.
+    pub(crate) fn own_kernel(&self) -> Kernel {
+        if self.phases { PHASE } else { self.kernel }
+    }
+
+    /// Where in the kernel a channel's own lies: row and column.
+    pub(crate) fn corner(&self, channel: usize) -> (usize, usize) {
+        if !self.phases {
+            return (0, 0);
+        }
+        let phase = channel / (self.channels / 4).max(1);
+        (phase / 2, phase % 2)
+    }
+
     /// Elements of a window in one row.
     pub(crate) fn run(&self) -> usize {
         usize::from(self.kernel.width) * usize::from(self.in_channels)
@@ -248,11 +272,8 @@ impl ConvShape {
 pub(crate) struct Filter<'a, E: Arithmetic> {
     /// What its rows look like.
     pub(crate) shape: ConvShape,
-    /// Weights \[channels\]\[kernel height\]\[run\]; of phases \[channels\]\[2\]\[2\]\[input's channels\].
+    /// Weights \[channels\]\[height\]\[width\]\[input's channels\] of [`ConvShape::own_kernel`].
     pub(crate) weights: &'a [E::Stored],
-    /// Whether the channels are those of the four 2x2 phases of an upsampled map, in turn, each in its corner of a
-    /// kernel of 3x3.
-    pub(crate) phases: bool,
     /// Parameters of the channels.
     pub(crate) params: Params<'a>,
     /// How results are stored.
@@ -269,18 +290,13 @@ impl<'a, E: Arithmetic> Filter<'a, E> {
     /// A channel's weights in one row of the kernel, and how many zeros stand before them. Behind them there are zeros
     /// to the end of the run.
     pub(crate) fn row(&self, channel: usize, kh: usize) -> (usize, &'a [E::Stored]) {
-        let own = self.channel(channel);
-        if !self.phases {
-            return (0, own.part(kh * self.shape.run(), self.shape.run()));
-        }
-        let phase = channel / (self.shape.channels / 4).max(1);
-        let (py, px) = (phase / 2, phase % 2);
-        let in_channels = usize::from(self.shape.in_channels);
+        let (py, px) = self.shape.corner(channel);
+        let (in_channels, own) = (usize::from(self.shape.in_channels), self.shape.own_kernel());
+        let run = usize::from(own.width) * in_channels;
         match kh.checked_sub(py) {
-            Some(row @ 0..2) => (
-                px * in_channels,
-                own.part(row * 2 * in_channels, 2 * in_channels),
-            ),
+            Some(row) if row < own.height.into() => {
+                (px * in_channels, self.channel(channel).part(row * run, run))
+            }
             _ => (0, &[]),
         }
     }
@@ -340,7 +356,7 @@ impl Spread {
     }
 
     /// Which of a point's elements comes to stand at `i` of its pixels.
-    #[cfg(any(target_arch = "x86_64", test, feature = "check-kernels"))]
+    #[cfg(any(target_arch = "x86_64", feature = "check-kernels"))]
     pub(crate) fn source(self, i: usize) -> usize {
         let channels = self.channels.max(1);
         let (fx, c) = (i / channels, i % channels);

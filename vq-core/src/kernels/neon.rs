@@ -5,7 +5,7 @@
 use super::search::{self, Entries, Lanes, Search};
 use super::tiles::integer::Head;
 use super::tiles::{self, Head as _, Tiles, VECTORS};
-use super::{ConvRow, Kernels};
+use super::{ConvRow, Kernels, words};
 use crate::element::{Output, Real};
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -31,6 +31,7 @@ pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon>(Kernels {
     search: Search::integers::<Neon>(|entries, packed, vectors, codes| unsafe {
         search::integers::<Neon>(entries, packed, vectors, codes);
     }),
+    add_row: words::add_row,
     ..Kernels::SCALAR
 });
 
@@ -44,6 +45,7 @@ pub(super) static DOT: Kernels<i8> = tiles::kernels::<Dot>(
         search: Search::integers::<Dot>(|entries, packed, vectors, codes| unsafe {
             nearest_dot(entries, packed, vectors, codes);
         }),
+        add_row: words::add_row,
         ..Kernels::SCALAR
     },
 );

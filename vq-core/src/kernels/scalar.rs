@@ -124,6 +124,7 @@ fn add_products<E: Element>(sum: &mut E::Sum, inputs: &[E], weights: &[E::Stored
 }
 
 /// `a[i] = a[i] + b[i]`, rescaled.
+#[inline(always)]
 pub(super) fn add_row<E: Element>(row: &AddRow<'_, E>, a: &mut [E]) {
     for (a, &b) in a.iter_mut().zip(row.b) {
         *a = E::add(*a, b, &row.scale);

@@ -2,10 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use super::Kernels;
 use super::search::{self, Lanes, Search};
 use super::tiles::integer::Head;
 use super::tiles::{self, Head as _, Tiles, VECTORS};
+use super::{Kernels, words};
 use crate::element::{Output, Real};
 use core::arch::wasm32::*;
 use core::slice;
@@ -21,6 +21,7 @@ pub(super) static SIMD128: Kernels<i8> = tiles::everywhere::<Simd128>(Kernels {
     search: Search::integers::<Simd128>(|entries, packed, vectors, codes| unsafe {
         search::integers::<Simd128>(entries, packed, vectors, codes);
     }),
+    add_row: words::add_row,
     ..Kernels::SCALAR
 });
 

@@ -87,6 +87,7 @@ impl Conv2d {
             in_channels: channels,
             channels: self.out_channels.into(),
             width: columns / u32::from(self.stride).max(1),
+            phases: false,
         }
     }
 
@@ -96,7 +97,6 @@ impl Conv2d {
         Filter {
             shape: self.shape(input.map.channels, input.width),
             weights,
-            phases: false,
             params,
             output: Output {
                 zero: self.out.zero,

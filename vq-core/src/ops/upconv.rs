@@ -4,7 +4,7 @@ use super::{Filters, Step, Tensors, convolved, taps};
 use crate::element::{Element, Output};
 use crate::error::Fault;
 use crate::format::{Dtype, Kernel, Pad, Params, UpConv};
-use crate::kernels::{ConvRow, ConvShape, Filter};
+use crate::kernels::{ConvRow, ConvShape, Filter, PHASE};
 use crate::plan::Ring;
 use crate::shape::Map;
 use crate::slices::Parts;
@@ -12,13 +12,7 @@ use crate::slices::Parts;
 /// Phases of a doubled map.
 const PHASES: usize = 4;
 
-/// Each phase's kernel.
-const PHASE: Kernel = Kernel {
-    height: 2,
-    width: 2,
-};
-
-/// Its points.
+/// Points of each phase's kernel.
 const POINTS: u64 = 4;
 
 /// The kernel that holds all phases' kernels.
@@ -97,6 +91,7 @@ impl UpConv {
             in_channels: channels,
             channels: out_channels,
             width: columns,
+            phases: joined,
         }
     }
 
@@ -120,7 +115,6 @@ impl UpConv {
         Filter {
             shape: self.shape(input.map.channels, input.width, true),
             weights,
-            phases: true,
             params,
             output: self.stored(),
         }
@@ -138,7 +132,6 @@ impl UpConv {
         Filter {
             shape: self.shape(input.map.channels, input.width, false),
             weights: weights.part(phase * len, len),
-            phases: false,
             params: phase_of(&params, phase),
             output: self.stored(),
         }

@@ -1,210 +1,145 @@
-//! Addition of two rows, for every processor that knows Thumb-2; of words on others too, for tests.
+//! Addition of two rows by processors that know Thumb-2.
 
-use crate::kernels::AddRow;
+use crate::element::UPPER;
+use crate::kernels::words::{SHIFT, Words};
+use crate::kernels::{AddRow, scalar};
+use core::arch::naked_asm;
 
-/// An addition in words of 32 bits, in the order in which `add_words` loads it.
-#[repr(C)]
-pub(super) struct Words {
-    /// Factor of the first summand.
-    input: i32,
-    /// Factor of the second.
-    skip: i32,
-    /// What the zero points come to, and half a step for rounding.
-    base: i32,
+/// ```text
+/// a[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))
+/// ```
+pub(super) fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
+    let count = a.len().min(row.b.len());
+    // None of these cuts results off above the least number.
+    let is_cut_off = row.scale.output.low() > i8::MIN;
+    if count == 0 || is_cut_off {
+        return scalar::add_row(row, a);
+    }
+    // SAFETY: both slices have so many elements.
+    unsafe {
+        if let Some(words) = Words::new(row) {
+            add_words(a.as_mut_ptr(), row.b.as_ptr(), &words, count);
+        } else if let Some(terms) = Terms::new(row) {
+            add(a.as_mut_ptr(), row.b.as_ptr(), &terms, count);
+        } else {
+            scalar::add_row(row, a);
+        }
+    }
 }
 
-/// Fractional bits of a sum in a word. Exporters write no more.
-const SHIFT: u8 = 20;
+/// ```text
+/// for i in 0..count: a[i] = saturate(a[i] * input + b[i] * skip + base >> 20)
+/// ```
+#[cfg(not(backend = "helium"))]
+#[unsafe(naked)]
+unsafe extern "C" fn add_words(a: *mut i8, b: *const i8, words: &Words, count: usize) {
+    naked_asm!(
+        "push {{r4-r7, lr}}",
+        "ldm r2, {{r4-r6}}",
+        "add r3, r0, r3",
+        "2:",
+        "ldrsb r2, [r0]",
+        "ldrsb r7, [r1], #1",
+        "mla r2, r2, r4, r6",
+        "mla r2, r7, r5, r2",
+        "ssat r2, #8, r2, asr #{shift}",
+        "strb r2, [r0], #1",
+        "cmp r0, r3",
+        "bne 2b",
+        "pop {{r4-r7, pc}}",
+        shift = const SHIFT,
+    )
+}
 
-impl Words {
-    /// None where words are too short, or results are cut off above the least number.
-    pub(super) fn new(row: &AddRow<'_, i8>) -> Option<Self> {
+/// ```text
+/// for i in 0..count: a[i] = saturate(a[i] * input + b[i] * skip + base >> 12 + 8)
+/// ```
+///
+/// Four elements at a time. What leaves the range of the first shift's halves leaves that of bytes too.
+#[cfg(backend = "helium")]
+#[unsafe(naked)]
+unsafe extern "C" fn add_words(a: *mut i8, b: *const i8, words: &Words, count: usize) {
+    naked_asm!(
+        ".cpu cortex-m55",
+        "push {{r4, lr}}",
+        "ldrd r4, r12, [r2]",
+        "ldr r2, [r2, #8]",
+        "vdup.32 q2, r4",
+        "dlstp.32 lr, r3",
+        "2:",
+        "vldrb.s32 q0, [r0]",
+        "vldrb.s32 q1, [r1], #4",
+        "vmlas.s32 q0, q2, r2",
+        "vmla.s32 q0, q1, r12",
+        "vqshrnb.s32 q0, q0, #{first}",
+        "vqshrnb.s16 q0, q0, #8",
+        "vstrb.32 q0, [r0], #4",
+        "letp lr, 2b",
+        "pop {{r4, pc}}",
+        first = const SHIFT - 8,
+    )
+}
+
+/// What an addition's terms are multiplied with, in the order in which `add` loads it.
+#[repr(C)]
+struct Terms {
+    input: i32,
+    skip: i32,
+    /// What the zero points come to, taken off: the lower word and the upper.
+    base: [u32; 2],
+    /// All of the shift but its last bit, and what is missing from that to a word.
+    shift: u32,
+    rest: u32,
+    /// 2 * zero + 1: half a step for rounding, before the last bit is shifted out.
+    offset: i32,
+}
+
+impl Terms {
+    /// None where results are not within a word.
+    fn new(row: &AddRow<'_, i8>) -> Option<Self> {
         let (scale, rescale) = (&row.scale, &row.scale.rescale);
-        let left = SHIFT.checked_sub(rescale.shift)?;
-        let half = 1 << (SHIFT - 1);
-        let [input, skip] = [rescale.input, rescale.skip].map(|factor| i64::from(factor) << left);
-        let most = (input + skip) * 255 + half * 257;
-        if most > i32::MAX.into() || is_cut_off(row) {
+        let shift = u32::from(rescale.shift) - 1;
+        let most = (i64::from(rescale.input) + i64::from(rescale.skip)) * 255;
+        if !(1..32).contains(&shift) || most >> shift > 1 << 29 {
             return None;
         }
-        let base = (2 * i64::from(scale.output.zero) + 1) * half
-            - i64::from(scale.zero_a) * input
-            - i64::from(scale.zero_b) * skip;
+        let part = |zero: i8, factor: i32| i64::from(zero) * i64::from(factor);
+        let base = -part(scale.zero_a, rescale.input) - part(scale.zero_b, rescale.skip);
         Some(Self {
-            input: input as i32,
-            skip: skip as i32,
-            base: base as i32,
+            input: rescale.input,
+            skip: rescale.skip,
+            base: [base as u32, (base >> UPPER) as u32],
+            shift,
+            rest: 32 - shift,
+            offset: 2 * i32::from(scale.output.zero) + 1,
         })
     }
-
-    /// Adds the row that they are of.
-    #[cfg(thumb2)]
-    pub(super) fn add_row(&self, row: &AddRow<'_, i8>, a: &mut [i8]) {
-        let count = a.len().min(row.b.len());
-        if count > 0 {
-            // SAFETY: both slices have so many elements.
-            unsafe { instructions::add_words(a.as_mut_ptr(), row.b.as_ptr(), self, count) }
-        }
-    }
-
-    /// The same.
-    #[cfg(not(thumb2))]
-    pub(super) fn add_row(&self, row: &AddRow<'_, i8>, a: &mut [i8]) {
-        for (a, &b) in a.iter_mut().zip(row.b) {
-            let sum = i32::from(*a) * self.input + self.base + i32::from(b) * self.skip;
-            *a = (sum >> SHIFT).clamp(i8::MIN.into(), i8::MAX.into()) as i8;
-        }
-    }
 }
 
-/// Whether results are cut off above the least number, which none of these functions does.
-fn is_cut_off(row: &AddRow<'_, i8>) -> bool {
-    row.scale.output.low() > i8::MIN
-}
-
-#[cfg(thumb2)]
-pub(super) use instructions::Terms;
-
-#[cfg(thumb2)]
-mod instructions {
-    use super::{SHIFT, Words, is_cut_off};
-    use crate::element::UPPER;
-    use crate::kernels::AddRow;
-    use core::arch::naked_asm;
-
-    /// ```text
-    /// for i in 0..count: a[i] = saturate(a[i] * input + b[i] * skip + base >> 20)
-    /// ```
-    #[cfg(not(backend = "helium"))]
-    #[unsafe(naked)]
-    pub(super) unsafe extern "C" fn add_words(
-        a: *mut i8,
-        b: *const i8,
-        words: &Words,
-        count: usize,
-    ) {
-        naked_asm!(
-            "push {{r4-r7, lr}}",
-            "ldm r2, {{r4-r6}}",
-            "add r3, r0, r3",
-            "2:",
-            "ldrsb r2, [r0]",
-            "ldrsb r7, [r1], #1",
-            "mla r2, r2, r4, r6",
-            "mla r2, r7, r5, r2",
-            "ssat r2, #8, r2, asr #{shift}",
-            "strb r2, [r0], #1",
-            "cmp r0, r3",
-            "bne 2b",
-            "pop {{r4-r7, pc}}",
-            shift = const SHIFT,
-        )
-    }
-
-    /// ```text
-    /// for i in 0..count: a[i] = saturate(a[i] * input + b[i] * skip + base >> 12 + 8)
-    /// ```
-    ///
-    /// Four elements at a time. What leaves the range of the first shift's halves leaves that of bytes too.
-    #[cfg(backend = "helium")]
-    #[unsafe(naked)]
-    pub(super) unsafe extern "C" fn add_words(
-        a: *mut i8,
-        b: *const i8,
-        words: &Words,
-        count: usize,
-    ) {
-        naked_asm!(
-            ".cpu cortex-m55",
-            "push {{r4, lr}}",
-            "ldrd r4, r12, [r2]",
-            "ldr r2, [r2, #8]",
-            "vdup.32 q2, r4",
-            "dlstp.32 lr, r3",
-            "2:",
-            "vldrb.s32 q0, [r0]",
-            "vldrb.s32 q1, [r1], #4",
-            "vmlas.s32 q0, q2, r2",
-            "vmla.s32 q0, q1, r12",
-            "vqshrnb.s32 q0, q0, #{first}",
-            "vqshrnb.s16 q0, q0, #8",
-            "vstrb.32 q0, [r0], #4",
-            "letp lr, 2b",
-            "pop {{r4, pc}}",
-            first = const SHIFT - 8,
-        )
-    }
-
-    /// What an addition's terms are multiplied with, in the order in which `add` loads it.
-    #[repr(C)]
-    pub(in crate::kernels::arm) struct Terms {
-        input: i32,
-        skip: i32,
-        /// What the zero points come to, taken off: the lower word and the upper.
-        base: [u32; 2],
-        /// All of the shift but its last bit, and what is missing from that to a word.
-        shift: u32,
-        rest: u32,
-        /// 2 * zero + 1: half a step for rounding, before the last bit is shifted out.
-        offset: i32,
-    }
-
-    impl Terms {
-        /// None where results are not within a word, or are cut off above the least number.
-        pub(in crate::kernels::arm) fn new(row: &AddRow<'_, i8>) -> Option<Self> {
-            let (scale, rescale) = (&row.scale, &row.scale.rescale);
-            let shift = u32::from(rescale.shift) - 1;
-            let most = (i64::from(rescale.input) + i64::from(rescale.skip)) * 255;
-            if !(1..32).contains(&shift) || most >> shift > 1 << 29 || is_cut_off(row) {
-                return None;
-            }
-            let part = |zero: i8, factor: i32| i64::from(zero) * i64::from(factor);
-            let base = -part(scale.zero_a, rescale.input) - part(scale.zero_b, rescale.skip);
-            Some(Self {
-                input: rescale.input,
-                skip: rescale.skip,
-                base: [base as u32, (base >> UPPER) as u32],
-                shift,
-                rest: 32 - shift,
-                offset: 2 * i32::from(scale.output.zero) + 1,
-            })
-        }
-
-        /// Adds the row that the terms are of.
-        pub(in crate::kernels::arm) fn add_row(&self, row: &AddRow<'_, i8>, a: &mut [i8]) {
-            let count = a.len().min(row.b.len());
-            if count > 0 {
-                // SAFETY: both slices have so many elements.
-                unsafe { add(a.as_mut_ptr(), row.b.as_ptr(), self, count) }
-            }
-        }
-    }
-
-    /// ```text
-    /// a[i] = saturate(((a[i] * input + b[i] * skip + base >> shift) + offset) >> 1)
-    /// ```
-    #[unsafe(naked)]
-    unsafe extern "C" fn add(a: *mut i8, b: *const i8, terms: &Terms, count: usize) {
-        naked_asm!(
-            "push {{r4-r11, lr}}",
-            "ldm r2, {{r4-r10}}",
-            "add r3, r0, r3",
-            "2:",
-            "mov r12, r6",
-            "mov lr, r7",
-            "ldrsb r11, [r0]",
-            "smlal r12, lr, r11, r4",
-            "ldrsb r11, [r1], #1",
-            "smlal r12, lr, r11, r5",
-            "lsr r12, r12, r8",
-            "lsl lr, lr, r9",
-            "orr r12, r12, lr",
-            "add r12, r12, r10",
-            "ssat r12, #8, r12, asr #1",
-            "strb r12, [r0], #1",
-            "cmp r0, r3",
-            "bne 2b",
-            "pop {{r4-r11, pc}}",
-        )
-    }
+/// ```text
+/// a[i] = saturate(((a[i] * input + b[i] * skip + base >> shift) + offset) >> 1)
+/// ```
+#[unsafe(naked)]
+unsafe extern "C" fn add(a: *mut i8, b: *const i8, terms: &Terms, count: usize) {
+    naked_asm!(
+        "push {{r4-r11, lr}}",
+        "ldm r2, {{r4-r10}}",
+        "add r3, r0, r3",
+        "2:",
+        "mov r12, r6",
+        "mov lr, r7",
+        "ldrsb r11, [r0]",
+        "smlal r12, lr, r11, r4",
+        "ldrsb r11, [r1], #1",
+        "smlal r12, lr, r11, r5",
+        "lsr r12, r12, r8",
+        "lsl lr, lr, r9",
+        "orr r12, r12, lr",
+        "add r12, r12, r10",
+        "ssat r12, #8, r12, asr #1",
+        "strb r12, [r0], #1",
+        "cmp r0, r3",
+        "bne 2b",
+        "pop {{r4-r11, pc}}",
+    )
 }

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(thumb2)]
 mod add;
 mod dsp;
 mod halves;
@@ -13,10 +14,14 @@ mod helium;
 mod plain;
 mod thumb1;
 
-use super::{AddRow, ConvRow, Kernels, scalar};
+#[cfg(not(thumb2))]
+use super::words::add_row;
+use super::{ConvRow, Kernels};
 use crate::element::Output;
 use crate::format::Params;
 use crate::slices::Parts;
+#[cfg(thumb2)]
+use add::add_row;
 
 /// Cortex-M0.
 pub(super) static THUMB1: Kernels<i8> = Kernels {
@@ -92,18 +97,4 @@ impl ConvRow<'_, i8> {
 fn signed(bytes: &[u8]) -> &[i8] {
     // SAFETY: both have the same layout.
     unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
-}
-
-/// ```text
-/// a[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))
-/// ```
-fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
-    if let Some(words) = add::Words::new(row) {
-        return words.add_row(row, a);
-    }
-    #[cfg(thumb2)]
-    if let Some(terms) = add::Terms::new(row) {
-        return terms.add_row(row, a);
-    }
-    scalar::add_row(row, a);
 }

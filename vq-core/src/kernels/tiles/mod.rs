@@ -15,14 +15,16 @@
 mod float;
 pub(super) mod integer;
 mod plain;
+mod points;
 
 use super::search::{self, Lanes, Search};
-use super::{ALIGN, ConvRow, ConvShape, ConvolveRow, Filter, Kernels};
+use super::{ALIGN, ConvRow, ConvShape, ConvolveRow, Filter, Kernels, words};
 use crate::element::{Arithmetic, Element, Output};
 use crate::format::{MAX_KERNEL, Params};
 use core::{ptr, slice};
 
 use plain::Plain;
+use points::Planes;
 
 /// Most vectors of channels in a tile.
 pub(super) const VECTORS: usize = 4;
@@ -50,6 +52,7 @@ const fn plain<T: Lanes>() -> Kernels<i8> {
         search: Search::integers::<T>(|entries, packed, vectors, codes| unsafe {
             search::integers::<T>(entries, packed, vectors, codes);
         }),
+        add_row: words::add_row,
         ..Kernels::SCALAR
     })
 }
@@ -130,6 +133,29 @@ pub(super) trait Tiles: Sized {
         inputs: Self::Inputs,
         weights: Self::Weights,
     ) -> Self::Sums;
+    /// The other way around, with points in the lanes: adds the products of TAPS inputs of each point and the same weights.
+    ///
+    /// Both were loaded as the other: by [`Self::weights`] and by [`Self::inputs`].
+    #[inline(always)]
+    unsafe fn multiply_add_points(
+        sums: Self::Sums,
+        inputs: Self::Weights,
+        weights: Self::Inputs,
+    ) -> Self::Sums {
+        // SAFETY: as promised by the caller.
+        unsafe { Self::multiply_add(sums, weights, inputs) }
+    }
+    /// Makes columns of rows.
+    #[inline(always)]
+    unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+        let mut columns = rows;
+        for (i, row) in rows.iter().enumerate() {
+            for (column, &word) in columns.iter_mut().zip(row) {
+                column[i] = word;
+            }
+        }
+        columns
+    }
     /// What sums are finished with.
     unsafe fn scale(head: *const Self::Head) -> Self::Scale;
     /// Stores the first `count` sums, of a block that [`Head::is_quick`], as elements.
@@ -193,6 +219,9 @@ impl Blocks {
 
 /// See [`super::Kernels::packed_len`].
 pub(super) fn packed_len<T: Tiles>(shape: &ConvShape) -> usize {
+    if let Some(planes) = Planes::of::<T>(shape) {
+        return planes.packed_len::<T>(shape);
+    }
     let blocks = Blocks::of::<T>(shape);
     // Of more than fits any memory, all there can be.
     let bytes = blocks.bytes.saturating_mul(blocks.count);
@@ -214,6 +243,9 @@ fn row_len<T: Tiles>(shape: &ConvShape) -> usize {
 
 /// See [`super::Kernels::conv_room`].
 pub(super) fn conv_room<T: Tiles>(shape: &ConvShape) -> usize {
+    if let Some(planes) = Planes::of::<T>(shape) {
+        return planes.conv_room::<T>(shape);
+    }
     if in_place::<T>(shape) {
         return 0;
     }
@@ -232,6 +264,9 @@ pub(super) fn pack<T: Tiles>(filter: &Filter<'_, T::Element>, packed: &mut [T::E
     assert!(packed.as_ptr().cast::<T::Head>().is_aligned());
     // SAFETY: zeros are an element as well as a head and a weight.
     unsafe { ptr::write_bytes(packed.as_mut_ptr(), 0, packed.len()) }
+    if let Some(planes) = Planes::of::<T>(shape) {
+        return points::pack::<T>(&planes, filter, packed);
+    }
     for block in 0..blocks.count {
         // SAFETY: the block lies within `packed`, and is aligned as that is: a head is a whole number of weights.
         let (head, weights) = unsafe {
@@ -310,10 +345,14 @@ pub(super) unsafe fn conv_row<T: Tiles>(
     out: &mut [T::Element],
 ) {
     let shape = &row.filter.shape;
-    let blocks = Blocks::of::<T>(shape);
     let points = shape.width as usize;
-    assert!(row.packed.len() >= packed_len::<T>(shape));
     assert!(points > 0 && out.len() >= (points - 1) * row.out_step + shape.channels);
+    if let Some(planes) = Planes::of::<T>(shape) {
+        // SAFETY: as promised by the caller.
+        return unsafe { points::conv_row::<T>(&planes, row, room, out) };
+    }
+    let blocks = Blocks::of::<T>(shape);
+    assert!(row.packed.len() >= packed_len::<T>(shape));
     let mut rows = [ptr::null(); MAX_KERNEL];
     let rows = &mut rows[..shape.kernel.height.into()];
     lay_out::<T>(row, room, rows);
@@ -338,7 +377,13 @@ pub(super) unsafe fn conv_row<T: Tiles>(
             // SAFETY: the last point's last channel lies within `out`, and its window within the rows.
             unsafe {
                 let out = out.as_mut_ptr().add(x * row.out_step + first);
-                work.tile_of(points, vectors, x, packed, out, last);
+                let place = Place {
+                    x,
+                    block: packed,
+                    out,
+                    last,
+                };
+                of_tile(&work, points, vectors, place);
             }
             x += points;
         }
@@ -429,51 +474,67 @@ struct Work<'a, T: Tiles> {
     out_step: usize,
 }
 
-impl<T: Tiles> Work<'_, T> {
-    /// A tile of `points` points from `x` on and `vectors` vectors, of whose last the first `last` channels are
-    /// wanted.
+/// Where a tile's numbers lie.
+struct Place<E> {
+    /// The first point.
+    x: usize,
+    block: *const u8,
+    out: *mut E,
+    /// How many channels of the last vector are wanted.
+    last: usize,
+}
+
+/// What is done for each tile.
+trait OfTile {
+    /// The instruction set.
+    type Tiles: Tiles;
+    /// Where a tile lies.
+    type Place;
+
+    /// Some points by some vectors of channels, or the other way around.
     ///
     /// # Safety
-    /// As [`conv_row`]; windows, blocks and results lie where the pointers say.
-    #[inline(always)]
-    unsafe fn tile_of(
-        &self,
-        points: usize,
-        vectors: usize,
-        x: usize,
-        block: *const u8,
-        out: *mut T::Element,
-        last: usize,
-    ) {
-        macro_rules! tiles {
-            ($($vectors:literal: $($points:literal)*;)*) => {
-                match (vectors, points) {
-                    $($(($vectors, $points) if $points <= T::POINTS[$vectors - 1] => {
-                        // SAFETY: as promised by the caller.
-                        unsafe { self.tile::<$points, $vectors>(x, block, out, last) }
-                    })*)*
-                    _ => unreachable!("no tile of {points} points and {vectors} vectors"),
-                }
-            };
-        }
-        tiles! {
-            1: 1 2 3 4 5 6 7 8 9 10 11 12;
-            2: 1 2 3 4 5 6 7 8 9 10 11 12;
-            3: 1 2 3 4 5 6 7 8;
-            4: 1 2 3 4 5 6;
-        }
-    }
+    /// The processor has the instruction set; windows, blocks and results lie where the pointers say.
+    unsafe fn tile<const P: usize, const V: usize>(&self, place: Self::Place);
+}
 
-    /// # Safety
-    /// As [`Work::tile_of`].
+/// A tile of a size that the registers have room for.
+///
+/// # Safety
+/// As [`OfTile::tile`].
+#[inline(always)]
+unsafe fn of_tile<W: OfTile>(work: &W, points: usize, vectors: usize, place: W::Place) {
+    macro_rules! tiles {
+        ($($vectors:literal: $($points:literal)*;)*) => {
+            match (vectors, points) {
+                $($(($vectors, $points) if $points <= W::Tiles::POINTS[$vectors - 1] => {
+                    // SAFETY: as promised by the caller.
+                    unsafe { work.tile::<$points, $vectors>(place) }
+                })*)*
+                _ => unreachable!("no tile of {points} points and {vectors} vectors"),
+            }
+        };
+    }
+    tiles! {
+        1: 1 2 3 4 5 6 7 8 9 10 11 12;
+        2: 1 2 3 4 5 6 7 8 9 10 11 12;
+        3: 1 2 3 4 5 6 7 8;
+        4: 1 2 3 4 5 6;
+    }
+}
+
+impl<T: Tiles> OfTile for Work<'_, T> {
+    type Tiles = T;
+    type Place = Place<T::Element>;
+
     #[inline(always)]
-    unsafe fn tile<const P: usize, const V: usize>(
-        &self,
-        x: usize,
-        block: *const u8,
-        out: *mut T::Element,
-        last: usize,
-    ) {
+    unsafe fn tile<const P: usize, const V: usize>(&self, place: Self::Place) {
+        let Place {
+            x,
+            block,
+            out,
+            last,
+        } = place;
         // SAFETY: as promised by the caller.
         unsafe {
             let head = |v: usize| block.add(v * self.block_bytes).cast::<T::Head>();
@@ -519,9 +580,11 @@ impl<T: Tiles> Work<'_, T> {
             }
         }
     }
+}
 
+impl<T: Tiles> Work<'_, T> {
     /// # Safety
-    /// As [`Work::tile_of`].
+    /// As [`OfTile::tile`].
     #[cold]
     #[inline(never)]
     unsafe fn finish_slowly<const P: usize, const V: usize>(

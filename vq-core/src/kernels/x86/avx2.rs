@@ -4,7 +4,7 @@ use crate::element::Output;
 use crate::kernels::search::{self, Entries};
 use crate::kernels::tiles::integer::Head;
 use crate::kernels::tiles::{self, Tiles, VECTORS};
-use crate::kernels::{AddRow, ConvRow, Filter, Spread, scalar};
+use crate::kernels::{AddRow, ConvRow, Filter, Spread, scalar, words};
 use core::arch::x86_64::*;
 use core::ptr;
 
@@ -52,31 +52,7 @@ pub(super) fn relu_row(x: &[i8], zero: i8, out: &mut [i8]) {
 /// See [`scalar::add_row`].
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
-    let (scale, rescale) = (&row.scale, &row.scale.rescale);
-    let Some((left, right)) = row.upper_word() else {
-        return scalar::add_row(row, a);
-    };
-    let left = _mm_cvtsi32_si128(left.into());
-    let right = _mm256_set1_epi32(right.into());
-    let [zero_a, zero_b] = [scale.zero_a, scale.zero_b].map(|zero| _mm256_set1_epi32(zero.into()));
-    let [input, skip] = [rescale.input, rescale.skip].map(|factor| _mm256_set1_epi32(factor));
-    let (places, rest) = a.as_chunks_mut::<8>();
-    for (place, b) in places.iter_mut().zip(row.b.as_chunks::<8>().0) {
-        // SAFETY: each has eight bytes.
-        let [a, b] = [&*place, b].map(|from| unsafe { _mm_loadl_epi64(from.as_ptr().cast()) });
-        let a = _mm256_sub_epi32(_mm256_cvtepi8_epi32(a), zero_a);
-        let b = _mm256_sub_epi32(_mm256_cvtepi8_epi32(b), zero_b);
-        let [a_odd, b_odd] = [a, b].map(|x| _mm256_srli_epi64::<32>(x));
-        let even = _mm256_add_epi64(_mm256_mul_epi32(a, input), _mm256_mul_epi32(b, skip));
-        let odd = _mm256_add_epi64(
-            _mm256_mul_epi32(a_odd, input),
-            _mm256_mul_epi32(b_odd, skip),
-        );
-        let [even, odd] = [even, odd].map(|wide| _mm256_sll_epi64(wide, left));
-        *place = requantise(even, odd, right, scale.output);
-    }
-    let done = places.as_flattened().len();
-    scalar::add_row(&row.from(done), rest);
+    words::add_row(row, a);
 }
 
 /// See [`scalar::spread_row`]. Points of up to sixteen elements are shuffled as a whole.
@@ -170,6 +146,11 @@ impl Tiles for Avx2 {
     unsafe fn multiply_add(sums: __m256i, inputs: __m256i, weights: __m256i) -> __m256i {
         // SAFETY: as promised by the caller.
         unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(inputs, weights)) }
+    }
+    #[inline(always)]
+    unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+        // SAFETY: as promised by the caller.
+        unsafe { super::transposed(rows) }
     }
     #[inline(always)]
     unsafe fn scale(head: *const Head<8>) -> Scale {

@@ -4,7 +4,7 @@ use crate::element::Output;
 use crate::kernels::search::{self, Entries};
 use crate::kernels::tiles::integer::Head;
 use crate::kernels::tiles::{self, Tiles, VECTORS};
-use crate::kernels::{AddRow, ConvRow, Filter, scalar};
+use crate::kernels::{AddRow, ConvRow, Filter, scalar, words};
 use core::arch::x86_64::*;
 
 /// Sixteen channels, four products at once: VPDPBUSD, which wants inputs without a sign.
@@ -51,33 +51,7 @@ pub(super) fn relu_row(x: &[i8], zero: i8, out: &mut [i8]) {
 /// See [`scalar::add_row`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
-    let (scale, rescale) = (&row.scale, &row.scale.rescale);
-    let Some((left, right)) = row.upper_word() else {
-        return scalar::add_row(row, a);
-    };
-    let left = _mm_cvtsi32_si128(left.into());
-    let right = _mm512_set1_epi32(right.into());
-    let [zero_a, zero_b] = [scale.zero_a, scale.zero_b].map(|zero| _mm512_set1_epi32(zero.into()));
-    let [input, skip] = [rescale.input, rescale.skip].map(|factor| _mm512_set1_epi32(factor));
-    let (places, rest) = a.as_chunks_mut::<16>();
-    for (place, b) in places.iter_mut().zip(row.b.as_chunks::<16>().0) {
-        // SAFETY: each has sixteen bytes.
-        let [a, b] = [&*place, b].map(|from| unsafe { _mm_loadu_si128(from.as_ptr().cast()) });
-        let a = _mm512_sub_epi32(_mm512_cvtepi8_epi32(a), zero_a);
-        let b = _mm512_sub_epi32(_mm512_cvtepi8_epi32(b), zero_b);
-        let [a_odd, b_odd] = [a, b].map(|x| _mm512_srli_epi64::<32>(x));
-        let even = _mm512_add_epi64(_mm512_mul_epi32(a, input), _mm512_mul_epi32(b, skip));
-        let odd = _mm512_add_epi64(
-            _mm512_mul_epi32(a_odd, input),
-            _mm512_mul_epi32(b_odd, skip),
-        );
-        let [even, odd] = [even, odd].map(|wide| _mm512_sll_epi64(wide, left));
-        let results = _mm512_cvtsepi32_epi8(requantise(even, odd, right, scale.output));
-        // SAFETY: it has sixteen bytes.
-        unsafe { _mm_storeu_si128(place.as_mut_ptr().cast(), results) }
-    }
-    let done = places.as_flattened().len();
-    scalar::add_row(&row.from(done), rest);
+    words::add_row(row, a);
 }
 
 /// Sixteen results of products whose results lie in the upper word, to be saturated; `shift` as in [`Head`].
@@ -166,6 +140,16 @@ impl Tiles for Avx512 {
     unsafe fn multiply_add(sums: __m512i, inputs: __m512i, weights: __m512i) -> __m512i {
         // SAFETY: as promised by the caller.
         unsafe { _mm512_dpbusd_epi32(sums, inputs, weights) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add_points(sums: __m512i, inputs: __m512i, weights: __m512i) -> __m512i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm512_dpbusd_epi32(sums, inputs, weights) }
+    }
+    #[inline(always)]
+    unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+        // SAFETY: as promised by the caller.
+        unsafe { super::transposed(rows) }
     }
     #[inline(always)]
     unsafe fn scale(head: *const Head<16>) -> Scale {

@@ -3,6 +3,7 @@
 
 use super::avx2::Avx2;
 use super::avx512::Avx512;
+use super::transposed;
 use crate::element::{Output, Real};
 use crate::kernels::search::{self, Entries};
 use crate::kernels::tiles::{self, Tiles, VECTORS};
@@ -155,6 +156,11 @@ macro_rules! backend {
                 ) -> $register {
                     // SAFETY: as promised by the caller.
                     unsafe { $fused(x, weights, sums) }
+                }
+                #[inline(always)]
+                unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+                    // SAFETY: as promised by the caller.
+                    unsafe { transposed(rows) }
                 }
                 #[inline(always)]
                 unsafe fn scale(_: *const [f32; $lanes]) {}

@@ -9,8 +9,8 @@ mod lanes;
 
 use super::search::Search;
 use super::{AddRow, Kernels, tiles};
-use crate::element::UPPER;
-use core::arch::x86_64::{__cpuid_count, _xgetbv};
+use core::arch::x86_64::*;
+use core::mem::transmute;
 use core::sync::atomic::{AtomicU8, Ordering};
 use half::f16;
 
@@ -89,17 +89,25 @@ pub(super) static AVX512_HALF: Kernels<f16> = kernels!(
     Kernels::SCALAR_FLOAT
 );
 
-impl<E> AddRow<'_, E> {
-    /// For integers: how far a sum of products is to be shifted to the left, so that its upper word is twice the result;
-    /// or to the right what is then left (none of both is negative). None where words are too short for that.
-    fn upper_word(&self) -> Option<(u8, u8)> {
-        let rescale = &self.scale.rescale;
-        let most = (i64::from(rescale.input) + i64::from(rescale.skip)) * 255;
-        let half = rescale.shift - 1;
-        let fits = most >> half < 1 << 30;
-        fits.then(|| (UPPER.saturating_sub(half), half.saturating_sub(UPPER)))
+/// See [`tiles::Tiles::transposed`].
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+    // SAFETY: four words are a register.
+    unsafe {
+        let [a, b, c, d] = transmute::<[[u32; 4]; 4], [__m128i; 4]>(rows);
+        let (low, high) = (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+        let (low_2, high_2) = (_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
+        transmute::<[__m128i; 4], [[u32; 4]; 4]>([
+            _mm_unpacklo_epi64(low, low_2),
+            _mm_unpackhi_epi64(low, low_2),
+            _mm_unpacklo_epi64(high, high_2),
+            _mm_unpackhi_epi64(high, high_2),
+        ])
     }
+}
 
+impl<E> AddRow<'_, E> {
     /// What is left from an element on.
     fn from(&self, first: usize) -> Self {
         Self {
