@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Shows of the firmware's program `decode`, built for its sample of an 8-bit model, what it does not contain: a path to a
-# panic, an allocator, an instruction or a function that computes in floating point. The model is data, so that the
-# program is the same for any of 8 bits.
+# panic, an allocator, an instruction or a function that computes in floating point; and of those for Cortex-M that no
+# path through their calls takes more stack than this. The model is data, so that the program is the same for any of
+# 8 bits.
+most_stack=4096
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/bare_metal.sh
@@ -31,6 +33,8 @@ check() {   # BOARD
     # Loads, stores, moves and choices of floating-point registers only carry bits.
     arm-none-eabi-objdump --disassemble --no-show-raw-insn "$program" >"$lines"
     absent "computes in floating point" '\tv(?!mov|sel|ldr|str|ldm|stm|push|pop)[a-z]+[a-z0-9.]*\.f(16|32|64)'
+    arm-none-eabi-objdump --disassemble --full-contents --no-show-raw-insn -j .text -j .rodata -j .data "$program" |
+        cargo run --quiet --package vq-tests --bin stack-bound -- "$most_stack" | cut -d : -f 1
 }
 
 absent() {   # WHAT PATTERN

@@ -12,19 +12,17 @@ pub(super) fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
     let count = a.len().min(row.b.len());
     // None of these cuts results off above the least number.
     let is_cut_off = row.scale.output.low() > i8::MIN;
-    if count == 0 || is_cut_off {
-        return scalar::add_row(row, a);
-    }
-    // SAFETY: both slices have so many elements.
-    unsafe {
+    if count > 0 && !is_cut_off {
         if let Some(words) = Words::new(row) {
-            add_words(a.as_mut_ptr(), row.b.as_ptr(), &words, count);
-        } else if let Some(terms) = Terms::new(row) {
-            add(a.as_mut_ptr(), row.b.as_ptr(), &terms, count);
-        } else {
-            scalar::add_row(row, a);
+            // SAFETY: both slices have so many elements.
+            return unsafe { add_words(a.as_mut_ptr(), row.b.as_ptr(), &words, count) };
+        }
+        if let Some(terms) = Terms::new(row) {
+            // SAFETY: as above.
+            return unsafe { add(a.as_mut_ptr(), row.b.as_ptr(), &terms, count) };
         }
     }
+    scalar::add_row(row, a);
 }
 
 /// ```text

@@ -21,7 +21,7 @@ use super::search::{self, Lanes, Search};
 use super::{ALIGN, ConvRow, ConvShape, ConvolveRow, Filter, Kernels, words};
 use crate::element::{Arithmetic, Element, Output};
 use crate::format::{MAX_KERNEL, Params};
-use core::{ptr, slice};
+use core::{iter, ptr, slice};
 
 use plain::Plain;
 use points::Planes;
@@ -215,17 +215,20 @@ impl Blocks {
             count: shape.channels.div_ceil(T::LANES),
         }
     }
+
+    /// Elements that [`pack`] fills; of more than fits any memory, all there can be.
+    fn packed_len<T: Tiles>(&self) -> usize {
+        let bytes = self.bytes.saturating_mul(self.count);
+        elements::<T::Element>(bytes.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX))
+    }
 }
 
 /// See [`super::Kernels::packed_len`].
 pub(super) fn packed_len<T: Tiles>(shape: &ConvShape) -> usize {
-    if let Some(planes) = Planes::of::<T>(shape) {
-        return planes.packed_len::<T>(shape);
+    match Planes::of::<T>(shape) {
+        Some(planes) => planes.packed_len::<T>(shape),
+        None => Blocks::of::<T>(shape).packed_len::<T>(),
     }
-    let blocks = Blocks::of::<T>(shape);
-    // Of more than fits any memory, all there can be.
-    let bytes = blocks.bytes.saturating_mul(blocks.count);
-    elements::<T::Element>(bytes.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX))
 }
 
 /// Whether a shape's rows are read where they are.
@@ -243,9 +246,14 @@ fn row_len<T: Tiles>(shape: &ConvShape) -> usize {
 
 /// See [`super::Kernels::conv_room`].
 pub(super) fn conv_room<T: Tiles>(shape: &ConvShape) -> usize {
-    if let Some(planes) = Planes::of::<T>(shape) {
-        return planes.conv_room::<T>(shape);
+    match Planes::of::<T>(shape) {
+        Some(planes) => planes.conv_room::<T>(shape),
+        None => rows_room::<T>(shape),
     }
+}
+
+/// Elements of room for the rows under the kernel.
+fn rows_room<T: Tiles>(shape: &ConvShape) -> usize {
     if in_place::<T>(shape) {
         return 0;
     }
@@ -352,7 +360,7 @@ pub(super) unsafe fn conv_row<T: Tiles>(
         return unsafe { points::conv_row::<T>(&planes, row, room, out) };
     }
     let blocks = Blocks::of::<T>(shape);
-    assert!(row.packed.len() >= packed_len::<T>(shape));
+    assert!(row.packed.len() >= blocks.packed_len::<T>());
     let mut rows = [ptr::null(); MAX_KERNEL];
     let rows = &mut rows[..shape.kernel.height.into()];
     lay_out::<T>(row, room, rows);
@@ -424,12 +432,21 @@ pub(super) unsafe fn accumulate<T: Tiles, const P: usize, const V: usize>(
     }
 }
 
-/// Splits a number into as few parts of at most `most` as there can be, as equal as they can be.
+/// Splits a number into as few parts of at most `most` as there can be, none of them small. Without a division, which
+/// would take longer than a tile.
 #[inline(always)]
 fn parts(whole: usize, most: usize) -> impl Iterator<Item = usize> {
-    let count = whole.div_ceil(most);
-    let (least, longer) = (whole / count, whole % count);
-    (0..count).map(move |i| least + usize::from(i < longer))
+    let mut left = whole;
+    iter::from_fn(move || {
+        let own = match left {
+            0 => return None,
+            _ if left <= most => left,
+            _ if left < 2 * most => left.div_ceil(2),
+            _ => most,
+        };
+        left -= own;
+        Some(own)
+    })
 }
 
 /// Points to the rows under the kernel, in the room where they are not read where they are.
@@ -442,7 +459,7 @@ fn lay_out<T: Tiles>(
     let shape = &row.filter.shape;
     let len = shape.columns() * usize::from(shape.in_channels);
     let room_len = row_len::<T>(shape);
-    assert!(room.len() >= conv_room::<T>(shape));
+    assert!(room.len() >= rows_room::<T>(shape));
     let start = room.as_mut_ptr().cast::<u8>();
     let place = start.wrapping_add(start.align_offset(align_of::<T::Input>()));
     let place = place.cast::<T::Input>();

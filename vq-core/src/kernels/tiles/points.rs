@@ -43,6 +43,11 @@ impl Planes {
         let points = |kernel: Kernel| usize::from(kernel.height) * usize::from(kernel.width);
         let (kernel, own) = (shape.kernel, shape.own_kernel());
         let (width, channels) = (shape.width as usize, shape.channels);
+        let is_whole = usize::from(shape.in_channels).is_multiple_of(T::TAPS);
+        let are_in_use = 5 * channels >= 4 * channels.next_multiple_of(T::LANES);
+        if shape.stride != 1 || !is_whole || are_in_use && !shape.phases {
+            return None;
+        }
         let words = usize::from(shape.in_channels) / T::TAPS;
         let vectors = width.div_ceil(T::LANES);
 
@@ -53,8 +58,7 @@ impl Planes {
         let is_less =
             vectors.saturating_mul(by_points + by_points / 4) < width.saturating_mul(by_channels);
         let weights = points(own) * words * T::TAPS * size_of::<T::Weight>();
-        let is_whole = usize::from(shape.in_channels).is_multiple_of(T::TAPS);
-        (shape.stride == 1 && is_whole && is_less).then(|| Self {
+        is_less.then(|| Self {
             words,
             vectors,
             columns: (vectors * T::LANES).saturating_add(usize::from(kernel.width - 1)),
@@ -152,7 +156,8 @@ pub(super) unsafe fn conv_row<T: Tiles>(
         .wrapping_add(start.align_offset(ALIGN))
         .cast::<T::Input>();
     let (row_len, height) = (planes.row_len::<T>(), usize::from(shape.kernel.height));
-    let len = shape.columns() * usize::from(shape.in_channels);
+    let columns = shape.columns();
+    let len = columns * usize::from(shape.in_channels);
     for (kh, source) in row.rows.iter().enumerate().take(height) {
         let source = &source[..len];
         // SAFETY: the room has so many inputs for each row of the kernel and for one more; inputs are integers or floats,
@@ -166,13 +171,13 @@ pub(super) unsafe fn conv_row<T: Tiles>(
         if T::AS_IT_IS {
             // SAFETY: elements are inputs.
             let inputs = unsafe { slice::from_raw_parts(source.as_ptr().cast(), len) };
-            lay_out::<T>(planes, inputs, own);
+            lay_out::<T>(planes, columns, inputs, own);
             continue;
         }
         for (place, &x) in converted.iter_mut().zip(source) {
             *place = T::input(x);
         }
-        lay_out::<T>(planes, converted, own);
+        lay_out::<T>(planes, columns, converted, own);
     }
     let work = Work::<T> {
         planes,
@@ -245,10 +250,10 @@ fn put_back<E: Copy + Default>(
 
 /// Puts the words of all columns behind each other.
 #[inline(always)]
-fn lay_out<T: Tiles>(planes: &Planes, row: &[T::Input], places: &mut [T::Input]) {
+fn lay_out<T: Tiles>(planes: &Planes, columns: usize, row: &[T::Input], places: &mut [T::Input]) {
     let (words, apart) = (planes.words, planes.columns);
-    let columns = row.len() / (words * T::TAPS);
-    assert!(places.len() >= words * apart * T::TAPS && columns <= apart);
+    assert!(columns <= apart && columns * words * T::TAPS <= row.len());
+    assert!(places.len() >= words * apart * T::TAPS);
     if T::TAPS * size_of::<T::Input>() == size_of::<u32>() && columns.min(words) >= BLOCK {
         let (from, to) = (
             row.as_ptr().cast::<u32>(),

@@ -1,14 +1,14 @@
 //! Cortex-M4, M7 and M33, which add two products of 16-bit numbers to a sum at once: convolution one row under the kernel at a
-//! time.
+//! time, or all of them where that takes hardly more room.
 //!
 //! A row is first laid out as the products want it: widened, with the padding at its sides, and cut off at zero where the
-//! filter wants that. The weights of two channels at a time are laid out the same way. The sums of all channels wait in
-//! the room for the next row. What lies there:
+//! filter wants that. The weights of two channels at a time are laid out the same way. Where rows come one at a time, the
+//! sums of all channels wait in the room for the next. What lies there:
 //!
 //! ```text
-//! inputs[x][ci]                a column filled up to a word
-//! weights[kw][ci]              of two channels, interleaved group by group
-//! sums[co / 2][x][2]           where the kernel has several rows
+//! inputs[rows][x][ci]          a column filled up to a word
+//! weights[rows][kw][ci]        of two channels, interleaved group by group; a row filled up to whole groups
+//! sums[co / 2][x][2]           unless all rows come at once
 //! ```
 //!
 //! Each product of the plain form occurs once, and sums of integers do not depend on their order, so the
@@ -35,23 +35,27 @@ const GROUP: usize = 4;
 /// Points, and channels, whose sums grow side by side.
 const PAIR: usize = 2;
 
-/// Two channels of a row under the kernel, laid out.
+/// Two channels of some rows under the kernel, laid out.
 struct Pair<'a> {
-    /// Point x has `taps` numbers from x * `step` on.
+    /// In row r point x has `taps` numbers from r * `row` + x * `step` on.
     inputs: &'a [i16],
+    /// How many rows there are.
+    rows: usize,
+    /// Numbers from a row to the next.
+    row: usize,
     /// Numbers from a point's window to the next.
     step: usize,
-    /// Numbers of a window: whole groups.
+    /// Numbers of a window in a row: whole groups.
     taps: usize,
     /// Weights of the two channels, interleaved.
     weights: &'a [i16],
     /// The two channels; of the last odd one twice the same.
     channels: [Channel; PAIR],
-    /// Which of the kernel's rows it is.
-    kh: usize,
-    /// How many the kernel has.
-    height: usize,
-    /// The sums of each point, and of one more where their number is odd; none where the kernel has one row.
+    /// Whether sums start with the biases.
+    is_first: bool,
+    /// Whether sums become results.
+    is_last: bool,
+    /// The sums of each point, and of one more where their number is odd; none where they start and end here.
     sums: &'a mut [[i32; PAIR]],
     /// How results are stored.
     output: Output,
@@ -61,18 +65,6 @@ struct Pair<'a> {
     points: usize,
     /// From a point's results to the next one's.
     out_step: usize,
-}
-
-impl Pair<'_> {
-    /// Whether sums start with the biases.
-    fn is_first(&self) -> bool {
-        self.kh == 0
-    }
-
-    /// Whether sums become results.
-    fn is_last(&self) -> bool {
-        self.kh + 1 == self.height
-    }
 }
 
 impl ConvShape {
@@ -85,6 +77,11 @@ impl ConvShape {
     fn taps(&self) -> usize {
         (usize::from(self.kernel.width) * self.column()).next_multiple_of(GROUP)
     }
+
+    /// Numbers of a row.
+    fn row(&self) -> usize {
+        self.columns().saturating_mul(self.column())
+    }
 }
 
 /// Numbers of a word.
@@ -96,6 +93,8 @@ const ALIGN: usize = align_of::<u32>();
 /// How many numbers lie in the room, each kind in whole words.
 #[derive(Debug, Clone, Copy)]
 struct Lengths {
+    /// Rows that come at once.
+    rows: usize,
     inputs: usize,
     weights: usize,
     /// Of all pairs of channels.
@@ -103,19 +102,41 @@ struct Lengths {
 }
 
 impl Lengths {
-    /// Of a picture that fits no memory, more than there can be.
     fn of(shape: &ConvShape) -> Self {
-        let inputs = shape.columns().saturating_mul(shape.column());
-        let sums = match shape.kernel.height {
-            1 => 0,
-            _ => sums_of_pair(shape).saturating_mul(shape.channels.div_ceil(PAIR)),
+        let (one, all) = (
+            Self::of_rows(shape, 1),
+            Self::of_rows(shape, shape.kernel.height.into()),
+        );
+        let bytes = one.bytes();
+        match all.bytes() <= bytes.saturating_add(bytes / 8) {
+            true => all,
+            false => one,
+        }
+    }
+
+    /// Of a picture that fits no memory, more than there can be.
+    fn of_rows(shape: &ConvShape, rows: usize) -> Self {
+        let sums = match rows < shape.kernel.height.into() {
+            true => sums_of_pair(shape).saturating_mul(shape.channels.div_ceil(PAIR)),
+            false => 0,
         };
+        let inputs = shape.row().saturating_mul(rows);
         Self {
+            rows,
             // The last window is filled up from behind.
             inputs: inputs.saturating_add(2 * (GROUP - 1)) / GROUP * GROUP,
-            weights: PAIR * shape.taps(),
+            weights: PAIR * shape.taps() * rows,
             sums,
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let parts = [
+            self.inputs.saturating_mul(size_of::<i16>()),
+            self.weights.saturating_mul(size_of::<i16>()),
+            self.sums.saturating_mul(size_of::<[i32; PAIR]>()),
+        ];
+        parts.into_iter().fold(ALIGN - 1, usize::saturating_add)
     }
 }
 
@@ -126,17 +147,11 @@ fn sums_of_pair(shape: &ConvShape) -> usize {
 
 /// See [`crate::kernels::Kernels::conv_room`].
 pub(super) fn conv_room(shape: &ConvShape) -> usize {
-    let lengths = Lengths::of(shape);
-    let parts = [
-        lengths.inputs.saturating_mul(size_of::<i16>()),
-        lengths.weights.saturating_mul(size_of::<i16>()),
-        lengths.sums.saturating_mul(size_of::<[i32; PAIR]>()),
-    ];
-    parts.into_iter().fold(ALIGN - 1, usize::saturating_add)
+    Lengths::of(shape).bytes()
 }
 
 /// ```text
-/// for each row under the kernel:
+/// for each row under the kernel, or for all at once:
 ///     lay it out
 ///     for each two channels: lay out the weights; convolve
 /// ```
@@ -148,26 +163,34 @@ pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
     let (weights, rest) = integers::<i16>(rest, lengths.weights);
     let (sums, _) = integers::<[i32; PAIR]>(rest, lengths.sums);
     let sums_len = lengths.sums / shape.channels.div_ceil(PAIR).max(1);
-    for (kh, &input) in row.rows.iter().enumerate() {
-        gather(row, input, inputs);
-        for first in (0..shape.channels).step_by(PAIR) {
-            let channels = array::from_fn(|n| (first + n).min(shape.channels - 1));
-            gather_weights(row, kh, channels, weights);
-            let pair = Pair {
+    let row_len = shape.row();
+    let behind = lengths.inputs - row_len * lengths.rows;
+    let at_once = lengths.rows.max(1);
+    let starts = (0..).step_by(at_once);
+    for (first, rows) in starts.zip(row.rows.chunks(at_once)) {
+        for (i, &input) in rows.iter().enumerate() {
+            gather(row, input, inputs.part_mut(i * row_len, row_len + behind));
+        }
+        for channel in (0..shape.channels).step_by(PAIR) {
+            let channels = array::from_fn(|n| (channel + n).min(shape.channels - 1));
+            gather_weights(row, first, rows.len(), channels, weights);
+            let mut pair = Pair {
                 inputs,
+                rows: rows.len(),
+                row: row_len,
                 step: usize::from(shape.stride) * shape.column(),
                 taps: shape.taps(),
                 weights,
                 channels: channels.map(|channel| Channel::new(&row.filter.params, channel)),
-                kh,
-                height: row.rows.len(),
-                sums: sums.part_mut(first / PAIR * sums_len, sums_len),
+                is_first: first == 0,
+                is_last: first + rows.len() == row.rows.len(),
+                sums: sums.part_mut(channel / PAIR * sums_len, sums_len),
                 output: row.filter.output,
-                wanted: PAIR.min(shape.channels - first),
+                wanted: PAIR.min(shape.channels - channel),
                 points: shape.width as usize,
                 out_step: row.out_step,
             };
-            instructions::convolve(pair, out.behind_mut(first));
+            instructions::convolve(&mut pair, out.behind_mut(channel));
         }
     }
 }
@@ -193,21 +216,32 @@ fn gather(row: &ConvRow<'_, i8>, input: &[i8], inputs: &mut [i16]) {
     }
 }
 
-/// Lays out the weights of two channels for one of the rows. What fills up columns and windows is 0, so that it counts for
-/// nothing.
+/// Lays out the weights of two channels for some rows. What fills up columns and windows is 0, so that it counts for nothing.
 ///
 /// Groups have an order of their own only where channels fill whole ones, as in [`gather`].
-fn gather_weights(row: &ConvRow<'_, i8>, kh: usize, channels: [usize; PAIR], weights: &mut [i16]) {
-    let own = channels.map(|channel| signed(row.filter.row(channel, kh).1.as_flattened()));
-    let in_channels = usize::from(row.filter.shape.in_channels);
+fn gather_weights(
+    row: &ConvRow<'_, i8>,
+    first: usize,
+    rows: usize,
+    channels: [usize; PAIR],
+    weights: &mut [i16],
+) {
+    let shape = &row.filter.shape;
+    let (run, in_channels) = (shape.run(), usize::from(shape.in_channels));
+    let own = channels.map(|channel| {
+        let own = row.filter.channel(channel).part(first * run, rows * run);
+        signed(own.as_flattened())
+    });
     if in_channels.is_multiple_of(GROUP) {
         let groups = own.map(|own| own.as_chunks().0);
         return instructions::spread_pair(groups, weights.as_chunks_mut().0);
     }
     weights.fill(0);
+    let width = usize::from(shape.kernel.width).max(1);
     for (n, own) in own.into_iter().enumerate() {
-        for (kw, own) in own.chunks_exact(in_channels.max(1)).enumerate() {
-            for (i, &weight) in (kw * row.filter.shape.column()..).zip(own) {
+        for (point, own) in own.chunks_exact(in_channels.max(1)).enumerate() {
+            let start = point / width * shape.taps() + point % width * shape.column();
+            for (i, &weight) in (start..).zip(own) {
                 let at = (i / GROUP * PAIR + n) * GROUP + i % GROUP;
                 if let Some(place) = weights.get_mut(at) {
                     *place = weight.into();

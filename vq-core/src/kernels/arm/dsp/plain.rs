@@ -5,33 +5,35 @@ use crate::slices::Parts;
 #[cfg(not(backend = "thumb2-dsp"))]
 use core::array;
 
-/// Adds the products of a row under the kernel to the sums of two channels.
+/// Adds the products of some rows under the kernel to the sums of two channels.
 ///
 /// ```text
 /// for x, for n:
 ///     sum = bias[n] under the first row, else sums[x][n]
-///     sum += inputs[x * step + i] * weights[n][i] for each i
+///     sum += inputs[r * row + x * step + i] * weights[r][n][i] for each r, i
 ///     out[x * out_step + n] = finish(sum) under the last row, else sums[x][n] = sum
 /// ```
 ///
 /// Not inlined: where there are instructions for it, this is for what never or seldom occurs.
 #[inline(never)]
-pub(super) fn convolve(pair: Pair<'_>, out: &mut [i8]) {
+pub(super) fn convolve(pair: &mut Pair<'_>, out: &mut [i8]) {
     let points = out.chunks_mut(pair.out_step.max(1)).take(pair.points);
     for (x, out) in points.enumerate() {
-        let window = pair.inputs.part(x * pair.step, pair.taps);
         let bias = pair.channels.map(|channel| channel.bias);
-        let known = pair.sums.get(x).filter(|_| !pair.is_first());
+        let known = pair.sums.get(x).filter(|_| !pair.is_first);
         let mut sums = known.copied().unwrap_or(bias);
-        let weights = pair.weights.chunks_exact(PAIR * GROUP);
-        for (inputs, weights) in window.chunks_exact(GROUP).zip(weights) {
-            for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact(GROUP)) {
-                for (&x, &weight) in inputs.iter().zip(weights) {
-                    *sum += i32::from(x) * i32::from(weight);
+        let mut weights = pair.weights.chunks_exact(PAIR * GROUP);
+        for row in 0..pair.rows {
+            let window = pair.inputs.part(row * pair.row + x * pair.step, pair.taps);
+            for (inputs, weights) in window.chunks_exact(GROUP).zip(weights.by_ref()) {
+                for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact(GROUP)) {
+                    for (&x, &weight) in inputs.iter().zip(weights) {
+                        *sum += i32::from(x) * i32::from(weight);
+                    }
                 }
             }
         }
-        if !pair.is_last() {
+        if !pair.is_last {
             if let Some(kept) = pair.sums.get_mut(x) {
                 *kept = sums;
             }

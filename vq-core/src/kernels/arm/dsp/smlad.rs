@@ -4,10 +4,10 @@ use super::{GROUP, PAIR, Pair, plain};
 use crate::element::UPPER;
 use core::arch::naked_asm;
 
-/// Adds the products of a row under the kernel to the sums of two channels.
-pub(super) fn convolve(pair: Pair<'_>, out: &mut [i8]) {
-    match Work::new(&pair, out) {
-        Some(work) => work.run(&pair),
+/// Adds the products of some rows under the kernel to the sums of two channels.
+pub(super) fn convolve(pair: &mut Pair<'_>, out: &mut [i8]) {
+    match Work::new(pair, out) {
+        Some(work) => work.run(pair),
         None => plain::convolve(pair, out),
     }
 }
@@ -15,20 +15,17 @@ pub(super) fn convolve(pair: Pair<'_>, out: &mut [i8]) {
 /// Groups in a turn of a convolution's loop.
 const UNROLLED: usize = 4;
 
-/// Convolves the pairs of points that are left to do.
-type Convolve = unsafe extern "C" fn(&mut Work);
-
-/// Two channels of a row, in the order in which a [`Convolve`] loads it.
+/// Two channels of some rows, in the order in which `convolve_keep` and the others load it.
 #[repr(C)]
 struct Work {
     /// The windows of two points; moved on.
     points: [usize; PAIR],
     weights: usize,
-    /// Bytes of a window in whole turns.
+    /// Bytes of a row's window in whole turns.
     whole: usize,
     /// What the sums start with: two of the first point, two of the second; moved on.
     sums: *const [i32; PAIR],
-    /// Bytes of a window that are left.
+    /// Bytes of a row's window that are left.
     rest: usize,
     multiplier: [i32; PAIR],
     shift: [u32; PAIR],
@@ -45,6 +42,10 @@ struct Work {
     sums_advance: usize,
     /// What the sums under the first row start with.
     bias: [[i32; PAIR]; PAIR],
+    /// Where the weights of the last row end.
+    weights_end: usize,
+    /// Bytes from where a window ends in a row to where it starts in the next.
+    gap: usize,
 }
 
 impl Work {
@@ -60,10 +61,12 @@ impl Work {
             return None;
         }
         let last = pair.points.checked_sub(1)?;
-        let is_there = last * pair.step + pair.taps <= pair.inputs.len()
-            && PAIR * pair.taps <= pair.weights.len()
+        let last_row = pair.rows.checked_sub(1)? * pair.row;
+        let is_there = last_row + last * pair.step + pair.taps <= pair.inputs.len()
+            && pair.rows * PAIR * pair.taps <= pair.weights.len()
             && last * pair.out_step + pair.wanted <= out.len()
-            && (pair.height == 1 || pair.points.next_multiple_of(PAIR) <= pair.sums.len());
+            && (pair.is_first && pair.is_last
+                || pair.points.next_multiple_of(PAIR) <= pair.sums.len());
         debug_assert!(is_there);
         if !is_there {
             return None;
@@ -71,10 +74,11 @@ impl Work {
         let bytes = size_of::<i16>();
         let (groups, group) = (pair.taps / GROUP, GROUP * bytes);
         let first = pair.inputs.as_ptr() as usize;
+        let weights = pair.weights.as_ptr() as usize;
         let bias = pair.channels.map(|channel| channel.bias);
         Some(Self {
             points: [first, first + pair.step * bytes],
-            weights: pair.weights.as_ptr() as usize,
+            weights,
             whole: groups / UNROLLED * UNROLLED * group,
             sums: pair.sums.as_ptr(),
             rest: groups % UNROLLED * group,
@@ -87,34 +91,41 @@ impl Work {
             pairs: pair.points / PAIR,
             sums_advance: size_of::<[[i32; PAIR]; PAIR]>(),
             bias: [bias; PAIR],
+            weights_end: weights + pair.rows * PAIR * pair.taps * bytes,
+            gap: pair.row.wrapping_sub(pair.taps).wrapping_mul(bytes),
         })
     }
 
     fn run(mut self, pair: &Pair<'_>) {
-        let by: Convolve = match pair.wanted {
-            _ if !pair.is_last() => {
-                // What is left is read there again.
-                self.out = self.sums.cast_mut().cast();
-                convolve_keep
-            }
-            1 => convolve_one,
-            _ => convolve_two,
-        };
-        if pair.is_first() {
+        if !pair.is_last {
+            // What is left is read there again.
+            self.out = self.sums.cast_mut().cast();
+        }
+        if pair.is_first {
             self.sums = self.bias.as_ptr();
             self.sums_advance = 0;
         }
         if self.pairs > 0 {
-            // SAFETY: windows, sums and results of the last point lie within their slices, as `new` has checked.
-            unsafe { by(&mut self) }
+            self.convolve(pair);
         }
         if !pair.points.is_multiple_of(PAIR) {
             // The last point, twice to the same place; what counts is stored last.
             self.points[1] = self.points[0];
             self.out_step = 0;
             self.pairs = 1;
-            // SAFETY: as above.
-            unsafe { by(&mut self) }
+            self.convolve(pair);
+        }
+    }
+
+    /// Convolves the pairs of points that are left to do.
+    fn convolve(&mut self, pair: &Pair<'_>) {
+        // SAFETY: windows, sums and results of the last point lie within their slices, as `new` has checked.
+        unsafe {
+            match pair.wanted {
+                _ if !pair.is_last => convolve_keep(self),
+                1 => convolve_one(self),
+                _ => convolve_two(self),
+            }
         }
     }
 }
@@ -152,7 +163,7 @@ macro_rules! group {
 
 /// ```text
 /// for each two points:
-///     sums[p][c] += sum over i of points[p][i] * weights[c][i]
+///     for each row: sums[p][c] += sum over i of points[p][i] * weights[c][i]
 ///     out[p][c] = saturate(((sums[p][c] * multiplier[c] >> 32 >> shift[c]) + offset) >> 1), or sums[p][c]
 /// ```
 ///
@@ -168,8 +179,9 @@ macro_rules! kernel {
                 "2:",
                 "ldr lr, [sp]",
                 "ldm lr, {{r0-r3, r8}}",
-                "add r3, r0, r3",
                 "ldm r8, {{r4-r7}}",
+                "7:",
+                "add r3, r0, r3",
                 "cmp r0, r3",
                 "beq 4f",
                 "3:",
@@ -190,6 +202,9 @@ macro_rules! kernel {
                 "bne 5b",
                 "ldr lr, [sp]",
                 "6:",
+                "ldrd r8, r9, [lr, #80]",
+                "cmp r2, r8",
+                "bne 8f",
                 $($ending,)*
                 // Where the next sums are, their windows, and whether there are any.
                 "ldr r8, [lr, #-8]",
@@ -205,6 +220,12 @@ macro_rules! kernel {
                 "str r3, [lr, #32]",
                 "bne 2b",
                 "pop {{r0, r4-r11, pc}}",
+                // The next row.
+                "8:",
+                "ldr r3, [lr, #12]",
+                "add r0, r0, r9",
+                "add r1, r1, r9",
+                "b 7b",
             )
         }
     };
@@ -254,14 +275,15 @@ kernel!(
 
 pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
     let groups = from.len().min(to.len());
-    let spread = match low {
-        i8::MIN => spread_groups,
-        _ => spread_cut,
-    };
-    if groups > 0 {
-        let low = u32::from_ne_bytes([low as u8; GROUP]);
-        // SAFETY: both have so many groups.
-        unsafe { spread(from.as_ptr(), to.as_mut_ptr(), groups, low) }
+    let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+    let all = u32::from_ne_bytes([low as u8; GROUP]);
+    // SAFETY: both have so many groups.
+    unsafe {
+        match low {
+            _ if groups == 0 => {}
+            i8::MIN => spread_groups(from, to, groups, all),
+            _ => spread_cut(from, to, groups, all),
+        }
     }
 }
 
