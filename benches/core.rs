@@ -5,12 +5,20 @@ use std::hint::black_box;
 use vq_benches::{Decode, SIZE, micro, native};
 use vq_core::bitstream::{Assembly, CodedPicture, Packets, Stream};
 use vq_core::format::Dtype;
-use vq_core::{Element, Encoder, Engine, Model, NoProbe, Picture, Plan, f16};
+use vq_core::threads::decode_strips;
+use vq_core::{Element, Encoder, Engine, Model, NoProbe, Picture, PictureSize, Plan, f16};
 use vq_tests::Random;
 use vq_tests::streamed::{self, FullPlan};
 
 /// Codes of a picture of [`SIZE`].
 const CODES: usize = 256;
+/// A picture that is worth several threads.
+const LARGE: PictureSize = PictureSize {
+    width: 1024,
+    height: 1024,
+};
+/// Its codes.
+const LARGE_CODES: usize = 128 * 128;
 
 fn parse(criterion: &mut Criterion) {
     let file = micro(Dtype::I8);
@@ -117,6 +125,35 @@ fn encode<E: Element>(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A large picture by as many threads.
+fn strips(criterion: &mut Criterion) {
+    let file = micro(Dtype::I8);
+    let model = Model::parse(&file).unwrap();
+    let mut random = Random::new(4);
+    let codes: Vec<_> = (0..LARGE_CODES).map(|_| random.below(512) as u16).collect();
+    let mut group = criterion.benchmark_group("strips");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(model.decoder().macs(LARGE.grid(8))));
+    let mut expected = None;
+    for threads in [1, 2] {
+        let mut plans = vec![FullPlan::new(); threads];
+        let layouts = plans.iter_mut().map(|plan| plan.decoder(&model, LARGE));
+        let mut layouts: Vec<_> = layouts.map(Result::unwrap).collect();
+        let mut pixels = vec![0; layouts[0].row_bytes() * usize::from(LARGE.height)];
+        let scratches = layouts.iter().map(|layout| vec![0; layout.scratch_len()]);
+        let mut scratches: Vec<_> = scratches.collect();
+        let engines = layouts.iter_mut().zip(&mut scratches);
+        let engines = engines.map(|(layout, scratch)| Engine::new(layout, scratch).unwrap());
+        let mut engines: Vec<_> = engines.collect();
+        decode_strips(&mut engines, &codes, &mut pixels).unwrap();
+        assert!(*expected.get_or_insert_with(|| pixels.clone()) == pixels);
+        group.bench_function(format!("{threads}"), |bencher| {
+            bencher.iter(|| decode_strips(&mut engines, black_box(&codes), &mut pixels).unwrap());
+        });
+    }
+    group.finish();
+}
+
 criterion_group!(
     benches,
     parse,
@@ -127,5 +164,6 @@ criterion_group!(
     encode::<i8>,
     encode::<f16>,
     encode::<f32>,
+    strips,
 );
 criterion_main!(benches);

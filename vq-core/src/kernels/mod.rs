@@ -290,12 +290,17 @@ impl<'a, E: Arithmetic> Filter<'a, E> {
     /// A channel's weights in one row of the kernel, and how many zeros stand before them. Behind them there are zeros
     /// to the end of the run.
     pub(crate) fn row(&self, channel: usize, kh: usize) -> (usize, &'a [E::Stored]) {
+        let weights = self.channel(channel);
+        if !self.shape.phases {
+            let run = self.shape.run();
+            return (0, weights.part(kh * run, run));
+        }
         let (py, px) = self.shape.corner(channel);
-        let (in_channels, own) = (usize::from(self.shape.in_channels), self.shape.own_kernel());
-        let run = usize::from(own.width) * in_channels;
+        let in_channels = usize::from(self.shape.in_channels);
+        let run = usize::from(PHASE.width) * in_channels;
         match kh.checked_sub(py) {
-            Some(row) if row < own.height.into() => {
-                (px * in_channels, self.channel(channel).part(row * run, run))
+            Some(row) if row < PHASE.height.into() => {
+                (px * in_channels, weights.part(row * run, run))
             }
             _ => (0, &[]),
         }
