@@ -269,7 +269,14 @@ fn addition<E: Drawn>(backend: Backend, draw: u32, memory: &mut Memory<E>) -> Re
         Some((&a, &b)) => E::add(a, b, &row.scale),
         None => E::UNTOUCHED,
     };
-    compare(draw, &memory.out, expected)
+    compare(draw, &memory.out, expected)?;
+    #[cfg(test)]
+    compare(
+        draw,
+        &tests::added_apart(backend, &row, &a[..len]),
+        expected,
+    )?;
+    Ok(())
 }
 
 fn convolution<E: Drawn>(
@@ -509,6 +516,17 @@ mod tests {
         let mut out = vec![E::UNTOUCHED; (points - 1) * row.out_step + shape.channels];
         (kernels.conv_row)(&own, &mut room[start..], &mut out);
         out
+    }
+
+    /// Adds once more, each slice in memory of its own.
+    pub(super) fn added_apart<E: Drawn>(backend: Backend, row: &AddRow<'_, E>, a: &[E]) -> Vec<E> {
+        let (b, mut sum) = (row.b.to_vec(), a.to_vec());
+        let own = AddRow {
+            b: &b,
+            scale: row.scale,
+        };
+        (E::kernels(backend).add_row)(&own, &mut sum);
+        sum
     }
 
     /// Of so many draws, as many as a slow tool has time for: `VQ_FEWER=50` takes one in fifty.

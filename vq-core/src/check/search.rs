@@ -41,7 +41,25 @@ fn search<E: Drawn>(backend: Backend, draw: u32, memory: &mut Memory<E>) -> Resu
     if let Ok(table) = table {
         table.nearest(rows, &mut codes[..vectors]);
     }
-    for (index, (vector, &found)) in rows.chunks_exact(dim).zip(&codes).enumerate() {
+    compare(draw, entries, rows, &codes[..vectors])?;
+    #[cfg(test)]
+    compare(
+        draw,
+        entries,
+        rows,
+        &tests::apart(entries, dim, backend, rows),
+    )?;
+    Ok(())
+}
+
+fn compare<E: Drawn>(
+    draw: u32,
+    entries: &[E::Stored],
+    vectors: &[E],
+    codes: &[u16],
+) -> Result<(), Mismatch> {
+    let dim = vectors.len() / codes.len();
+    for (index, (vector, &found)) in vectors.chunks_exact(dim).zip(codes).enumerate() {
         let expected = nearest(entries, vector);
         if found != expected {
             return Err(Mismatch {
@@ -108,4 +126,30 @@ fn nearest<E: Drawn>(entries: &[E::Stored], vector: &[E]) -> u16 {
         }
     }
     best.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    extern crate std;
+
+    use std::vec;
+    use std::vec::Vec;
+
+    /// Searches once more, each slice in memory of its own.
+    pub(super) fn apart<E: Drawn>(
+        entries: &[E::Stored],
+        dim: usize,
+        backend: Backend,
+        vectors: &[E],
+    ) -> Vec<u16> {
+        let (entries, vectors) = (entries.to_vec(), vectors.to_vec());
+        let len = Table::<E>::memory_len(entries.len() / dim, dim, backend);
+        let mut memory = vec![E::UNTOUCHED; len];
+        let mut codes = vec![u16::MAX; vectors.len() / dim];
+        let table = Table::new(&entries, dim, backend, &mut memory).unwrap();
+        table.nearest(&vectors, &mut codes);
+        codes
+    }
 }
