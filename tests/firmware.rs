@@ -387,3 +387,20 @@ fn faults_are_named_on_the_host_and_on_the_board() {
         Err(FlashError::Codec(CodecError::Format(_)))
     ));
 }
+
+#[test]
+fn a_board_that_is_too_small_is_named() {
+    let model = micro();
+    let size = PictureSize {
+        width: 128,
+        height: 128,
+    };
+    let codes = packets(&model, size, 222, &[]);
+    match flash::decode(&on("microbit", Payload { model, codes })) {
+        Err(FlashError::TooLarge { region, bytes }) => {
+            assert_eq!(region, "RAM");
+            assert!((1..64 << 10).contains(&bytes), "{bytes}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

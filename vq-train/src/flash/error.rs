@@ -43,6 +43,17 @@ pub enum FlashError {
     /// The compiler or the linker refused; the end of what it said.
     #[error("the firmware does not build:\n{0}")]
     Build(String),
+    /// The board has too little memory.
+    #[error(
+        "the firmware with this model and picture is {bytes} bytes too large for the board's {region}: take a smaller \
+         model or picture, or a board with more memory (--board)"
+    )]
+    TooLarge {
+        /// The memory, as the board's description names it.
+        region: String,
+        /// How many bytes it lacks.
+        bytes: u64,
+    },
     /// The program that runs the firmware is not there.
     #[error("{program} is not installed: {hint}")]
     Missing {

@@ -96,8 +96,26 @@ fn finish(mut cargo: Command) -> Result<(), FlashError> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&stderr);
+    if let Some((region, bytes)) = overflow(&said) {
+        return Err(FlashError::TooLarge { region, bytes });
+    }
     let lines: Vec<&str> = said.lines().collect();
     Err(FlashError::Build(
         lines[lines.len().saturating_sub(40)..].join("\n"),
     ))
+}
+
+/// The memory that the linker has found too small, and the bytes that it lacks in all.
+fn overflow(said: &str) -> Option<(String, u64)> {
+    let overflows = said.lines().filter_map(|line| {
+        let (region, rest) = line
+            .split_once(" will not fit in region '")?
+            .1
+            .split_once('\'')?;
+        let bytes = rest
+            .strip_prefix(": overflowed by ")?
+            .strip_suffix(" bytes")?;
+        Some((region.to_owned(), bytes.parse().ok()?))
+    });
+    overflows.max_by_key(|&(_, bytes)| bytes)
 }
