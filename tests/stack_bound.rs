@@ -192,23 +192,17 @@ impl Program {
                 let word = self.memory.get(&u32::from_str_radix(address, 16).ok()?);
                 registers.insert(first, Known::Word(*word?));
             }
-            "bl" | "blx" | "bx" | "cbz" | "cbnz" => self.jump(own, base, operands)?,
-            _ if base
-                .strip_prefix('b')
-                .is_some_and(|rest| CONDITIONS.contains(&rest)) =>
-            {
-                self.jump(own, base, operands)?;
-            }
             "subs" if rest.starts_with('#') => {}
-            _ => {
-                registers.remove(first);
-            }
+            _ => match branch(base) {
+                Some(branch) => self.jump(own, branch, operands)?,
+                None => {
+                    registers.remove(first);
+                }
+            },
         }
         Some(())
     }
-}
 
-impl Program {
     /// Notes where a jump or a call goes. One into the midst of a function is one of its own, or what looks like code behind it.
     fn jump(&mut self, own: u32, base: &str, operands: &str) -> Option<()> {
         let function = self.functions.get_mut(&own)?;
@@ -352,6 +346,17 @@ fn contents(line: &str) -> Option<(u32, Vec<u8>)> {
     Some((address, bytes?))
 }
 
+/// The branch that a mnemonic names, without what it depends on: `bl` of `blne`, but `b` of `bls`.
+fn branch(name: &str) -> Option<&'static str> {
+    let is_meant = |branch: &&str| {
+        let condition = name.strip_prefix(branch);
+        condition.is_some_and(|condition| CONDITIONS.contains(&condition))
+    };
+    ["blx", "bl", "bx", "cbz", "cbnz", "b"]
+        .into_iter()
+        .find(is_meant)
+}
+
 /// Bytes of a list of registers such as `{r4, r5, lr}` or `{d8-d11}`.
 fn size(registers: &str) -> u64 {
     let wide = if registers.contains('d') { 8 } else { 4 };
@@ -424,6 +429,23 @@ mod tests {
 ";
         let error = bound(listing).unwrap_err().to_string();
         assert_eq!(error, "no bound: a, b call each other");
+    }
+
+    #[test]
+    fn what_is_called_on_a_condition_counts() {
+        let listing = "
+ 0100 31000000                             1...
+00000020 <Reset>:
+      20:\tblxne\tr3
+      22:\tbleq\t40 <other>
+00000030 <named>:
+      30:\tsub\tsp, #40\t@ 0x28
+00000040 <other>:
+      40:\tsub\tsp, #80\t@ 0x50
+      42:\tbxeq\tlr
+      44:\tbls.n\t30 <named>
+";
+        assert_eq!(bound(listing).unwrap(), 120);
     }
 
     #[test]

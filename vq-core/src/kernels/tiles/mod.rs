@@ -193,6 +193,12 @@ pub(super) const fn elements<E>(bytes: usize) -> usize {
     bytes.div_ceil(size_of::<E>())
 }
 
+/// Elements that so many packed blocks take; of more than fits any memory, all there can be.
+fn packed_elements<E>(block_bytes: usize, blocks: usize) -> usize {
+    let bytes = block_bytes.saturating_mul(blocks);
+    elements::<E>(bytes.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX))
+}
+
 /// How a convolution's blocks lie.
 #[derive(Debug, Clone, Copy)]
 struct Blocks {
@@ -216,10 +222,9 @@ impl Blocks {
         }
     }
 
-    /// Elements that [`pack`] fills; of more than fits any memory, all there can be.
+    /// Elements that [`pack`] fills.
     fn packed_len<T: Tiles>(&self) -> usize {
-        let bytes = self.bytes.saturating_mul(self.count);
-        elements::<T::Element>(bytes.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX))
+        packed_elements::<T::Element>(self.bytes, self.count)
     }
 }
 

@@ -8,7 +8,7 @@
 //! room  := inputs[kernel height][channels / TAPS][columns][TAPS], results[channels][points], row[columns][channels]
 //! ```
 
-use super::{Head as _, OfTile, Tiles, elements, of_tile, parts};
+use super::{Head as _, OfTile, Tiles, elements, of_tile, packed_elements, parts};
 use crate::element::{Arithmetic, Output};
 use crate::format::Kernel;
 use crate::kernels::{ALIGN, ConvRow, ConvShape, Filter};
@@ -68,8 +68,7 @@ impl Planes {
 
     /// See [`Kernels::packed_len`](crate::kernels::Kernels::packed_len).
     pub(super) fn packed_len<T: Tiles>(&self, shape: &ConvShape) -> usize {
-        let bytes = self.block_bytes.saturating_mul(shape.channels);
-        elements::<T::Element>(bytes.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX))
+        packed_elements::<T::Element>(self.block_bytes, shape.channels)
     }
 
     /// Inputs of a row, as vectors reach.
