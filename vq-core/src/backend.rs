@@ -7,7 +7,7 @@ use crate::kernels::x86;
 use crate::target::backend_name;
 
 /// Inner loops for one kind of processor. In integers all give the same numbers; on other processors they run as plain
-/// loops in the same order, for tests.
+/// loops, with the feature `emulate` in the order of the instructions.
 ///
 /// Numbered from 1, so that a plan without one is all zeros, and a device need not keep it in its flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

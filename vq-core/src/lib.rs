@@ -11,7 +11,7 @@
 //! What is absent on purpose: allocation, panics on bad bytes, floating point on the `i8` path, and
 //! unsafe code outside of the kernels. The caller owns all memory; sizes are asked for before the work starts.
 //!
-//! Features: `std` and `check-kernels`, see `Cargo.toml`. MSRV: see `rust-version` in the workspace's `Cargo.toml`.
+//! Features: `std`, `check-kernels` and `emulate`, see `Cargo.toml`. MSRV: see `rust-version` in the workspace's `Cargo.toml`.
 #![no_std]
 #![deny(unsafe_code)]
 

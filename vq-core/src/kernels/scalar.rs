@@ -1,9 +1,7 @@
 //! The reference kernels: plain loops over slices, for every element type and every processor.
 
-#[cfg(any(test, feature = "check-kernels"))]
-use super::Filter;
 use super::search::Entries;
-use super::{AddRow, ConvRow, Spread};
+use super::{AddRow, ConvRow, Filter, Spread};
 use crate::element::Element;
 use crate::slices::Parts;
 use core::array;
@@ -47,7 +45,17 @@ impl<E: Element> ConvRow<'_, E> {
     }
 }
 
-#[cfg(any(test, feature = "check-kernels"))]
+/// Convolves a row of any backend: padding may be missing, rows may have to be cut off, channels may be those of phases.
+pub(super) fn any_conv_row<E: Element>(row: &ConvRow<'_, E>, _: &mut [E], out: &mut [E]) {
+    let points = out.chunks_mut(row.out_step.max(1));
+    for (x, point) in points.take(row.filter.shape.width as usize).enumerate() {
+        let results = point.iter_mut().take(row.filter.shape.channels);
+        for (channel, result) in results.enumerate() {
+            *result = row.element(x, channel);
+        }
+    }
+}
+
 impl<E: Element> ConvRow<'_, E> {
     /// What the row is at point x, in one channel.
     pub(crate) fn element(&self, x: usize, channel: usize) -> E {

@@ -2,7 +2,8 @@
 //! and `plain`) hold two products in one, by `halves`; M4 (`dsp`) has an instruction for two, M55 (`helium`) for
 //! sixteen.
 //!
-//! On other processors the same rows are laid out in the same way and convolved by plain loops, for tests.
+//! On other processors the same rows are laid out in the same way and convolved by plain loops, for tests, where those are
+//! built: [`super::EMULATED`].
 
 #![allow(unsafe_code)]
 
@@ -16,19 +17,28 @@ mod thumb1;
 
 #[cfg(not(thumb2))]
 use super::words::add_row;
-use super::{ConvRow, Kernels};
+use super::{ConvRow, ConvolveRow, EMULATED, Kernels, scalar};
 use crate::element::Output;
 use crate::format::Params;
 use crate::slices::Parts;
 #[cfg(thumb2)]
 use add::add_row;
 
+/// A processor's own function, unless this is neither such a processor nor a build with emulations.
+const fn emulated(own: ConvolveRow<i8>) -> ConvolveRow<i8> {
+    if EMULATED { own } else { scalar::any_conv_row }
+}
+
 /// Cortex-M0.
 pub(super) static THUMB1: Kernels<i8> = Kernels {
     gathers: true,
     conv_room: halves::conv_room::<{ thumb1::PAIR }>,
-    conv_row: halves::conv_row::<thumb1::Thumb1, { thumb1::PAIR }>,
-    add_row: thumb1::add_row,
+    conv_row: emulated(halves::conv_row::<thumb1::Thumb1, { thumb1::PAIR }>),
+    add_row: if EMULATED {
+        thumb1::add_row
+    } else {
+        super::words::add_row
+    },
     ..Kernels::SCALAR
 };
 
@@ -36,7 +46,7 @@ pub(super) static THUMB1: Kernels<i8> = Kernels {
 pub(super) static DSP: Kernels<i8> = Kernels {
     gathers: true,
     conv_room: dsp::conv_room,
-    conv_row: dsp::conv_row,
+    conv_row: emulated(dsp::conv_row),
     add_row,
     ..Kernels::SCALAR
 };
@@ -45,14 +55,14 @@ pub(super) static DSP: Kernels<i8> = Kernels {
 pub(super) static PLAIN: Kernels<i8> = Kernels {
     gathers: true,
     conv_room: halves::conv_room::<{ plain::CHANNELS }>,
-    conv_row: halves::conv_row::<plain::Plain, { plain::CHANNELS }>,
+    conv_row: emulated(halves::conv_row::<plain::Plain, { plain::CHANNELS }>),
     add_row,
     ..Kernels::SCALAR
 };
 
 /// Cortex-M55.
 pub(super) static HELIUM: Kernels<i8> = Kernels {
-    conv_row: helium::conv_row,
+    conv_row: emulated(helium::conv_row),
     add_row,
     ..Kernels::SCALAR
 };

@@ -18,7 +18,7 @@ mod plain;
 mod points;
 
 use super::search::{self, Lanes, Search};
-use super::{ALIGN, ConvRow, ConvShape, ConvolveRow, Filter, Kernels, words};
+use super::{ALIGN, ConvRow, ConvShape, ConvolveRow, EMULATED, Filter, Kernels, scalar, words};
 use crate::element::{Arithmetic, Element, Output};
 use crate::format::{MAX_KERNEL, Params};
 use core::{iter, ptr, slice};
@@ -46,14 +46,29 @@ pub(super) static AVX2: Kernels<i8> = plain::<Plain<8, 2>>();
 /// AVX-512's tiles in plain loops.
 pub(super) static AVX512: Kernels<i8> = plain::<Plain<16, 4>>();
 
+/// The table of an emulated backend; of one that only tells how much memory it wants, where emulations are not built.
 const fn plain<T: Lanes>() -> Kernels<i8> {
+    let sizes = Kernels {
+        lanes: T::LANES,
+        conv_room: conv_room::<T>,
+        packed_len: packed_len::<T>,
+        conv_row: scalar::any_conv_row,
+        add_row: words::add_row,
+        search: Search {
+            packed_len: Search::integers::<T>(Search::SCALAR.nearest).packed_len,
+            ..Search::SCALAR
+        },
+        ..Kernels::SCALAR
+    };
+    if !EMULATED {
+        return sizes;
+    }
     everywhere::<T>(Kernels {
         // SAFETY: plain loops need no instructions.
         search: Search::integers::<T>(|entries, packed, vectors, codes| unsafe {
             search::integers::<T>(entries, packed, vectors, codes);
         }),
-        add_row: words::add_row,
-        ..Kernels::SCALAR
+        ..sizes
     })
 }
 
