@@ -8,9 +8,15 @@ mod commands;
 mod interchange;
 #[path = "cli/lab.rs"]
 mod lab;
+#[path = "cli/messages.rs"]
+mod messages;
+#[path = "cli/outputs.rs"]
+mod outputs;
 #[path = "cli/refusals.rs"]
 mod refusals;
 #[path = "cli/resume.rs"]
 mod resume;
+#[path = "cli/streams.rs"]
+mod streams;
 
 use lab::Lab;

@@ -139,6 +139,26 @@ impl Lab {
         command
     }
 
+    /// The shell on a script, not yet started; in it, `vq` is the program.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        let script = format!("vq() {{ \"$0\" \"$@\"; }}\n{script}");
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_vq")])
+            .current_dir(self.folder.path())
+            .env_remove("VQ_LPIPS")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a script, which must succeed; the bytes on its stdout.
+    pub(crate) fn data(&self, script: &str) -> Vec<u8> {
+        let output = self.shell(script).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{script}: {stderr}");
+        output.stdout
+    }
+
     /// Runs `vq LINE` to its end; it must not panic, whatever it is told.
     pub(crate) fn vq(&self, line: &str) -> Outcome {
         let Output {

@@ -56,7 +56,7 @@ fn ten_interruptions_leave_the_run_as_if_undisturbed() {
 }
 
 /// Starts or resumes the run, and stops it a while after it has written another checkpoint: killed
-/// in even rounds, asked to by Ctrl-C in odd ones. The first is killed without any waiting for one.
+/// in even rounds, asked to by Ctrl-C or SIGTERM in odd ones. The first is killed without any waiting for one.
 fn interrupt(lab: &Lab, round: u64) {
     let before = std::fs::read(lab.path(CHECKPOINT)).ok();
     let mut child = lab
@@ -64,28 +64,134 @@ fn interrupt(lab: &Lab, round: u64) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while round > 0 && std::fs::read(lab.path(CHECKPOINT)).ok() == before {
-        assert!(Instant::now() < deadline, "no checkpoint within a minute");
-        sleep(Duration::from_millis(1));
+    if round > 0 {
+        await_checkpoint(lab, before.as_deref());
     }
     sleep(Duration::from_millis(round * 7919 % 37));
     if round.is_multiple_of(2) {
         child.kill().unwrap();
         assert_eq!(child.wait().unwrap().code(), None, "it was over before");
     } else {
-        control_c(&child);
-        let output = child.wait_with_output().unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{stderr}");
-        assert!(stderr.contains("stopped; --resume goes on"), "{stderr}");
+        send(&child, if round % 4 == 1 { "INT" } else { "TERM" });
+        stopped(child);
     }
 }
 
-fn control_c(child: &Child) {
-    let line = format!("kill -INT {}", child.id());
+/// Waits until the run has a checkpoint other than the one before.
+fn await_checkpoint(lab: &Lab, before: Option<&[u8]>) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::fs::read(lab.path(CHECKPOINT)).ok().as_deref() == before {
+        assert!(Instant::now() < deadline, "no checkpoint within a minute");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+fn send(child: &Child, signal: &str) {
+    let line = format!("kill -{signal} {}", child.id());
     let status = Command::new("sh").args(["-c", &line]).status().unwrap();
     assert!(status.success());
+}
+
+/// The training ends because it was asked to, saves and succeeds.
+fn stopped(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("stopped; --resume goes on"), "{stderr}");
+}
+
+/// A lab with `endless.toml`, whose training only ends when it is stopped.
+fn endless() -> Lab {
+    let lab = Lab::new();
+    let config = CONFIG
+        .replace("steps = 30", "steps = 10000000")
+        .replace("validate_every = 20", "validate_every = 10000000");
+    lab.write("endless.toml", config);
+    lab
+}
+
+/// `env` sets what the signal does to a program that does nothing about it, as `nohup` does.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_closes_stops_a_training_unless_it_is_to_live_on() {
+    let lab = endless();
+    let train = |hangup: &str| {
+        let vq = env!("CARGO_BIN_EXE_vq");
+        let before = std::fs::read(lab.path(CHECKPOINT)).ok();
+        let line =
+            format!("exec env {hangup} {vq} train endless.toml --data photos --out run --resume");
+        let child = lab.shell(&line).stderr(Stdio::piped()).spawn().unwrap();
+        await_checkpoint(&lab, before.as_deref());
+        child
+    };
+    let child = train("--default-signal=HUP");
+    // A shell that ends and the system may both say so.
+    send(&child, "HUP");
+    send(&child, "HUP");
+    stopped(child);
+    let mut child = train("--ignore-signal=HUP");
+    send(&child, "HUP");
+    await_checkpoint(&lab, Some(&lab.read(CHECKPOINT)));
+    assert!(child.try_wait().unwrap().is_none(), "it lives on");
+    send(&child, "TERM");
+    stopped(child);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_is_written_by_one_process_at_a_time() {
+    let lab = endless();
+    let train = "train endless.toml --data photos --out run";
+    let start = || {
+        let mut command = lab.command(&format!("{train} --resume"));
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut child = start();
+    await_checkpoint(&lab, None);
+    for line in [
+        train,
+        &format!("{train} --resume"),
+        &format!("{train} --seed 9"),
+    ] {
+        let second = lab.vq(line);
+        assert_eq!(second.code, Some(1));
+        let words = "another process is writing the run in run";
+        assert!(second.stderr.contains(words), "{}", second.stderr);
+    }
+    // The lock is gone with the process, however that ends.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = lab.read(CHECKPOINT);
+    let child = start();
+    await_checkpoint(&lab, Some(&before));
+    send(&child, "TERM");
+    stopped(child);
+    let left = |path: &std::path::PathBuf| path.to_string_lossy().contains(".lock");
+    assert_eq!(lab.files().keys().find(|p| left(p)), None);
+}
+
+#[test]
+fn of_two_trainings_that_start_at_once_one_is_refused() {
+    let lab = Lab::new();
+    let start = |seed: u32| {
+        let line = format!("train tiny.toml --data photos --out run --steps 300 --seed {seed}");
+        let mut command = lab.command(&line);
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [1, 2].map(start).map(|c| c.wait_with_output().unwrap());
+    let mut codes = both.each_ref().map(|output| output.status.code());
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(1)], "{both:?}");
+    let seed = if both[0].status.success() { 1 } else { 2 };
+    let log = String::from_utf8(lab.read("run/log.jsonl")).unwrap();
+    assert!(log.contains("\"step\":300"), "{log}");
+    let run = Checkpoint::load(&lab.path(CHECKPOINT)).unwrap();
+    assert_eq!(run.step, 300);
+    assert!(
+        run.config.contains(&format!("seed = {seed}")),
+        "{}",
+        run.config
+    );
 }
 
 /// The log's lines about steps: each logged step once, in order, with all its figures.

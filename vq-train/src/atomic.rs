@@ -4,7 +4,7 @@
 //! sees the old file or the new one and never a part of it. Nothing here knows what is written.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Names of temporary files begin with this.
@@ -24,11 +24,42 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::metadata(&target).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
         return File::options().write(true).open(&target)?.write_all(bytes);
     }
-    let mut file = temporary_file().tempfile_in(parent(&target))?;
-    file.write_all(bytes)?;
+    let mut file = temporary_file()
+        .tempfile_in(parent(&target))
+        .map_err(without_place)?;
+    file.write_all(bytes).map_err(without_place)?;
     file.as_file().sync_all()?;
     file.persist(&target)?;
     Ok(())
+}
+
+/// Finds out whether [`write`] could write `path` now, as far as that can be known before, and leaves nothing
+/// behind. Folders that do not exist yet are taken for ones that will be made.
+///
+/// # Errors
+/// What the file system would report.
+pub fn try_path(path: &Path) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    match fs::metadata(&target) {
+        Ok(there) if there.is_dir() => return Err(ErrorKind::IsADirectory.into()),
+        // Opening a pipe would wait for its reader.
+        Ok(there) if !there.is_file() => return Ok(()),
+        _ => (),
+    }
+    let mut folder = parent(&target);
+    while fs::metadata(&folder).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+        folder = parent(&folder);
+    }
+    let tried = temporary_file().tempfile_in(folder);
+    tried.map(drop).map_err(without_place)
+}
+
+/// The system's own error, without the temporary file's name, which nobody knows.
+fn without_place(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|e| e.source());
+    let system = inner.and_then(|e| e.downcast_ref::<io::Error>());
+    let code = system.and_then(io::Error::raw_os_error);
+    code.map_or(error, io::Error::from_raw_os_error)
 }
 
 /// Removes from `folder` what a process that was killed while it wrote has left there.
@@ -91,6 +122,21 @@ mod tests {
         fs::create_dir(&occupied).unwrap();
         assert!(write(&occupied, b"x").is_err());
         assert!(write(&folder.path().join("missing/a.bin"), b"x").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn trying_a_path_tells_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        write(&at("a.bin"), b"old").unwrap();
+        for good in ["a.bin", "b.bin", "not/yet/c.bin"] {
+            try_path(&at(good)).unwrap();
+        }
+        let kind = |name: &str| try_path(&at(name)).unwrap_err().kind();
+        assert_eq!(kind("a.bin/c.bin"), ErrorKind::NotADirectory);
+        assert_eq!(kind(""), ErrorKind::IsADirectory);
+        assert_eq!(fs::read(at("a.bin")).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

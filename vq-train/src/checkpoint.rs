@@ -6,6 +6,7 @@
 use crate::atomic;
 use crate::config::Config;
 use crate::gan::AdversaryState;
+use crate::input;
 use crate::optim::Adam;
 use crate::train::Health;
 use serde::{Deserialize, Serialize};
@@ -112,7 +113,7 @@ impl Checkpoint {
             path: path.clone(),
             source,
         };
-        let bytes = std::fs::read(&path).map_err(io)?;
+        let bytes = input::read(&path).map_err(io)?;
         parse(&bytes).map_err(|reason| CheckpointError::Format { path, reason })
     }
 }

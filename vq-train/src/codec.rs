@@ -3,8 +3,8 @@
 //! All arithmetic is the core's; this module owns the memory that the core asks for, and picks the
 //! element type that the file names.
 
+use crate::input;
 use crate::picture::{MAX_PIXELS, Picture, Size};
-use std::fs::File;
 use std::io::Read;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -309,7 +309,7 @@ impl Codec {
 /// [`CodecError::Read`], and [`CodecError::TooLong`] before an endless one fills the memory.
 pub fn read(path: &Path) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::new();
-    File::open(path)
+    input::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
         .map_err(|source| CodecError::Read {
             path: path.to_owned(),

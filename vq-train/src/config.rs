@@ -12,6 +12,7 @@ pub use layer::{
 pub use quantizer::{Codes, EntropyConfig, GumbelConfig, QuantizerConfig, QuantizerKind};
 
 use crate::data::Source;
+use crate::input;
 use crate::loss::{Lpips, ms_ssim};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -353,7 +354,9 @@ impl Config {
             path: path.to_owned(),
             source,
         };
-        let text = std::fs::read_to_string(path).map_err(read)?;
+        let text = input::open(path)
+            .and_then(std::io::read_to_string)
+            .map_err(read)?;
         Config::parse(&text, &path.display().to_string())
     }
 

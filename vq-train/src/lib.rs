@@ -4,6 +4,8 @@
 #![deny(unsafe_code)]
 
 pub mod atomic;
+pub mod claim;
+pub mod input;
 pub mod picture;
 
 // From pictures to a trained model.

@@ -10,6 +10,7 @@
 
 use crate::atomic;
 use crate::checkpoint::FILE_NAME;
+use crate::claim::Claim;
 use crate::picture::Picture;
 use crate::sheet::Sheet;
 use crate::tensorboard::EventWriter;
@@ -18,6 +19,9 @@ use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// The configuration's name in a run's folder.
+pub const CONFIG_NAME: &str = "config.toml";
 
 /// Figures that say what the others are about, and make no curve.
 const NO_CURVES: [&str; 2] = ["step", "images"];
@@ -31,14 +35,15 @@ pub struct Run {
 }
 
 impl Run {
-    /// Makes the folder; a resumed run's figures are cut back to the checkpoint's step.
-    pub fn open(folder: &Path, trainer: &Trainer) -> Result<Run, TrainError> {
+    /// Opens the claimed folder's files; a resumed run's figures are cut back to the checkpoint's step.
+    pub fn open(claim: &Claim, trainer: &Trainer) -> Result<Run, TrainError> {
+        let folder = claim.folder();
         let sheets = folder.join("reconstructions");
         std::fs::create_dir_all(&sheets).map_err(io(&sheets))?;
         for folder in [folder, &sheets] {
             atomic::remove_leftovers(folder).map_err(io(folder))?;
         }
-        let config = folder.join("config.toml");
+        let config = folder.join(CONFIG_NAME);
         atomic::write(&config, trainer.config.to_toml().as_bytes()).map_err(io(&config))?;
         Ok(Run {
             folder: folder.to_owned(),

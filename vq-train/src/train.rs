@@ -11,6 +11,7 @@ pub use report::{Seen, StageUse, StepReport, Summary, Validation};
 use self::grade::{Grader, Opponent};
 use self::report::stage_uses;
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::claim::Claim;
 use crate::config::{Config, ConfigError, OptimizerConfig};
 use crate::data::{Dataset, Purpose, generator, to_batch, to_pictures};
 use crate::gan::Adversary;
@@ -26,7 +27,7 @@ use crate::tensorboard::EventError;
 use ndarray::Array4;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -581,15 +582,15 @@ fn psnr_of(mse: f64) -> f64 {
 
 /// Trains to the configuration's last step, or until the observer says to stop.
 ///
-/// `folder` receives what [`crate::run`] lists; without it nothing is written. On any error the
+/// The claimed folder receives what [`crate::run`] lists; without one nothing is written. On any error the
 /// last checkpoint stays good.
 pub fn run(
     trainer: &mut Trainer,
     data: &Dataset,
-    folder: Option<&Path>,
+    claim: Option<&Claim>,
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
-    let mut run = folder.map(|f| Run::open(f, trainer)).transpose()?;
+    let mut run = claim.map(|c| Run::open(c, trainer)).transpose()?;
     let config = trainer.config.train;
     let (first, batch) = (trainer.step, config.batch);
     let mut spent = Duration::ZERO;

@@ -1,6 +1,7 @@
 //! The user's map of names.
 
 use super::InterchangeError;
+use crate::input;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -18,7 +19,9 @@ impl Names {
             path: path.to_owned(),
             source,
         };
-        let text = std::fs::read_to_string(path).map_err(read)?;
+        let text = input::open(path)
+            .and_then(std::io::read_to_string)
+            .map_err(read)?;
         Names::parse(&text, &path.display().to_string())
     }
 

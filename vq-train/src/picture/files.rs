@@ -1,14 +1,14 @@
 //! Pictures on disk: PNG, JPEG and WebP in, PNG out, and folders of them.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Cursor, Read};
+use std::fs;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use rayon::prelude::*;
 
 use super::{Picture, Size};
-use crate::atomic;
+use crate::{atomic, input};
 
 /// What went wrong with a picture file or a folder of them, and what can be done.
 #[derive(Debug, thiserror::Error)]
@@ -79,13 +79,10 @@ impl Picture {
     /// [`PictureError::Read`], [`PictureError::Decode`] (also for a truncated file, which many
     /// readers pad with grey) or [`PictureError::TooLarge`].
     pub fn load(path: &Path) -> Result<Picture, PictureError> {
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| BufReader::new(file).read_to_end(&mut bytes))
-            .map_err(|source| PictureError::Read {
-                path: path.into(),
-                source,
-            })?;
+        let bytes = input::read(path).map_err(|source| PictureError::Read {
+            path: path.into(),
+            source,
+        })?;
         Picture::from_file_bytes(&bytes, path)
     }
 
@@ -219,7 +216,8 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), PictureError> 
     Ok(())
 }
 
-fn has_picture_name(path: &Path) -> bool {
+/// Whether a name ends as those do that [`list`] finds.
+pub fn has_picture_name(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     ["png", "jpg", "jpeg", "webp"]
         .iter()

@@ -1,6 +1,7 @@
 //! `vq bench`: how long a decode takes on this CPU, operator by operator, or by the picture's size.
 
-use crate::shared::{Result, print, print_json};
+use crate::outputs::{print, print_json};
+use crate::shared::Result;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,9 +12,12 @@ use vq_train::picture::{Picture, Size};
 
 /// Measure the latency of a decode on this machine.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:  vq bench -m micro.vqm --size 64x64,128x128,256x256")]
+#[command(
+    after_help = "Example:  vq bench -m micro.vqm --size 64x64,128x128,256x256\n\
+                  Pipes:    cat micro.vqm | vq bench -m -"
+)]
 pub(crate) struct Args {
-    /// The model.
+    /// The model; - is standard input.
     #[arg(short, long, value_name = "M.vqm")]
     model: PathBuf,
     /// Size of the picture; time and memory of each, if there are several [default: the model's native size]

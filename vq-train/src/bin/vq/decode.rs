@@ -1,6 +1,8 @@
 //! `vq decode`: from packets to pictures.
 
-use crate::shared::{Result, outputs, packets, percent, print_json, write};
+use crate::messages::note;
+use crate::outputs::{Files, Kind, print_json};
+use crate::shared::{Result, packets, percent};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use vq_train::codec::{self, Codec};
@@ -8,14 +10,18 @@ use vq_train::link::drop_packets;
 
 /// Turn packets into a PNG; what is lost is filled in from its neighbours.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:  vq decode cat.vqc -m micro.vqm -o cat.png --drop 20 --seed 1")]
+#[command(
+    after_help = "Example:  vq decode cat.vqc -m micro.vqm -o cat.png --drop 20 --seed 1\n\
+                  Folders:  vq decode codes/ -m micro.vqm -o pictures/\n\
+                  Pipes:    cat cat.vqc | vq decode - -m micro.vqm -o - > cat.png"
+)]
 pub(crate) struct Args {
-    /// A .vqc file, or a folder of them.
+    /// A .vqc file, or a folder of them; - is standard input.
     input: PathBuf,
     /// The model.
     #[arg(short, long, value_name = "M.vqm")]
     model: PathBuf,
-    /// The PNG to write, or the folder for them.
+    /// The PNG to write, or the folder for it or them; - is standard output.
     #[arg(short, long)]
     out: PathBuf,
     /// Lose this share of each picture's packets, at random; one always arrives
@@ -38,15 +44,14 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let read = Files::read([&args.input, &args.model])?
+        .and_folder(&args.input, is_packets)
+        .with_json(args.json);
     let codec = Codec::load(&args.model)?;
     let mut report = Report::default();
     let inputs = inputs(&args.input)?;
-    let outputs = outputs(
-        &args.input,
-        inputs.iter().map(PathBuf::as_path),
-        &args.out,
-        "png",
-    )?;
+    let paths = inputs.iter().map(PathBuf::as_path);
+    let outputs = read.outputs(&args.input, paths, &args.out, Kind::Png)?;
     for (i, (path, out)) in inputs.iter().zip(outputs).enumerate() {
         let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let file = codec::read(path)?;
@@ -59,13 +64,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
         let got = codec.receive(&packets).map_err(|e| named(&e))?;
         for fault in &got.faults {
-            eprintln!("{}: a packet was refused: {fault}", path.display());
+            note!("{}: a packet was refused: {fault}", path.display());
         }
         let picture = codec.decode(&got.codes, got.size).map_err(|e| named(&e))?;
-        write(&out, &picture.to_png())?;
-        eprintln!(
-            "{}: {}, {} of {} packets",
-            out.display(),
+        out.write(&picture.to_png())?;
+        note!(
+            "{out}: {}, {} of {} packets",
             got.size,
             got.packets,
             got.sent
@@ -95,6 +99,10 @@ fn inputs(input: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+fn is_packets(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "vqc")
+}
+
 /// The .vqc files in a folder and the folders below it, as `vq encode` leaves them.
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let named = |e: std::io::Error| format!("cannot read {}: {e}", folder.display());
@@ -103,7 +111,7 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
         let path = entry.path();
         if entry.file_type().map_err(named)?.is_dir() {
             collect(&path, found)?;
-        } else if path.extension().is_some_and(|e| e == "vqc") {
+        } else if is_packets(&path) {
             found.push(path);
         }
     }

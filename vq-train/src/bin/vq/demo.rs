@@ -1,6 +1,8 @@
 //! `vq demo`: the whole story in about two minutes, on photos and a model that are in this program.
 
-use crate::shared::{Result, print, print_json, write};
+use crate::messages::note;
+use crate::outputs::{Files, Kind, Output, folder, print, print_json, write};
+use crate::shared::Result;
 use crate::train::Watcher;
 use include_dir::{Dir, include_dir};
 use serde::Serialize;
@@ -58,16 +60,19 @@ struct DemoReport {
     packet_bytes: usize,
     packets_lost_percent: f64,
     psnr_with_losses: f64,
-    sheet: PathBuf,
+    sheet: String,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    eprintln!(
+    folder(&args.out)?;
+    let out = args.out.join("sheet.png");
+    let out = Files::default().output(&out, Kind::Png, "sheet".as_ref())?;
+    note!(
         "1. Training a small model on {} photos of 64x64.",
         photos("train")?.len()
     );
     let training = train_small(args)?;
-    eprintln!(
+    note!(
         "   Its reconstructions: {}",
         args.out.join("training.png").display()
     );
@@ -81,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .into_iter()
         .map(|(path, p)| (path, p.fit(size)))
         .collect();
-    eprintln!(
+    note!(
         "2. The shipped models code {} photos of {size} that they never saw: {} of {} bytes was trained by squared \
          errors, {} adversarially. Packets of {PACKET} bytes; {:.0} % of the packets are lost.",
         pictures.len(),
@@ -114,7 +119,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         row.insert(behind, cell);
         with_losses += psnr / pictures.len() as f64;
     }
-    finish(args, training, outcome.report, with_losses, &sheet)
+    out.write(&sheet.render().to_png())?;
+    finish(args, training, outcome.report, with_losses, &out)
 }
 
 fn finish(
@@ -122,10 +128,8 @@ fn finish(
     training: Summary,
     figures: Report,
     psnr_with_losses: f64,
-    sheet: &Sheet,
+    sheet: &Output,
 ) -> Result<()> {
-    let path = args.out.join("sheet.png");
-    write(&path, &sheet.render().to_png())?;
     if args.json {
         let (packet_bytes, packets_lost_percent) = (PACKET, 100.0 * LOST);
         return print_json(&DemoReport {
@@ -134,7 +138,7 @@ fn finish(
             packet_bytes,
             packets_lost_percent,
             psnr_with_losses,
-            sheet: path,
+            sheet: sheet.to_string(),
         });
     }
     print(format_args!("{figures}"))?;
@@ -143,7 +147,7 @@ fn finish(
         100.0 * LOST
     ))?;
     print("")?;
-    print(format_args!("Side by side:    {}", path.display()))?;
+    print(format_args!("Side by side:    {sheet}"))?;
     print(format_args!("Packets (.vqc):  {}", args.out.display()))?;
     print(format_args!(
         "Next:            vq encode YOUR.jpg -m vq-train/models/micro.vqm -o out.vqc --size 128x128"
@@ -224,14 +228,16 @@ fn train_small(args: &Args) -> Result<Summary> {
         limit,
     };
     let summary = train::run(&mut trainer, &data, None, &mut watcher)?;
-    watcher.watcher.bar.finish_and_clear();
+    drop(watcher);
     let (decoded, _) = trainer.reconstruct(&data.validation);
     let title = format!("{side}x{side}, after {} steps", summary.steps);
     let sheet = Sheet::of_pairs(&title, data.validation.iter().zip(&decoded));
     write(&args.out.join("training.png"), &sheet.render().to_png())?;
-    eprintln!(
+    note!(
         "   {} steps, {:.0} images/s: {:.2} dB on photos held out",
-        summary.steps, summary.images_per_s, summary.psnr
+        summary.steps,
+        summary.images_per_s,
+        summary.psnr
     );
     Ok(summary)
 }

@@ -1,10 +1,12 @@
 //! `vq encode`: from pictures to packets.
 
-use crate::shared::{Result, encoder, outputs, pictures, print_json, write};
+use crate::messages::note;
+use crate::outputs::{Files, Kind, print_json};
+use crate::shared::{Result, encoder, pictures};
 use serde::Serialize;
 use std::path::PathBuf;
 use vq_train::codec::{CodecError, join};
-use vq_train::picture::Size;
+use vq_train::picture::{Size, files};
 use vq_train::search;
 
 /// Turn a picture, or each picture of a folder, into packets.
@@ -13,15 +15,17 @@ use vq_train::search;
 /// packets apart carries them without it.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:  vq encode cat.jpg -m micro.vqm -o cat.vqc --packet 222 --size 128x128"
+    after_help = "Example:  vq encode cat.jpg -m micro.vqm -o cat.vqc --packet 222 --size 128x128\n\
+                  Folders:  vq encode photos/ -m micro.vqm -o codes/\n\
+                  Pipes:    cat cat.jpg | vq encode - -m micro.vqm -o - > cat.vqc"
 )]
 pub(crate) struct Args {
-    /// A PNG, JPEG or WebP file, or a folder of them.
+    /// A PNG, JPEG or WebP file, or a folder of them; - is standard input.
     input: PathBuf,
     /// The model.
     #[arg(short, long, value_name = "M.vqm")]
     model: PathBuf,
-    /// The .vqc file to write, or the folder for them.
+    /// The .vqc file to write, or the folder for it or them; - is standard output.
     #[arg(short, long)]
     out: PathBuf,
     /// The most bytes in one packet, 20 to 65535
@@ -50,6 +54,9 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let read = Files::read([&args.input, &args.model])?
+        .and_folder(&args.input, files::has_picture_name)
+        .with_json(args.json);
     let codec = encoder(&args.model)?;
     let mut report = Report {
         images: 0,
@@ -59,8 +66,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let mut pixels = 0;
     let pictures = pictures(&args.input, args.size)?;
-    let inputs = pictures.iter().map(|(path, _)| path.as_path());
-    let outputs = outputs(&args.input, inputs, &args.out, "vqc")?;
+    let paths = pictures.iter().map(|(path, _)| path.as_path());
+    let outputs = read.outputs(&args.input, paths, &args.out, Kind::Packets)?;
     for (i, ((path, picture), out)) in pictures.iter().zip(outputs).enumerate() {
         let named = |e: CodecError| format!("{}: {e}", path.display());
         let codes = search::encode(&codec, picture, args.search).map_err(named)?;
@@ -69,13 +76,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .packets(&codes, picture.size(), image, args.packet.into())
             .map_err(named)?;
         let bytes: usize = packets.iter().map(Vec::len).sum();
-        write(&out, &join(&packets)?)?;
+        out.write(&join(&packets)?)?;
         let (size, n) = (picture.size(), packets.len());
-        eprintln!(
-            "{}: {size}, {bytes} bytes in {n} packet{}",
-            out.display(),
-            plural(n)
-        );
+        note!("{out}: {size}, {bytes} bytes in {n} packet{}", plural(n));
         report.images += 1;
         report.packets += n;
         report.bytes += bytes;

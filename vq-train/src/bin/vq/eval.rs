@@ -1,13 +1,15 @@
 //! `vq eval`: how good, at how many bytes, beside whom.
 
-use crate::shared::{Result, encoder, percent, pictures, print, print_json, progress, write};
+use crate::messages::{Bar, note};
+use crate::outputs::{Files, Kind, Output, print_beside, print_json};
+use crate::shared::{Result, encoder, percent, pictures};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use vq_train::codec::{Codec, CodecError};
 use vq_train::evaluate::{Coded, Contestant, Report, Setup, evaluate};
 use vq_train::link::drop_packets;
 use vq_train::metrics::Lpips;
-use vq_train::picture::{Picture, Size};
+use vq_train::picture::{Picture, Size, files};
 use vq_train::rivals::{Rival, RivalError};
 use vq_train::search;
 
@@ -15,10 +17,11 @@ use vq_train::search;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:  vq eval photos/ -m micro.vqm --size 128x128 --against jpeg,webp --sheet sheet.png\n\
-                  Several:  vq eval photos/ -m vae.vqm -m gan.vqm --against jpeg,webp --sheet sheet.png"
+                  Several:  vq eval photos/ -m vae.vqm -m gan.vqm --against jpeg,webp --sheet sheet.png\n\
+                  Pipes:    cat cat.jpg | vq eval - -m micro.vqm --sheet - > sheet.png"
 )]
 pub(crate) struct Args {
-    /// A folder of pictures, or one picture.
+    /// A folder of pictures, or one picture; - is standard input.
     input: PathBuf,
     /// The model; given several times, models side by side, named after their files
     #[arg(short = 'm', long = "model", value_name = "M.vqm", required = true)]
@@ -44,7 +47,7 @@ pub(crate) struct Args {
     /// Seed for --drop
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Write a contact sheet of the first pictures
+    /// Write a contact sheet of the first pictures; with - it goes to standard output, and the figures to stderr
     #[arg(long, value_name = "OUT.png")]
     sheet: Option<PathBuf>,
     /// Pictures on the sheet
@@ -66,13 +69,12 @@ enum EvalError {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let sheet = sheet(args)?;
     let codecs = args.models.iter().map(|path| encoder(path));
     let codecs = codecs.collect::<Result<Vec<Codec>>>()?;
     let channels = common_channels(args, &codecs)?;
-    let wanted = args.lpips.is_some() || std::env::var_os(Lpips::VARIABLE).is_some();
-    let lpips = wanted
-        .then(|| Lpips::find(args.lpips.as_deref()))
-        .transpose()?;
+    let lpips = Lpips::named(args.lpips.as_deref());
+    let lpips = lpips.map(|path| Lpips::load(&path)).transpose()?;
     let pictures: Vec<(PathBuf, Picture)> = pictures(&args.input, args.size)?
         .into_iter()
         .map(|(path, p)| (path, p.with_channels(channels)))
@@ -84,29 +86,41 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         rivals: &args.against,
         samples: args.sheet.as_ref().map_or(0, |_| args.samples),
     };
-    let bar = progress(
+    let bar = Bar::show(
         pictures.len() as u64,
+        0,
         "{bar:30} {pos}/{len} pictures [{elapsed} + {eta}]",
     );
     let once = |model: usize, picture: &Picture| coded(&codecs[model], args, picture);
-    let outcome = evaluate::<EvalError>(&pictures, setup, once, || bar.inc(1))?;
-    bar.finish_and_clear();
+    let outcome = evaluate::<EvalError>(&pictures, setup, once, || bar.advance())?;
+    drop(bar);
     if lpips.is_none() {
-        eprintln!(
+        note!(
             "LPIPS is left out: name its weights with --lpips FILE or in {}",
             Lpips::VARIABLE
         );
     }
-    if let Some(path) = &args.sheet {
+    if let Some(out) = &sheet {
         let sheet = outcome.sheet(&title(&codecs, &outcome.report), &args.against);
-        write(path, &sheet.render().to_png())?;
-        eprintln!("sheet: {}", path.display());
+        out.write(&sheet.render().to_png())?;
+        note!("sheet: {out}");
     }
     if args.json {
         return print_json(&outcome.report);
     }
-    print(format_args!("{}", outcome.report))?;
-    Ok(())
+    print_beside(sheet.as_ref(), &outcome.report)
+}
+
+/// Where the contact sheet goes; this is settled before the work begins.
+fn sheet(args: &Args) -> Result<Option<Output>> {
+    let lpips = Lpips::named(args.lpips.as_deref());
+    let files = args.models.iter().chain([&args.input]).chain(&lpips);
+    let read = Files::read(files)?
+        .and_folder(&args.input, files::has_picture_name)
+        .with_json(args.json);
+    let out = args.sheet.as_deref();
+    out.map(|out| read.output(out, Kind::Png, "sheet".as_ref()))
+        .transpose()
 }
 
 /// The channels of all models' pictures.

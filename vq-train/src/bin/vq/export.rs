@@ -1,11 +1,13 @@
 //! `vq export`: from a checkpoint to a model file, or to weights for other frameworks.
 
-use crate::shared::{Result, print_json, write};
+use crate::messages::note;
+use crate::outputs::{Files, Kind, Output, print_json, stem};
+use crate::shared::{Result, source};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use vq_core::format::Dtype;
-use vq_train::checkpoint::Checkpoint;
+use vq_train::checkpoint::{Checkpoint, FILE_NAME};
 use vq_train::codec::Codec;
 use vq_train::data::{DataError, Dataset, Source, to_pictures};
 use vq_train::export::{self, LayerError, Options, layer_errors};
@@ -24,12 +26,14 @@ const MEASURED: usize = 16;
 /// Prints what each step from f32 to f16 to i8 costs in PSNR, on crops of the calibration data.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:  vq export runs/micro -o micro.vqm --dtype i8 --calibrate photos/"
+    after_help = "Example:  vq export runs/micro -o micro.vqm --dtype i8 --calibrate photos/\n\
+                  Folder:   vq export runs/micro -o models/ --calibrate photos/   (models/micro.vqm)\n\
+                  Pipes:    cat checkpoint.vqck | vq export - -o - --calibrate photos/ > micro.vqm"
 )]
 pub(crate) struct Args {
-    /// A run's folder, or a checkpoint.
+    /// A run's folder, or a checkpoint; - is standard input.
     run: PathBuf,
-    /// The model file to write.
+    /// The model file to write, or the folder for it; - is standard output.
     #[arg(
         short,
         long,
@@ -49,7 +53,7 @@ pub(crate) struct Args {
     dtype: Type,
     /// Training data to find the ranges of activations on; several folders as for `vq train --data`
     /// [default: data.path or data.mix of the configuration]
-    #[arg(long, value_name = "DIR[=WEIGHT]")]
+    #[arg(long, value_name = "DIR[=WEIGHT]", value_parser = source())]
     calibrate: Vec<Source>,
     /// Leave the encoder out: the file can only decode
     #[arg(long)]
@@ -90,21 +94,42 @@ struct Report {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let trainer = Trainer::resume(Checkpoint::load(&args.run)?)?;
-    match &args.safetensors {
-        Some(out) => weights(&trainer, out),
-        None => model(args, &trainer),
+    let out = output(args, &trainer)?;
+    match args.safetensors {
+        Some(_) => weights(&trainer, &out),
+        None => model(args, &trainer, &out),
     }
 }
 
-fn weights(trainer: &Trainer, out: &Path) -> Result<()> {
+/// Where the file goes; this is settled before the work begins.
+fn output(args: &Args, trainer: &Trainer) -> Result<Output> {
+    let mut read = Files::read([&args.run, &args.run.join(FILE_NAME)])?.with_json(args.json);
+    let configured = trainer.config.data.sources();
+    for source in args.calibrate.iter().chain(&configured) {
+        read = read.and_folder(&source.path, is_data);
+    }
+    let (out, kind) = match (&args.out, &args.safetensors) {
+        (Some(out), _) => (out, Kind::Model),
+        (None, Some(out)) => (out, Kind::Safetensors),
+        (None, None) => return Err("name a model file with --out".into()),
+    };
+    read.output(out, kind, &stem(&args.run))
+}
+
+/// Whether a file in a folder of data may be data: what this command writes is none.
+fn is_data(path: &Path) -> bool {
+    let extension = path.extension();
+    extension.is_none_or(|e| e != "vqm" && e != "safetensors")
+}
+
+fn weights(trainer: &Trainer, out: &Output) -> Result<()> {
     let file = interchange::to_safetensors(&trainer.model, &trainer.params);
-    write(out, &file)?;
-    eprintln!("{}: {} bytes", out.display(), file.len());
+    out.write(&file)?;
+    note!("{out}: {} bytes", file.len());
     Ok(())
 }
 
-fn model(args: &Args, trainer: &Trainer) -> Result<()> {
-    let out = args.out.as_deref().ok_or("name a model file with --out")?;
+fn model(args: &Args, trainer: &Trainer, out: &Output) -> Result<()> {
     let config = &trainer.config;
     let crops = match Dataset::load(config, &args.calibrate, None) {
         Err(DataError::NoPath) => Vec::new(),
@@ -112,7 +137,7 @@ fn model(args: &Args, trainer: &Trainer) -> Result<()> {
     };
     let export = |dtype, encoder| export::export(trainer, Options { dtype, encoder }, &crops);
     let mut report = Report {
-        model: out.display().to_string(),
+        model: out.to_string(),
         bytes: 0,
         psnr: Default::default(),
         layers: Vec::new(),
@@ -130,7 +155,7 @@ fn model(args: &Args, trainer: &Trainer) -> Result<()> {
         };
         let mean = mean_psnr(encoder, &codec, measured)?;
         let first = *reference.get_or_insert(mean);
-        eprintln!("{dtype:?}: {mean:.3} dB ({:+.3} dB)", mean - first);
+        note!("{dtype:?}: {mean:.3} dB ({:+.3} dB)", mean - first);
         report
             .psnr
             .insert(format!("{dtype:?}").to_lowercase(), mean);
@@ -140,13 +165,13 @@ fn model(args: &Args, trainer: &Trainer) -> Result<()> {
         let lowered = Codec::from_bytes(export(args.dtype.into(), !args.without_encoder)?)?;
         report.layers = layer_errors(&full, &lowered, &measured[0])?;
         for l in &report.layers {
-            eprintln!("decoder op {:2} {:15} {:5.1} dB", l.index, l.op, l.sqnr);
+            note!("decoder op {:2} {:15} {:5.1} dB", l.index, l.op, l.sqnr);
         }
     }
     let file = export(args.dtype.into(), !args.without_encoder)?;
     report.bytes = file.len();
-    write(out, &file)?;
-    eprintln!("{}: {} bytes", out.display(), file.len());
+    out.write(&file)?;
+    note!("{out}: {} bytes", file.len());
     if args.json {
         print_json(&report)
     } else {

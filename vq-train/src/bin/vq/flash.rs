@@ -1,16 +1,21 @@
 //! `vq flash`: run a model on a board, and compare.
 
-use crate::shared::{Result, print, print_json, write};
+use crate::messages::note;
+use crate::outputs::{Files, Kind, Output, print_beside, print_json, stem};
+use crate::shared::Result;
 use std::path::PathBuf;
 use std::time::Duration;
-use vq_train::codec::{Codec, join};
+use vq_train::codec::{self, Codec, join};
 use vq_train::flash::{self, Board, FlashReport, Job, LayerCost, Payload, without_encoder};
 use vq_train::picture::Picture;
 
 /// Build the firmware with this model, run it (QEMU or a real board), measure it, and compare its
 /// picture with this machine's, bit for bit.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:  vq flash -m micro.vqm --board mps2-an386 -o decoded.png")]
+#[command(
+    after_help = "Example:  vq flash -m micro.vqm --board mps2-an386 -o decoded.png\n\
+                  Pipes:    cat cat.vqc | vq flash -m micro.vqm --codes - -o - > decoded.png"
+)]
 pub(crate) struct Args {
     /// The model; its encoder is left out.
     #[arg(short, long, value_name = "M.vqm")]
@@ -18,10 +23,11 @@ pub(crate) struct Args {
     /// The board
     #[arg(long, default_value = "mps2-an386")]
     board: String,
-    /// The packets to decode [default: a test card of the model's native size]
+    /// The packets to decode; - is standard input [default: a test card of the model's native size]
     #[arg(long, value_name = "X.vqc")]
     codes: Option<PathBuf>,
-    /// Write the board's picture
+    /// Write the board's picture, to a file or into a folder; with - it goes to standard output, and the report to
+    /// stderr
     #[arg(short, long, value_name = "OUT.png")]
     out: Option<PathBuf>,
     /// Also measure each operator
@@ -36,11 +42,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let out = output(args)?;
     let codec = Codec::load(&args.model)?;
     let codes = match &args.codes {
-        Some(path) => {
-            std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?
-        }
+        Some(path) => codec::read(path)?,
         None => test_card(&codec)?,
     };
     let model = without_encoder(codec.bytes())?;
@@ -49,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         payload: Payload { model, codes },
         timeout: Duration::from_secs(args.timeout),
     };
-    eprintln!("building the firmware and running it on {} ...", args.board);
+    note!("building the firmware and running it on {} ...", args.board);
     let flash::Flashed {
         mut report,
         picture,
@@ -57,14 +62,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.layers {
         report.layers = flash::bench(&job)?;
     }
-    if let Some(out) = &args.out {
-        write(out, &picture.to_png())?;
-        eprintln!("{}", out.display());
+    if let Some(out) = &out {
+        out.write(&picture.to_png())?;
+        note!("{out}");
     }
     if args.json {
         print_json(&report)?;
     } else {
-        print_report(&report)?;
+        print_beside(out.as_ref(), figures(&report))?;
     }
     if report.identical {
         Ok(())
@@ -73,36 +78,42 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-fn print_report(report: &FlashReport) -> Result<()> {
-    for layer in &report.layers {
-        print(format_args!("{}", row(layer)))?;
-    }
+/// Where the board's picture goes; this is settled before the work begins.
+fn output(args: &Args) -> Result<Option<Output>> {
+    let files = [&args.model].into_iter().chain(&args.codes);
+    let read = Files::read(files)?.with_json(args.json);
+    let stem = stem(args.codes.as_ref().unwrap_or(&args.model));
+    let out = args.out.as_deref();
+    out.map(|out| read.output(out, Kind::Png, &stem))
+        .transpose()
+}
+
+/// The report for people: a line each figure.
+fn figures(report: &FlashReport) -> String {
+    let mut lines: Vec<String> = report.layers.iter().map(row).collect();
     let (unit, cost) = match (report.instructions, report.cycles) {
         (Some(count), _) => ("instructions", count),
         (None, count) => ("cycles", count.unwrap_or(0)),
     };
     let each = cost as f64 / report.macs as f64;
-    print(format_args!("board            {}", report.board))?;
-    print(format_args!(
-        "{unit:16} {cost} ({each:.2} a MAC), and {} before the picture",
+    let cost = format!(
+        "{cost} ({each:.2} a MAC), and {} before the picture",
         report.start
-    ))?;
-    print(format_args!("MACs             {}", report.macs))?;
-    print(format_args!(
-        "scratch          {} bytes",
-        report.scratch_bytes
-    ))?;
-    print(format_args!(
-        "stack            {} bytes",
-        report.stack_bytes
-    ))?;
-    print(format_args!("RAM in all       {} bytes", report.ram_bytes))?;
-    print(format_args!(
-        "flash            {} bytes",
-        report.flash_bytes
-    ))?;
-    print(format_args!("codes missing    {}", report.missing))?;
-    print(format_args!("identical        {}", report.identical))
+    );
+    let bytes = |n: u64| format!("{n} bytes");
+    let rows = [
+        ("board", report.board.clone()),
+        (unit, cost),
+        ("MACs", report.macs.to_string()),
+        ("scratch", bytes(report.scratch_bytes)),
+        ("stack", bytes(report.stack_bytes)),
+        ("RAM in all", bytes(report.ram_bytes)),
+        ("flash", bytes(report.flash_bytes)),
+        ("codes missing", report.missing.to_string()),
+        ("identical", report.identical.to_string()),
+    ];
+    lines.extend(rows.map(|(name, value)| format!("{name:16} {value}")));
+    lines.join("\n")
 }
 
 /// An operator's line of the table; what multiplies nothing has no cost a MAC.

@@ -1,14 +1,18 @@
 //! `vq import`: from weights that were trained elsewhere to a checkpoint.
 
-use crate::shared::{Result, print_json, write};
+use crate::messages::note;
+use crate::outputs::{Files, folder, print_json, write};
+use crate::shared::{Result, source};
 use serde::Serialize;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use vq_train::checkpoint::FILE_NAME;
+use vq_train::claim::Claim;
 use vq_train::config::Config;
 use vq_train::data::{Dataset, Source};
+use vq_train::input;
 use vq_train::interchange::{self, Names, Pixels};
+use vq_train::run::CONFIG_NAME;
 
 /// Make a checkpoint of weights that were trained elsewhere, for export or further training.
 ///
@@ -16,10 +20,11 @@ use vq_train::interchange::{self, Names, Pixels};
 /// names, or by their order within encoder and decoder. Anything that could be two things is refused.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:  vq import W.safetensors --config mine.toml --out runs/mine --pixels -1..1"
+    after_help = "Example:  vq import W.safetensors --config mine.toml --out runs/mine --pixels -1..1\n\
+                  Pipes:    cat W.safetensors | vq import - --config mine.toml --out runs/mine"
 )]
 pub(crate) struct Args {
-    /// The weights, f32, f16 or bf16.
+    /// The weights, f32, f16 or bf16; - is standard input.
     weights: PathBuf,
     /// The configuration with the same layers
     #[arg(long, value_name = "C.toml")]
@@ -34,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LOW..HIGH", allow_hyphen_values = true)]
     pixels: Option<Pixels>,
     /// Pictures for further training: their variance scales the loss [default: it is not scaled]
-    #[arg(long, value_name = "DIR[=WEIGHT]")]
+    #[arg(long, value_name = "DIR[=WEIGHT]", value_parser = source())]
     data: Vec<Source>,
     /// Print what was taken from where as JSON on stdout
     #[arg(long)]
@@ -58,13 +63,18 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    folder(&args.out)?;
+    let read = Files::read([&args.weights, &args.config].into_iter().chain(&args.map))?;
     let config = Config::load(&args.config)?;
+    let claim = Claim::of(&args.out)?;
     let path = args.out.join(FILE_NAME);
     if path.exists() {
         return Err(format!("{} exists: name another --out", path.display()).into());
     }
+    let kept = args.out.join(CONFIG_NAME);
+    read.refuse_change(&kept, &config.to_toml())?;
     let names = args.map.as_deref().map(Names::load).transpose()?;
-    let file = read(&args.weights)?;
+    let file = weights(&args.weights)?;
     let named = |e| format!("{}: {e}", args.weights.display());
     let imported = interchange::import(&config, &file, &names.unwrap_or_default(), args.pixels);
     let mut imported = imported.map_err(named)?;
@@ -72,11 +82,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let variance = Dataset::load(&config, &args.data, None)?.variance();
         imported.checkpoint.scale = config.loss.kind.scale(variance);
     }
-    write(
-        &args.out.join("config.toml"),
-        imported.checkpoint.config.as_bytes(),
-    )?;
+    write(&kept, imported.checkpoint.config.as_bytes())?;
     imported.checkpoint.save(&path)?;
+    drop(claim);
     let report = Report {
         checkpoint: path.display().to_string(),
         parameters: imported.checkpoint.params.len(),
@@ -85,15 +93,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         unused: imported.unused,
     };
     for (ours, theirs) in &report.taken {
-        eprintln!("{ours} <- {theirs}");
+        note!("{ours} <- {theirs}");
     }
     for (ours, origin) in &report.assumed {
-        eprintln!("{ours} <- {origin}: the file has none");
+        note!("{ours} <- {origin}: the file has none");
     }
     for theirs in &report.unused {
-        eprintln!("not used: {theirs}");
+        note!("not used: {theirs}");
     }
-    eprintln!("{}: {} numbers", report.checkpoint, report.parameters);
+    note!("{}: {} numbers", report.checkpoint, report.parameters);
     if args.json {
         print_json(&report)
     } else {
@@ -101,9 +109,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+fn weights(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(path);
+    let file = input::open(path);
     file.and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
         .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     if bytes.len() as u64 > MAX_FILE {

@@ -1,14 +1,15 @@
 //! `vq info`: what is in a model or in a file of packets.
 
-use crate::shared::{Result, packets as split, print, print_json};
+use crate::outputs::{print, print_json};
+use crate::shared::{Result, packets as split};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use vq_core::bitstream::Header;
 use vq_core::format::container::MAGIC;
 use vq_core::model::Network;
 use vq_core::{Backend, Model, PictureSize, Plan};
-use vq_train::codec::{self, Codec};
+use vq_train::codec::{self, Codec, CodecError};
 use vq_train::flash::without_encoder;
 
 /// Widths that RAM is told for.
@@ -16,9 +17,9 @@ const WIDTHS: [u16; 5] = [64, 128, 256, 512, 1024];
 
 /// Show what is in a model (.vqm) or in packets (.vqc).
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:  vq info micro.vqm")]
+#[command(after_help = "Example:  vq info micro.vqm\nPipes:    cat cat.vqc | vq info -")]
 pub(crate) struct Args {
-    /// The file.
+    /// The file; - is standard input.
     file: PathBuf,
     /// Print as JSON on stdout
     #[arg(long)]
@@ -29,9 +30,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let path = args.file.display();
     let bytes = codec::read(&args.file)?;
     if bytes.starts_with(&MAGIC[..3]) || args.file.extension().is_some_and(|e| e == "vqm") {
-        return model(&Codec::load(&args.file)?, args.json);
+        return model(&codec(&args.file, bytes)?, args.json);
     }
     packets(&bytes, args.json).map_err(|e| format!("{path} is no file of packets: {e}").into())
+}
+
+fn codec(path: &Path, bytes: Vec<u8>) -> Result<Codec> {
+    Codec::from_bytes(bytes).map_err(|error| match error {
+        CodecError::Format(source) => CodecError::Model {
+            path: path.to_owned(),
+            source,
+        }
+        .into(),
+        other => other.into(),
+    })
 }
 
 #[derive(Debug, Serialize)]

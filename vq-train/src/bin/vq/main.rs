@@ -9,11 +9,17 @@ mod encode;
 mod eval;
 mod export;
 mod flash;
+mod identity;
 mod import;
 mod info;
+mod messages;
+mod outputs;
 mod shared;
+mod signals;
 mod train;
 
+use crate::messages::note;
+use crate::outputs::ReaderGone;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -40,6 +46,9 @@ enum Command {
     Flash(flash::Args),
 }
 
+/// As shells report of a program that was ended by writing to a pipe without a reader; nothing is said then.
+const READER_GONE: u8 = 128 + 13;
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
@@ -55,8 +64,9 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ReaderGone>() => ExitCode::from(READER_GONE),
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,31 +1,41 @@
 //! `vq train`: from pictures to a checkpoint.
 
-use crate::shared::{Result, print_json, progress};
-use indicatif::ProgressBar;
+use crate::messages::{Bar, note};
+use crate::outputs::{Files, folder, print_json};
+use crate::shared::{Result, source};
+use crate::signals::stop_flag;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vq_train::checkpoint::{Checkpoint, FILE_NAME};
+use vq_train::claim::Claim;
 use vq_train::config::Config;
 use vq_train::data::{Dataset, Source};
 use vq_train::loss::Lpips;
+use vq_train::run::CONFIG_NAME;
 use vq_train::train::{self, Observer, StepReport, Trainer, Validation};
 
 /// Train a model as a TOML configuration says.
 ///
-/// Ctrl-C saves a checkpoint and stops; the same command with --resume goes on from there, to
-/// exactly the weights of a run that was never stopped. `tensorboard --logdir runs` shows the figures,
+/// Ctrl-C, SIGTERM and SIGHUP save a checkpoint and stop (under nohup a terminal that closes does not); the same
+/// command with --resume goes on from there, to exactly the weights of a run that was never stopped. Only one
+/// process at a time writes a run. `tensorboard --logdir runs` shows the figures,
 /// the reconstructions and the use of the codes while it trains.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:  vq train configs/micro.toml --data photos/ --out runs/micro")]
+#[command(
+    after_help = "Example:  vq train configs/micro.toml --data photos/ --out runs/micro\n\
+                  Stop:     kill PID, or Ctrl-C\n\
+                  Go on:    vq train configs/micro.toml --data photos/ --out runs/micro --resume\n\
+                  Pipes:    sed 's/codes = 512/codes = 256/' micro.toml | vq train - --data photos/ --out runs/small"
+)]
 pub(crate) struct Args {
-    /// The configuration.
+    /// The configuration; - is standard input.
     config: PathBuf,
     /// Folder of training data; several may be given, each with a weight by which batches are mixed
     /// [default: data.path or data.mix of the configuration]
-    #[arg(long, value_name = "DIR[=WEIGHT]")]
+    #[arg(long, value_name = "DIR[=WEIGHT]", value_parser = source())]
     data: Vec<Source>,
     /// Folder of pictures to validate on [default: a part of the data is held out]
     #[arg(long, value_name = "DIR")]
@@ -62,18 +72,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .num_threads(threads)
             .build_global()?;
     }
+    let lpips = Lpips::named(args.lpips.as_deref());
+    let read = Files::read([&args.config].into_iter().chain(&args.from).chain(&lpips))?;
     let mut config = Config::load(&args.config)?;
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.seed = args.seed.unwrap_or(config.seed);
     let named = |e| format!("{}: {e}", args.config.display());
     config.check().map_err(named)?;
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| PathBuf::from("runs").join(&config.name));
-    let checkpoint = checkpoint(&out, args.resume, &config)?;
+    let claim = claim(args, &config, &read)?;
+    let out = claim.folder();
+    let checkpoint = checkpoint(out, args.resume, &config)?;
     let data = Dataset::load(&config, &args.data, args.validation.as_deref())?;
-    data.skipped.iter().for_each(|s| eprintln!("skipped: {s}"));
+    data.skipped.iter().for_each(|s| note!("skipped: {s}"));
     let mut trainer = match (checkpoint, &args.from) {
         (Some(checkpoint), _) => Trainer::resume(checkpoint)?,
         (None, Some(run)) => {
@@ -87,7 +97,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else if args.lpips.is_some() {
         return Err("--lpips is of no use: the configuration's loss.lpips is 0".into());
     }
-    eprintln!(
+    note!(
         "{}: {} parameters, {} pictures to train on, {} to validate on, step {} of {}",
         trainer.config.name,
         trainer.model.table.learnt(),
@@ -99,19 +109,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (gan, steps) = (&trainer.config.gan, trainer.config.train.steps);
     if let Some(gan) = gan.as_ref().filter(|gan| gan.start >= steps) {
         let start = gan.start;
-        eprintln!(
+        note!(
             "note: with gan.start = {start} the generator hears no discriminator in {steps} steps"
         );
     }
     let mut watcher = Watcher::new(&trainer, stop_flag()?);
-    let summary = train::run(&mut trainer, &data, Some(&out), &mut watcher)?;
-    watcher.bar.finish_and_clear();
+    let summary = train::run(&mut trainer, &data, Some(&claim), &mut watcher)?;
+    drop(watcher);
     let state = if summary.finished {
         "done"
     } else {
         "stopped; --resume goes on"
     };
-    eprintln!(
+    note!(
         "{state}: {} steps, {:.1} images/s, {:.0} MiB for a step, {}",
         summary.steps,
         summary.images_per_s,
@@ -123,6 +133,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// The run's folder, for this process alone; nothing that is read lies where the run will write.
+fn claim(args: &Args, config: &Config, read: &Files) -> Result<Claim> {
+    let default = || PathBuf::from("runs").join(&config.name);
+    let out = args.out.clone().unwrap_or_else(default);
+    folder(&out)?;
+    read.refuse(&out.join(FILE_NAME))?;
+    read.refuse_change(&out.join(CONFIG_NAME), &config.to_toml())?;
+    Ok(Claim::of(&out)?)
 }
 
 /// The run's checkpoint when it is to be resumed, checked to be of the same configuration.
@@ -137,7 +157,7 @@ fn checkpoint(out: &std::path::Path, resume: bool, config: &Config) -> Result<Op
     }
     let checkpoint = Checkpoint::load(&path)?;
     if checkpoint.config != config.to_toml() {
-        let kept = out.join("config.toml");
+        let kept = out.join(CONFIG_NAME);
         return Err(format!(
             "{} was made with another configuration ({}): resume with that one and the same --steps and \
              --seed, or name another --out",
@@ -149,22 +169,9 @@ fn checkpoint(out: &std::path::Path, resume: bool, config: &Config) -> Result<Op
     Ok(Some(checkpoint))
 }
 
-/// Set by Ctrl-C.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let seen = flag.clone();
-    ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::SeqCst) {
-            std::process::exit(130); // asked twice: the last checkpoint has to do
-        }
-        eprintln!("saving a checkpoint, then stopping; once more to stop at once");
-    })?;
-    Ok(flag)
-}
-
 /// The progress bar on a terminal; a line now and then elsewhere.
 pub(crate) struct Watcher {
-    pub(crate) bar: ProgressBar,
+    bar: Bar,
     stop: Arc<AtomicBool>,
     batch: f64,
     started: Instant,
@@ -174,12 +181,11 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     pub(crate) fn new(trainer: &Trainer, stop: Arc<AtomicBool>) -> Watcher {
-        let bar = progress(
+        let bar = Bar::show(
             trainer.config.train.steps,
+            trainer.step,
             "{bar:30} {pos}/{len} {msg} [{elapsed_precise} + {eta}]",
         );
-        bar.set_position(trainer.step);
-        bar.reset_eta();
         let (now, batch) = (Instant::now(), trainer.config.train.batch as f64);
         Watcher {
             bar,
@@ -196,7 +202,6 @@ impl Observer for Watcher {
     fn step(&mut self, r: &StepReport) -> ControlFlow<()> {
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = (r.step - self.first) as f64 * self.batch / seconds.max(1e-9);
-        self.bar.set_position(r.step);
         let mut text = format!(
             "loss {:.4}  {:.2} dB  perplexity {:.0}  {rate:.1} images/s",
             r.loss, r.psnr, r.perplexity
@@ -205,14 +210,15 @@ impl Observer for Watcher {
             text += &format!("  D {:+.2} real {:+.2} fake", d.d_real, d.d_fake);
         }
         if let Some(event) = r.event {
-            self.bar.suspend(|| eprintln!("step {}: {event}", r.step));
+            note!("step {}: {event}", r.step);
         }
         if self.bar.is_hidden() && self.last_line.elapsed() > Duration::from_secs(20) {
-            eprintln!("step {}: {text}", r.step);
+            note!("step {}: {text}", r.step);
             self.last_line = Instant::now();
         }
-        self.bar.set_message(text);
+        self.bar.update(r.step, text);
         if self.stop.load(Ordering::SeqCst) {
+            note!("saving a checkpoint, then stopping; Ctrl-C once more stops at once");
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -239,6 +245,6 @@ impl Observer for Watcher {
             let perplexity = stage.perplexity;
             text += &format!("\n  stage {i}: perplexity {perplexity:.0}, {used:.1} % used");
         }
-        self.bar.suspend(|| eprintln!("{text}"));
+        note!("{text}");
     }
 }

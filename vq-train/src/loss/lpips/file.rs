@@ -1,12 +1,13 @@
 //! AlexNet as LPIPS has it, and its weights from a safetensors file.
 
 use super::{Lpips, Stage};
+use crate::input;
 use crate::nn::{
     Chain, Conv2d, ConvSpec, FixedWeights, Layer, MaxPool, ParamTable, PoolSpec, Scalar,
 };
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, io};
 
 /// Why LPIPS cannot be measured.
 #[derive(Debug, thiserror::Error)]
@@ -93,11 +94,16 @@ impl Lpips {
     /// # Errors
     /// [`LpipsError`]; `NotNamed` when there is neither.
     pub fn find(path: Option<&Path>) -> Result<Lpips, LpipsError> {
-        let named = env::var_os(Self::VARIABLE).filter(|value| !value.is_empty());
-        match path.map(PathBuf::from).or(named.map(PathBuf::from)) {
+        match Self::named(path) {
             Some(path) => Self::load(&path),
             None => Err(LpipsError::NotNamed),
         }
+    }
+
+    /// The weights file that [`Lpips::find`] loads: `path`, or else the one that [`Lpips::VARIABLE`] names.
+    pub fn named(path: Option<&Path>) -> Option<PathBuf> {
+        let named = env::var_os(Self::VARIABLE).filter(|value| !value.is_empty());
+        path.map(PathBuf::from).or(named.map(PathBuf::from))
     }
 
     /// Loads the weights from a safetensors file.
@@ -105,7 +111,7 @@ impl Lpips {
     /// # Errors
     /// [`LpipsError::Read`], [`LpipsError::Content`].
     pub fn load(path: &Path) -> Result<Lpips, LpipsError> {
-        let bytes = fs::read(path).map_err(|source| LpipsError::Read {
+        let bytes = input::read(path).map_err(|source| LpipsError::Read {
             path: path.into(),
             source,
         })?;
@@ -202,6 +208,7 @@ pub(super) mod tests {
     use crate::nn::normal;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
+    use std::fs;
 
     impl<T: Scalar> Lpips<T> {
         /// A network of AlexNet's form with few channels and drawn weights.
