@@ -5,7 +5,7 @@ use crate::outputs::{Files, folder, print_json};
 use crate::shared::{Result, source};
 use crate::signals::stop_flag;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use vq_train::config::Config;
 use vq_train::data::{Dataset, Source};
 use vq_train::loss::Lpips;
 use vq_train::run::CONFIG_NAME;
-use vq_train::train::{self, Observer, StepReport, Trainer, Validation};
+use vq_train::train::{self, Observer, StepReport, Summary, Trainer, Validation};
 
 /// Train a model as a TOML configuration says.
 ///
@@ -74,48 +74,79 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let lpips = Lpips::named(args.lpips.as_deref());
     let read = Files::read([&args.config].into_iter().chain(&args.from).chain(&lpips))?;
+    let config = configuration(args)?;
+    let claim = claim(args, &config, &read)?;
+    let checkpoint = checkpoint(claim.folder(), args.resume, &config)?;
+    let data = Dataset::load(&config, &args.data, args.validation.as_deref())?;
+    data.skipped.iter().for_each(|s| note!("skipped: {s}"));
+    let mut trainer = trainer(args, config, checkpoint, &data)?;
+    announce(&trainer, &data);
+    let mut watcher = Watcher::new(&trainer, stop_flag()?);
+    let summary = train::run(&mut trainer, &data, Some(&claim), &mut watcher)?;
+    drop(watcher);
+    conclude(&summary, claim.folder());
+    if args.json {
+        print_json(&summary)
+    } else {
+        Ok(())
+    }
+}
+
+/// The configuration with what the command line changes in it.
+fn configuration(args: &Args) -> Result<Config> {
     let mut config = Config::load(&args.config)?;
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.seed = args.seed.unwrap_or(config.seed);
     let named = |e| format!("{}: {e}", args.config.display());
     config.check().map_err(named)?;
-    let claim = claim(args, &config, &read)?;
-    let out = claim.folder();
-    let checkpoint = checkpoint(out, args.resume, &config)?;
-    let data = Dataset::load(&config, &args.data, args.validation.as_deref())?;
-    data.skipped.iter().for_each(|s| note!("skipped: {s}"));
+    Ok(config)
+}
+
+/// The trainer of a run that goes on, or starts with another one's weights or with fresh ones.
+fn trainer(
+    args: &Args,
+    config: Config,
+    checkpoint: Option<Checkpoint>,
+    data: &Dataset,
+) -> Result<Trainer> {
     let mut trainer = match (checkpoint, &args.from) {
         (Some(checkpoint), _) => Trainer::resume(checkpoint)?,
         (None, Some(run)) => {
             let named = |e| format!("{}: {e}", run.display());
-            Trainer::from_run(config, Checkpoint::load(run)?, &data).map_err(named)?
+            Trainer::from_run(config, Checkpoint::load(run)?, data).map_err(named)?
         }
-        (None, None) => Trainer::new(config, &data)?,
+        (None, None) => Trainer::new(config, data)?,
     };
     if trainer.config.loss.lpips > 0.0 {
         trainer.perceive(Lpips::find(args.lpips.as_deref())?);
     } else if args.lpips.is_some() {
         return Err("--lpips is of no use: the configuration's loss.lpips is 0".into());
     }
+    Ok(trainer)
+}
+
+/// Says what is going to be trained.
+fn announce(trainer: &Trainer, data: &Dataset) {
+    let steps = trainer.config.train.steps;
     note!(
-        "{}: {} parameters, {} pictures to train on, {} to validate on, step {} of {}",
+        "{}: {} parameters, {} pictures to train on, {} to validate on, step {} of {steps}",
         trainer.config.name,
         trainer.model.table.learnt(),
         data.len(),
         data.validation.len(),
         trainer.step,
-        trainer.config.train.steps
     );
-    let (gan, steps) = (&trainer.config.gan, trainer.config.train.steps);
-    if let Some(gan) = gan.as_ref().filter(|gan| gan.start >= steps) {
+    let gan = trainer.config.gan.as_ref();
+    if let Some(gan) = gan.filter(|gan| gan.start >= steps) {
         let start = gan.start;
         note!(
             "note: with gan.start = {start} the generator hears no discriminator in {steps} steps"
         );
     }
-    let mut watcher = Watcher::new(&trainer, stop_flag()?);
-    let summary = train::run(&mut trainer, &data, Some(&claim), &mut watcher)?;
-    drop(watcher);
+}
+
+/// Says what has been trained.
+fn conclude(summary: &Summary, out: &Path) {
     let state = if summary.finished {
         "done"
     } else {
@@ -128,11 +159,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         summary.step_bytes as f64 / f64::from(1 << 20),
         out.display()
     );
-    if args.json {
-        print_json(&summary)
-    } else {
-        Ok(())
-    }
 }
 
 /// The run's folder, for this process alone; nothing that is read lies where the run will write.
@@ -146,7 +172,7 @@ fn claim(args: &Args, config: &Config, read: &Files) -> Result<Claim> {
 }
 
 /// The run's checkpoint when it is to be resumed, checked to be of the same configuration.
-fn checkpoint(out: &std::path::Path, resume: bool, config: &Config) -> Result<Option<Checkpoint>> {
+fn checkpoint(out: &Path, resume: bool, config: &Config) -> Result<Option<Checkpoint>> {
     let path = out.join(FILE_NAME);
     if !path.exists() {
         return Ok(None);
