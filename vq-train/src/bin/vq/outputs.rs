@@ -63,11 +63,18 @@ impl Kind {
     }
 }
 
+/// A folder that is read, and which of its files.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    reads: fn(&Path) -> bool,
+}
+
 /// What a command reads, none of which it ever writes over.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     read: Vec<PathBuf>,
-    folders: Vec<(PathBuf, fn(&Path) -> bool)>,
+    folders: Vec<Folder>,
     known: OnceCell<BTreeMap<Identity, PathBuf>>,
     /// Whether figures as JSON go to stdout, so that no data can.
     json: bool,
@@ -86,9 +93,10 @@ impl Files {
         })
     }
 
-    /// Also of those files in `folder` and below it that `read` picks.
-    pub(crate) fn and_folder(mut self, folder: &Path, read: fn(&Path) -> bool) -> Files {
-        self.folders.push((folder.to_owned(), read));
+    /// Also those files in the folder `path` and below it that `reads` picks.
+    pub(crate) fn and_folder(mut self, path: &Path, reads: fn(&Path) -> bool) -> Files {
+        let path = path.to_owned();
+        self.folders.push(Folder { path, reads });
         self
     }
 
@@ -202,21 +210,21 @@ impl Files {
                 };
                 known.extend(id.map(|id| (id, path.clone())));
             }
-            for (folder, read) in &self.folders {
-                enter(folder, *read, &mut known);
+            for folder in &self.folders {
+                enter(&folder.path, folder.reads, &mut known);
             }
             known
         })
     }
 }
 
-/// Adds the files in a folder and the folders below it that `read` picks. What cannot be listed cannot be read.
-fn enter(folder: &Path, read: fn(&Path) -> bool, known: &mut BTreeMap<Identity, PathBuf>) {
+/// Adds the files in a folder and the folders below it that `reads` picks. What cannot be listed cannot be read.
+fn enter(folder: &Path, reads: fn(&Path) -> bool, known: &mut BTreeMap<Identity, PathBuf>) {
     for entry in folder.read_dir().into_iter().flatten().flatten() {
         let path = entry.path();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            enter(&path, read, known);
-        } else if read(&path) {
+            enter(&path, reads, known);
+        } else if reads(&path) {
             known.extend(identity(&path).map(|id| (id, path)));
         }
     }
