@@ -321,6 +321,8 @@ fn a_full_disk_and_an_endless_file_are_errors() {
     ] {
         lab.refused(line, &["/dev/full", "No space left"]);
     }
+    let figures = &["PSNR", "/dev/full"];
+    lab.refused("eval photos -m i8.vqm --sheet /dev/full", figures);
     for line in [
         "info /dev/zero",
         "bench -m /dev/zero",

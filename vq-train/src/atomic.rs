@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Names of temporary files begin with this.
 const PREFIX: &str = ".vq-";
@@ -24,10 +25,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::metadata(&target).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
         return File::options().write(true).open(&target)?.write_all(bytes);
     }
-    let mut file = temporary_file()
-        .tempfile_in(parent(&target))
-        .map_err(without_place)?;
-    file.write_all(bytes).map_err(without_place)?;
+    let mut file = temporary_file(&parent(&target))?;
+    file.as_file_mut().write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(&target)?;
     Ok(())
@@ -50,16 +49,7 @@ pub fn try_path(path: &Path) -> io::Result<()> {
     while fs::metadata(&folder).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
         folder = parent(&folder);
     }
-    let tried = temporary_file().tempfile_in(folder);
-    tried.map(drop).map_err(without_place)
-}
-
-/// The system's own error, without the temporary file's name, which nobody knows.
-fn without_place(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|e| e.source());
-    let system = inner.and_then(|e| e.downcast_ref::<io::Error>());
-    let code = system.and_then(io::Error::raw_os_error);
-    code.map_or(error, io::Error::from_raw_os_error)
+    temporary_file(&folder).map(drop)
 }
 
 /// Removes from `folder` what a process that was killed while it wrote has left there.
@@ -88,17 +78,17 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// A builder for temporary files that end up with the permissions of any other new file.
-fn temporary_file() -> tempfile::Builder<'static, 'static> {
+/// A new temporary file in `folder`, with the permissions of any other new file.
+fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut code = None;
+    let open = |path: &Path| {
+        let file = File::options().write(true).create_new(true).open(path);
+        file.inspect_err(|e| code = e.raw_os_error())
+    };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(PREFIX).suffix(SUFFIX);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The process's umask still applies.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder
+    let made = builder.prefix(PREFIX).suffix(SUFFIX).make_in(folder, open);
+    // The system's own error: the temporary file's name, which is added to it, says nothing to anybody.
+    made.map_err(|e| code.map_or(e, io::Error::from_raw_os_error))
 }
 
 #[cfg(test)]

@@ -102,7 +102,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if let Some(out) = &sheet {
         let sheet = outcome.sheet(&title(&codecs, &outcome.report), &args.against);
-        out.write(&sheet.render().to_png())?;
+        let written = out.write(&sheet.render().to_png());
+        // Whatever became of the sheet, the figures were the longest work.
+        written.inspect_err(|_| note!("{}", outcome.report))?;
         note!("sheet: {out}");
     }
     if args.json {

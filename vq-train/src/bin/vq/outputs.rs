@@ -164,14 +164,19 @@ impl Files {
     }
 
     fn refuse_same(&self, output: impl Display, input: Option<&PathBuf>) -> Result<()> {
-        match input {
-            None => Ok(()),
-            Some(input) => Err(format!(
-                "{output} is read by this command ({}) and would be written over: name another output",
-                input.display()
-            )
-            .into()),
-        }
+        let Some(input) = input else {
+            return Ok(());
+        };
+        let (output, input) = (output.to_string(), input.display().to_string());
+        let also = if input == output {
+            String::new()
+        } else {
+            format!(", as {input}")
+        };
+        Err(format!(
+            "{output} would be written over, but this command reads it{also}: name another output"
+        )
+        .into())
     }
 
     fn file(&self, path: PathBuf, kind: Kind) -> Result<Output> {
