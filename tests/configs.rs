@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use vq_core::format::{Dtype, MAX_OPS};
-use vq_core::{Backend, PictureSize, Plan};
+use vq_core::format::Dtype;
+use vq_core::{Backend, Direction, PictureSize};
 use vq_train::checkpoint::Checkpoint;
 use vq_train::codec::Codec;
 use vq_train::config::Config;
 use vq_train::data::{Dataset, Purpose, generator, to_batch};
 use vq_train::export::{ExportError, Options, export};
-use vq_train::flash::without_encoder;
 use vq_train::loss::Lpips;
 use vq_train::model::VqVae;
 use vq_train::picture::{Picture, Size};
+use vq_train::strip::without_encoder;
 use vq_train::train::Trainer;
 
 /// Limits on a decoder with 8-bit weights.
@@ -164,9 +164,8 @@ fn assert_within(tier: &Tier, codec: &Codec) {
         Backend::Thumb2Dsp,
         Backend::Helium,
     ] {
-        let mut plan = Plan::<{ MAX_OPS + 1 }>::on(backend);
-        let layout = plan.decoder(&model, size).unwrap();
-        let ram = layout.scratch_len() * model.dtype().size() + STACK;
+        let needs = vq_core::needs(&model, Direction::Decode, size, backend).unwrap();
+        let ram = needs.scratch + STACK;
         let backend = backend.name();
         assert!(ram <= limit, "{name}: {ram} bytes of RAM with {backend}");
         println!("{name}: {ram} bytes of RAM with {backend}");

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use vq_core::bitstream::{CodedPicture, PacketError, Packets, frame_length};
 use vq_core::format::{ActivationKind, Container, DepthToSpace, Dtype, Kernel, Op, container};
-use vq_core::{Model, PictureSize};
+use vq_core::{Codec, Model, PictureSize};
+use vq_tests::Random;
 use vq_tests::draft::{ConvShape, Draft};
-use vq_tests::{Random, streamed};
 use vq_train::codec::CodecError;
 use vq_train::flash::{self, Board, FlashError, Job, Payload};
+use vq_train::strip;
 
 fn job(payload: Payload) -> Job {
     on("mps2-an386", payload)
@@ -186,7 +187,7 @@ fn assert_exact(text: &str) {
 fn every_element_type_decodes_to_the_hosts_bytes_with_packets_lost() {
     for (seed, dtype) in [(11, Dtype::I8), (12, Dtype::F16), (13, Dtype::F32)] {
         let file = Draft::random(seed, dtype).file();
-        let model = flash::without_encoder(&file).unwrap();
+        let model = strip::without_encoder(&file).unwrap();
         let codes = packets(
             &model,
             PictureSize {
@@ -306,7 +307,7 @@ fn every_shipped_model_decodes_to_the_hosts_bytes() {
         .collect();
     assert!(!models.is_empty(), "no models in {}", folder.display());
     for path in models {
-        let model = flash::without_encoder(&fs::read(&path).unwrap()).unwrap();
+        let model = strip::without_encoder(&fs::read(&path).unwrap()).unwrap();
         let native = Model::parse(&model).unwrap().native();
         let codes = packets(&model, native, 20, &[1]);
         let report = done(flash::decode(&job(Payload { model, codes }))).report;
@@ -328,7 +329,7 @@ fn every_shipped_model_decodes_to_the_hosts_bytes() {
 fn the_decoder_alone_is_flashed() {
     for (seed, dtype) in [(21, Dtype::I8), (22, Dtype::F16), (23, Dtype::F32)] {
         let file = Draft::random(seed, dtype).file();
-        let stripped = flash::without_encoder(&file).unwrap();
+        let stripped = strip::without_encoder(&file).unwrap();
         assert!(stripped.len() < file.len());
         let (whole, alone) = (
             Model::parse(&file).unwrap(),
@@ -344,14 +345,13 @@ fn the_decoder_alone_is_flashed() {
             height: 7,
         };
         let codes = vec![0; whole.stream().code_count(size).unwrap()];
-        let decode = |model: &Model| match dtype {
-            Dtype::I8 => streamed::decode::<i8>(model, size, &codes),
-            Dtype::F16 => streamed::decode::<vq_core::f16>(model, size, &codes),
-            Dtype::F32 => streamed::decode::<f32>(model, size, &codes),
+        let decode = |file: &[u8]| {
+            let codec = Codec::new(file.to_vec()).unwrap();
+            codec.decode(&codes, size).unwrap()
         };
-        assert_eq!(decode(&whole), decode(&alone));
+        assert_eq!(decode(&file), decode(&stripped));
         // There is nothing more to take away.
-        assert_eq!(flash::without_encoder(&stripped).unwrap(), stripped);
+        assert_eq!(strip::without_encoder(&stripped).unwrap(), stripped);
     }
 }
 

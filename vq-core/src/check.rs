@@ -3,10 +3,10 @@
 
 mod search;
 
-use crate::backend::Backend;
-use crate::element::{AddScale, Element, Output};
-use crate::format::{Kernel, MAX_KERNEL, Params, Quant, Rescale};
-use crate::kernels::{AddRow, ConvRow, ConvShape, Filter};
+use crate::element::{AddScale, Output};
+use crate::kernels::{AddRow, Backend, ConvRow, ConvShape, Filter, HasKernels};
+use crate::shape::{Kernel, MAX_KERNEL};
+use crate::tensor::{Params, Quant, Rescale};
 use core::fmt;
 use half::f16;
 
@@ -100,7 +100,7 @@ impl Memory<i8> {
 }
 
 /// An element as tests draw it.
-pub trait Drawn: Element {
+pub trait Drawn: HasKernels {
     /// What stands where no result belongs.
     const UNTOUCHED: Self;
 

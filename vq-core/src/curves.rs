@@ -4,7 +4,38 @@
 //! bit of them, so processors with and without a floating-point unit agree, and `FORMAT.md` can say
 //! the curve instead of naming a library and its version.
 
-use crate::format::ActivationKind;
+use serde::{Deserialize, Serialize};
+
+/// Numbers of an activation's lookup table in integer models: one for each number that a byte can store.
+pub const CURVE_LEN: usize = 256;
+
+/// The curves of an activation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum ActivationKind {
+    /// tanh(x).
+    Tanh,
+    /// 1 / (1 + exp(-x)).
+    Sigmoid,
+    /// x / (1 + exp(-x)), also called swish.
+    Silu,
+    /// x, and `slope` times x below 0.
+    LeakyRelu {
+        /// Finite.
+        slope: f32,
+    },
+}
+
+impl ActivationKind {
+    /// What it is called in reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tanh => "tanh",
+            Self::Sigmoid => "sigmoid",
+            Self::Silu => "silu",
+            Self::LeakyRelu { .. } => "leaky_relu",
+        }
+    }
+}
 
 /// f(x). Not a number stays so.
 pub(crate) fn bend(kind: ActivationKind, x: f32) -> f32 {

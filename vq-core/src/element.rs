@@ -2,13 +2,12 @@
 //!
 //! `i8` is integers only; `f16` is stored in half and computed in single precision; `f32` is plain.
 
-use crate::backend::Backend;
 use crate::conceal::Blend;
-use crate::curves;
-use crate::format::tensor::word;
-use crate::format::{Activation, ActivationKind, CURVE_LEN, Dtype, Params, Quant, Rescale};
-use crate::kernels::Kernels;
+use crate::curves::{self, ActivationKind, CURVE_LEN};
+use crate::dtype::Dtype;
+use crate::fused::fused;
 use crate::slices::Parts;
+use crate::tensor::{Params, Quant, Rescale, word};
 use core::fmt::Debug;
 use half::f16;
 
@@ -38,10 +37,6 @@ pub trait Arithmetic: Copy + sealed::Sealed {
     /// More than a distance can be, if it is a number.
     const NO_ENTRY: Self::Distance;
 
-    /// A backend's table of row functions.
-    fn kernels(backend: Backend) -> &'static Kernels<Self>
-    where
-        Self: Element;
     /// The stored number that means 0 in a tensor with this zero point.
     fn zero(zero_point: i8) -> Self;
     /// Bytes of the file as weights; a rest that is no whole weight is dropped.
@@ -62,8 +57,8 @@ pub trait Arithmetic: Copy + sealed::Sealed {
     fn add(a: Self, b: Self, scale: &AddScale) -> Self;
     /// max(self, zero).
     fn at_least(self, zero: Self) -> Self;
-    /// An activation of a proved model whose tensors are in `blob`.
-    fn curve<'a>(op: &Activation, blob: &'a [u8]) -> Self::Curve<'a>;
+    /// An activation of a proved model; its lookup table, if it has one, starts at byte `table` of `blob`.
+    fn curve(kind: ActivationKind, table: u32, blob: &[u8]) -> Self::Curve<'_>;
     /// The curve's value here.
     fn bend(self, curve: Self::Curve<'_>) -> Self;
     /// self + other, saturated: stages of a codebook.
@@ -169,9 +164,6 @@ impl Arithmetic for i8 {
     const NO_DISTANCE: u32 = 0;
     const NO_ENTRY: u32 = u32::MAX;
 
-    fn kernels(backend: Backend) -> &'static Kernels<Self> {
-        Kernels::of(backend)
-    }
     fn zero(zero_point: i8) -> Self {
         zero_point
     }
@@ -209,9 +201,9 @@ impl Arithmetic for i8 {
     fn at_least(self, zero: i8) -> i8 {
         self.max(zero)
     }
-    fn curve<'a>(op: &Activation, blob: &'a [u8]) -> &'a [u8; CURVE_LEN] {
+    fn curve(_: ActivationKind, table: u32, blob: &[u8]) -> &[u8; CURVE_LEN] {
         // The model has proved that the table is there.
-        let table = blob.part(op.table as usize, CURVE_LEN).first_chunk();
+        let table = blob.part(table as usize, CURVE_LEN).first_chunk();
         table.unwrap_or(&[0; CURVE_LEN])
     }
     #[inline(always)]
@@ -247,9 +239,6 @@ impl Arithmetic for f32 {
     const NO_DISTANCE: f32 = 0.0;
     const NO_ENTRY: f32 = f32::INFINITY;
 
-    fn kernels(backend: Backend) -> &'static Kernels<Self> {
-        Kernels::of_singles(backend)
-    }
     fn zero(_: i8) -> Self {
         0.0
     }
@@ -283,8 +272,8 @@ impl Arithmetic for f32 {
     fn at_least(self, zero: f32) -> f32 {
         if self < zero { zero } else { self }
     }
-    fn curve(op: &Activation, _: &[u8]) -> ActivationKind {
-        op.kind
+    fn curve(kind: ActivationKind, _: u32, _: &[u8]) -> ActivationKind {
+        kind
     }
     fn bend(self, kind: ActivationKind) -> f32 {
         curves::bend(kind, self)
@@ -334,9 +323,6 @@ impl Arithmetic for f16 {
     const NO_DISTANCE: f32 = 0.0;
     const NO_ENTRY: f32 = f32::INFINITY;
 
-    fn kernels(backend: Backend) -> &'static Kernels<Self> {
-        Kernels::of_halves(backend)
-    }
     fn zero(_: i8) -> Self {
         f16::ZERO
     }
@@ -369,8 +355,8 @@ impl Arithmetic for f16 {
     fn at_least(self, zero: f16) -> f16 {
         if self < zero { zero } else { self }
     }
-    fn curve(op: &Activation, _: &[u8]) -> ActivationKind {
-        op.kind
+    fn curve(kind: ActivationKind, _: u32, _: &[u8]) -> ActivationKind {
+        kind
     }
     fn bend(self, kind: ActivationKind) -> f16 {
         narrow(curves::bend(kind, widen(self)))
@@ -405,48 +391,6 @@ impl Real for f16 {
     fn kept(place: &[Self]) -> f32 {
         f32::from_bits(u32::from(place[0].to_bits()) | u32::from(place[1].to_bits()) << 16)
     }
-}
-
-/// a * b + c, rounded once: a fused multiply-add, where the target is sure to have one.
-#[inline(always)]
-#[allow(unsafe_code)]
-fn fused(a: f32, b: f32, c: f32) -> f32 {
-    #[cfg(vfma)]
-    {
-        // SAFETY: the target's processors have the instruction.
-        unsafe { vfma(a, b, c) }
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        let sum: f32;
-        // SAFETY: every such processor has the instruction, which reads and writes registers only.
-        unsafe {
-            core::arch::asm!(
-                "fmadd {sum:s}, {a:s}, {b:s}, {c:s}",
-                sum = out(vreg) sum,
-                a = in(vreg) a,
-                b = in(vreg) b,
-                c = in(vreg) c,
-                options(pure, nomem, nostack),
-            );
-        }
-        sum
-    }
-    #[cfg(not(any(vfma, target_arch = "aarch64")))]
-    libm::fmaf(a, b, c)
-}
-
-/// a * b + c. A function of its own: inline assembly has no registers for singles where there are none for doubles.
-#[cfg(vfma)]
-#[allow(unsafe_code)]
-#[unsafe(naked)]
-unsafe extern "C" fn vfma(a: f32, b: f32, c: f32) -> f32 {
-    core::arch::naked_asm!(
-        ".fpu fpv4-sp-d16",
-        "vfma.f32 s2, s0, s1",
-        "vmov.f32 s0, s2",
-        "bx lr"
-    )
 }
 
 /// Exact for every finite number. Infinities, which are never stored, would become 65536.

@@ -1,64 +1,49 @@
 //! Pixels to codes, one row of codes at a time.
 
-use crate::element::Element;
 use crate::error::RunError;
-use crate::plan::{Direction, Layout};
+use crate::kernels::HasKernels;
+use crate::nearest::NearestCodes;
+use crate::plan::{Direction, Plan};
 use crate::run::{Engine, NoProbe, Probe, Runner, Source};
-use crate::search::Search;
 use core::marker::PhantomData;
 
-/// A picture being encoded.
-///
-/// ```
-/// # fn run(file: &[u8], pixels: &[u8]) -> Result<(), Box<dyn core::error::Error>> {
-/// use vq_core::{Encoder, Engine, Model, Picture, Plan};
-/// let model = Model::parse(file)?;
-/// let mut plan = Plan::<40>::new();
-/// let mut layout = plan.encoder(&model, model.native())?;
-/// let mut scratch = vec![0i8; layout.scratch_len()];
-/// let mut codes = vec![0; layout.code_count()];
-/// let picture = Picture { pixels, row_bytes: layout.row_bytes() };
-/// let mut engine = Engine::new(&mut layout, &mut scratch)?;
-/// Encoder::new(&mut engine, picture)?.encode(&mut codes)?;
-/// # Ok(()) }
-/// ```
+/// A picture being encoded, one row of codes at a time.
 #[derive(Debug)]
-pub struct Encoder<'a, S: Source> {
+pub struct Encoding<'a, S: Source> {
     runner: Runner<'a, S::Element>,
     source: S,
-    search: Search<'a, S::Element>,
+    nearest: NearestCodes<'a, S::Element>,
     cells: usize,
 }
 
-impl<'a, E: Element, R: PixelRows> Encoder<'a, Pixels<R, E>> {
+impl<'a, E: HasKernels, R: PixelRows> Encoding<'a, Pixels<R, E>> {
     /// Starts a picture.
     ///
     /// # Errors
-    /// As [`Encoder::with_source`].
+    /// As [`Encoding::with_source`].
     pub fn new(engine: &'a mut Engine<'_, E>, rows: R) -> Result<Self, RunError> {
-        let pixels = Pixels::new(&engine.layout, rows);
+        let pixels = Pixels::new(&engine.plan, rows);
         Self::with_source(engine, pixels)
     }
 }
 
-impl<'a, S: Source> Encoder<'a, S> {
+impl<'a, S: Source> Encoding<'a, S> {
     /// Starts a picture whose elements come from somewhere else: `source` is asked for the pixels of
     /// whole codes.
     ///
     /// # Errors
-    /// [`RunError::Direction`] when the layout is a decoder's.
+    /// [`RunError::Direction`] when the plan is a decoder's.
     pub fn with_source(
         engine: &'a mut Engine<'_, S::Element>,
         source: S,
     ) -> Result<Self, RunError> {
-        let (model, backend) = (engine.layout.model, engine.layout.backend);
-        let (search, grid) = (engine.search, engine.layout.grid());
+        let (plan, codebooks) = (engine.plan, engine.weights.codebooks);
         let runner = engine.start(Direction::Encode, 0)?;
         Ok(Self {
             runner,
             source,
-            search: Search::laid_out(model, backend, search)?,
-            cells: grid.cells() as usize,
+            nearest: NearestCodes::laid_out(plan.model(), plan.backend(), codebooks)?,
+            cells: plan.grid().cells() as usize,
         })
     }
 
@@ -75,40 +60,35 @@ impl<'a, S: Source> Encoder<'a, S> {
     /// behind the last.
     ///
     /// # Errors
-    /// As [`Encoder::encode`].
+    /// As [`Encoding::encode`].
     pub fn next_row(&mut self, codes: &mut [u16]) -> Result<Option<u16>, RunError> {
         self.next_row_with(&mut NoProbe, codes)
     }
 
-    /// The same, with somebody looking on.
+    /// As [`Encoding::next_row`], with an observer.
     ///
     /// # Errors
-    /// As [`Encoder::encode`].
+    /// As [`Encoding::encode`].
     pub fn next_row_with(
         &mut self,
         probe: &mut impl Probe<S::Element>,
         codes: &mut [u16],
     ) -> Result<Option<u16>, RunError> {
-        let (needed, given) = (self.search.codebooks().stages() * self.cells, codes.len());
+        let (needed, given) = (self.nearest.codebooks().stages() * self.cells, codes.len());
         if needed != given {
             return Err(RunError::Codes { needed, given });
         }
         let Some((y, latents)) = self.runner.next_row(&mut self.source, probe) else {
             return Ok(None);
         };
-        let dim = self.search.codebooks().dim();
+        let dim = self.nearest.codebooks().dim();
         let first = y as usize * (latents.len() / dim);
-        self.search.quantise(latents, |stage, x, code| {
-            codes[stage * self.cells + first + x] = code;
+        self.nearest.quantise(latents, |stage, x, code| {
+            if let Some(place) = codes.get_mut(stage * self.cells + first + x) {
+                *place = code;
+            }
         });
         Ok(Some(y as u16))
-    }
-
-    /// The next row of latents as the encoder makes them, w * D elements, for those who choose codes
-    /// themselves; none behind the last.
-    pub fn next_latents(&mut self) -> Option<&mut [S::Element]> {
-        let (_, latents) = self.runner.next_row(&mut self.source, &mut NoProbe)?;
-        Some(latents)
     }
 }
 
@@ -148,12 +128,12 @@ pub struct Pixels<R, E> {
     element: PhantomData<E>,
 }
 
-impl<R: PixelRows, E: Element> Pixels<R, E> {
-    /// The rows of a picture of the layout's size.
-    pub fn new(layout: &Layout<'_>, rows: R) -> Self {
-        let last = layout.size().height.saturating_sub(1);
-        let row_bytes = layout.row_bytes();
-        let channels = layout.model.channels().into();
+impl<R: PixelRows, E: HasKernels> Pixels<R, E> {
+    /// The rows of a picture of the plan's size.
+    pub fn new(plan: &Plan<'_>, rows: R) -> Self {
+        let last = plan.size().height.saturating_sub(1);
+        let row_bytes = plan.row_bytes();
+        let channels = plan.model().channels().into();
         Self {
             rows,
             last,
@@ -164,7 +144,7 @@ impl<R: PixelRows, E: Element> Pixels<R, E> {
     }
 }
 
-impl<R: PixelRows, E: Element> Source for Pixels<R, E> {
+impl<R: PixelRows, E: HasKernels> Source for Pixels<R, E> {
     type Element = E;
 
     fn fill(&mut self, y: u32, row: &mut [E]) {

@@ -1,6 +1,7 @@
 //! What can go wrong: flat, `Copy`, and named for the stage that failed.
 
-use crate::format::Dtype;
+use crate::bitstream::PacketError;
+use crate::dtype::Dtype;
 use core::fmt;
 
 /// Why a `.vqm` file was refused.
@@ -116,6 +117,8 @@ pub enum PlanError {
     Empty,
     /// The model has no encoder.
     NoEncoder,
+    /// The model has no decoder.
+    NoDecoder,
     /// The plan has not enough room for the graph: nodes, one more than operators.
     TooManyOps {
         /// What the graph needs.
@@ -123,8 +126,10 @@ pub enum PlanError {
         /// What the plan has.
         given: usize,
     },
-    /// The scratch would be larger than the address space.
+    /// The memory would be larger than the address space.
     TooLarge,
+    /// This build has no arithmetic for the model's element type: see the crate's features.
+    Dtype(Dtype),
 }
 
 /// Why a planned graph cannot run, or not go on.
@@ -168,13 +173,66 @@ pub enum RunError {
         /// What was handed over.
         given: usize,
     },
+    /// A patch is empty, or reaches beyond the code grid.
+    Patch,
 }
+
+/// Whatever went wrong, from a file to a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// The model's file was refused.
+    Format(FormatError),
+    /// No plan can be made.
+    Plan(PlanError),
+    /// The model and the data do not fit each other.
+    Run(RunError),
+    /// A packet was refused.
+    Packet(PacketError),
+}
+
+impl From<FormatError> for Error {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
+    }
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl From<RunError> for Error {
+    fn from(error: RunError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<PacketError> for Error {
+    fn from(error: PacketError) -> Self {
+        Self::Packet(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(error) => error.fmt(f),
+            Self::Plan(error) => error.fmt(f),
+            Self::Run(error) => error.fmt(f),
+            Self::Packet(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Empty => f.write_str("the picture has no pixels"),
             Self::NoEncoder => f.write_str("the model has no encoder"),
+            Self::NoDecoder => f.write_str("the model has no decoder"),
             Self::TooManyOps { needed, given } => {
                 write!(
                     f,
@@ -182,6 +240,10 @@ impl fmt::Display for PlanError {
                 )
             }
             Self::TooLarge => f.write_str("the picture is too large for this machine"),
+            Self::Dtype(dtype) => write!(
+                f,
+                "the model holds {dtype:?}, for which vq-core was built without arithmetic"
+            ),
         }
     }
 }
@@ -201,6 +263,7 @@ impl fmt::Display for RunError {
             Self::Pixels { needed, given } => {
                 write!(f, "{given} bytes of pixels where {needed} are needed")
             }
+            Self::Patch => f.write_str("a patch is empty or reaches beyond the code grid"),
         }
     }
 }

@@ -15,55 +15,64 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-// What can go wrong, and how large things are.
-pub mod error;
+// Sizes and types.
+mod dtype;
+mod typed;
 pub mod shape;
 mod slices;
+// Codes on the wire, and what stands in for those that are missing.
+pub mod bitstream;
+pub mod conceal;
+pub mod error;
+// The arithmetic of one number, then of one row.
+mod tensor;
+mod curves;
+#[path = "kernels/fused.rs"]
+mod fused;
+pub mod element;
+mod target;
+mod kernels;
+// What a graph is made of.
+mod map;
+mod rows;
+pub mod ops;
 // What a model is.
 pub mod format;
 pub mod model;
-// Codes on the wire.
-pub mod bitstream;
-pub mod conceal;
-// Where a running model keeps its rows.
+pub mod codebook;
+pub mod nearest;
+// Where a running model keeps its rows, and a model at work.
 pub mod plan;
-mod fuse;
-mod place;
-mod schedule;
-mod rows;
-// The arithmetic, from one number to one operator's rows.
-pub mod backend;
-mod curves;
-pub mod element;
-mod kernels;
-mod ops;
-mod target;
-// A model at work.
 pub mod run;
+pub mod decode;
+pub mod encode;
+// The same whatever the element type: in somebody's memory, and with an allocator.
+pub mod device;
+#[cfg(feature = "alloc")]
+pub mod codec;
 
 // Kernels compared with the reference.
 #[cfg(any(test, feature = "check-kernels"))]
 pub mod check;
 
-pub mod codebook;
-pub mod search;
-pub mod decode;
-pub mod encode;
-#[cfg(feature = "std")]
-pub mod threads;
-
-pub use backend::Backend;
-pub use codebook::{Codebooks, Embeddings};
-pub use decode::Decoder;
+pub use codebook::Codebooks;
+#[cfg(feature = "alloc")]
+pub use codec::{Codec, Patch};
+pub use decode::{Decoding, Embeddings};
+pub use device::{DecodedRows, Decoder, Encoder, Memory, Needs, needs};
 pub use element::Element;
-pub use encode::{Encoder, Picture, PixelRows};
-pub use error::{Fault, FormatError, PlanError, RunError};
+pub use encode::{Encoding, Picture, PixelRows};
+pub use error::{Error, Fault, FormatError, PlanError, RunError};
 pub use half::f16;
+pub use kernels::{Backend, HasKernels};
+pub use map::Map;
 pub use model::Model;
-pub use plan::{Layout, Plan};
-pub use run::{Engine, NoProbe, Probe, Source};
-pub use search::{Search, Table};
-pub use shape::{Grid, Map, PictureSize};
+pub use nearest::{NearestCodes, Table};
+pub use plan::{Direction, Plan, PlanMemory};
+pub use run::{Engine, NoProbe, Probe, Source, Weights};
+pub use shape::{Grid, PictureSize};

@@ -1,14 +1,18 @@
 //! A model file, proved: after [`Model::parse`] no accessor can fail. Nothing executes here.
 
-use crate::bitstream::{MAX_STAGES, Stream};
-use crate::error::{Fault, FormatError};
+use crate::bitstream::Stream;
+use crate::curves::CURVE_LEN;
+use crate::dtype::Dtype;
+use crate::element::Element;
+use crate::error::{Fault, FormatError, RunError};
 use crate::format::container::{self, MAX_NAME};
-use crate::format::tensor::tensor;
-use crate::format::{
-    CURVE_LEN, Codebook, Container, Dtype, Entropy, Graph, MAX_OPS, Op, Params, Quant,
-};
-use crate::ops::Tensors;
-use crate::shape::{Grid, Map, PictureSize};
+use crate::format::{Codebook, Container, Entropy, Graph, Ops};
+use crate::map::Map;
+use crate::ops::{MAX_OPS, Op, RowRange, Tensors};
+use crate::shape::{Grid, MAX_STAGES, PictureSize};
+use crate::tensor::{Params, Quant, tensor};
+#[cfg(feature = "alloc")]
+use core::ops::Range;
 
 /// A proved model, borrowed from the bytes of its file.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,10 +33,13 @@ impl<'a> Model<'a> {
         let stream = stream_of(&container)?;
         let model = Self { container, stream };
         model.check_codebooks()?;
-        model
-            .decoder()
-            .check()
-            .map_err(|(op, fault)| FormatError::Decoder { op, fault })?;
+        // A file for senders has an encoder alone.
+        if !model.decoder().is_empty() || model.encoder().is_none() {
+            model
+                .decoder()
+                .check()
+                .map_err(|(op, fault)| FormatError::Decoder { op, fault })?;
+        }
         if let Some(encoder) = model.encoder() {
             encoder
                 .check()
@@ -111,7 +118,7 @@ impl<'a> Model<'a> {
         self.container.blob
     }
 
-    /// From latents to pixels.
+    /// From latents to pixels; without an operator in a file for senders, which has an encoder alone.
     pub fn decoder(&self) -> Network<'a> {
         let (input, output) = (self.latent_map(), self.pixel_map());
         self.network(self.container.decoder, input, output)
@@ -169,6 +176,115 @@ impl<'a> Model<'a> {
         }
         Ok(())
     }
+}
+
+/// What parsing has found out about a file, without the file: [`Detached::attach`] makes it a model again, and proves
+/// nothing anew.
+#[cfg(feature = "alloc")]
+#[derive(Debug, Clone)]
+pub(crate) struct Detached {
+    /// Its borrowed fields are empty.
+    container: Container<'static>,
+    stream: Stream,
+    name: Range<usize>,
+    decoder: Range<usize>,
+    encoder: Range<usize>,
+    blob: Range<usize>,
+}
+
+#[cfg(feature = "alloc")]
+impl Detached {
+    /// Of a model that was parsed from this file.
+    pub(crate) fn new(model: &Model<'_>, file: &[u8]) -> Self {
+        let Container {
+            name,
+            code_id,
+            dtype,
+            channels,
+            down,
+            native,
+            dim,
+            latent,
+            ref codebooks,
+            entropy,
+            decoder,
+            encoder,
+            pad: _,
+            blob,
+        } = model.container;
+        let range = |part: &[u8]| {
+            let start = part.as_ptr().addr().wrapping_sub(file.as_ptr().addr());
+            start..start.wrapping_add(part.len())
+        };
+        let empty = |graph: Graph<'_>| Graph {
+            count: graph.count,
+            ops: &[],
+        };
+        Self {
+            container: Container {
+                name: "",
+                code_id,
+                dtype,
+                channels,
+                down,
+                native,
+                dim,
+                latent,
+                codebooks: codebooks.clone(),
+                entropy,
+                decoder: empty(decoder),
+                encoder: encoder.map(empty),
+                pad: &[],
+                blob: &[],
+            },
+            stream: model.stream.clone(),
+            name: range(name.as_bytes()),
+            decoder: range(decoder.ops),
+            encoder: encoder.map_or(0..0, |graph| range(graph.ops)),
+            blob: range(blob),
+        }
+    }
+
+    /// The element type of its weights.
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.container.dtype
+    }
+
+    /// Channels of a pixel.
+    pub(crate) fn channels(&self) -> u8 {
+        self.container.channels
+    }
+
+    /// The model in the file, which is the same as before.
+    pub(crate) fn attach<'a>(&self, file: &'a [u8]) -> Model<'a> {
+        let part = |range: &Range<usize>| file.get(range.clone()).unwrap_or_default();
+        let graph = |graph: Graph<'static>, range| Graph {
+            count: graph.count,
+            ops: part(range),
+        };
+        let container = Container {
+            name: core::str::from_utf8(part(&self.name)).unwrap_or_default(),
+            decoder: graph(self.container.decoder, &self.decoder),
+            encoder: (self.container.encoder).map(|own| graph(own, &self.encoder)),
+            blob: part(&self.blob),
+            ..self.container.clone()
+        };
+        Model {
+            container,
+            stream: self.stream.clone(),
+        }
+    }
+}
+
+/// Whether this is the model's element type.
+pub(crate) fn check_dtype<E: Element>(model: &Model<'_>) -> Result<(), RunError> {
+    if model.dtype() == E::DTYPE {
+        return Ok(());
+    }
+    Err(RunError::Dtype {
+        model: model.dtype(),
+        used: E::DTYPE,
+    })
 }
 
 fn check_header(container: &Container<'_>) -> Result<(), FormatError> {
@@ -232,12 +348,12 @@ impl<'a> Network<'a> {
         self.graph.ops().map_while(Result::ok)
     }
 
-    /// Number of operators, 1 ..= [`MAX_OPS`].
+    /// Number of operators, at most [`MAX_OPS`].
     pub fn len(&self) -> usize {
         self.graph.count.into()
     }
 
-    /// Always false: a graph has at least one operator.
+    /// Whether there is no operator: so is the decoder of a file for senders.
     pub fn is_empty(&self) -> bool {
         self.graph.count == 0
     }
@@ -252,6 +368,37 @@ impl<'a> Network<'a> {
     /// Whether an operator sees a whole map, so that a run's memory grows with the picture's height.
     pub fn sees_whole_map(&self) -> bool {
         self.ops().any(|op| op.sees_whole_map())
+    }
+
+    /// Points of the input around a point of it, in each direction, that the pixels there depend on: of a decoder, codes; all
+    /// there can be, where an operator sees whole maps.
+    pub fn reach(&self) -> u16 {
+        if self.sees_whole_map() {
+            return u16::MAX;
+        }
+        // Far from all borders; both ways at once, since columns and rows are asked the same.
+        const CELL: i32 = 1 << 12;
+        let points = i32::from(self.output.density) / i32::from(self.input.density).max(1);
+        let mut needed = [RowRange::NONE; MAX_OPS + 1];
+        let last = RowRange {
+            first: CELL * points,
+            last: CELL * points + points - 1,
+        };
+        let count = self.len().min(MAX_OPS);
+        needed[count] = last;
+        let mut ops: heapless::Vec<Op, MAX_OPS> = self.ops().collect();
+        while let Some(op) = ops.pop() {
+            let own = needed.get(ops.len() + 1).copied().unwrap_or(last);
+            let [above, below] = [own.first, own.last].map(|y| op.windows(y, i32::MAX));
+            let [left, right] = [own.first, own.last].map(|x| op.columns(x));
+            for (i, input) in op.inputs().into_iter().enumerate() {
+                if let Some(needed) = needed.get_mut(usize::from(input)) {
+                    needed.first = needed.first.min(above[i].first).min(left.first);
+                    needed.last = needed.last.max(below[i].last).max(right.last);
+                }
+            }
+        }
+        (CELL - needed[0].first).max(needed[0].last - CELL).max(0) as u16
     }
 
     /// Multiplications for a code grid of this size.
@@ -365,7 +512,7 @@ impl Layer {
 /// See [`Network::layers`].
 #[derive(Debug, Clone)]
 pub struct Layers<'a> {
-    ops: crate::format::op::Ops<'a>,
+    ops: Ops<'a>,
     dtype: Dtype,
     index: u16,
     values: heapless::Vec<Map, { MAX_OPS + 1 }>,
@@ -439,7 +586,8 @@ impl Iterator for Layers<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Conv2d, Kernel, Pad};
+    use crate::ops::Conv2d;
+    use crate::shape::{Kernel, Pad};
 
     const CONV: Op = Op::Conv2d(Conv2d {
         input: 0,

@@ -1,8 +1,58 @@
-//! Views of rings inside the scratch: rows by their number in the map, wherever they are kept.
+//! Rings of rows inside the workspace, and views of them: rows by their number in the map, wherever they are kept.
 
 use crate::element::Arithmetic;
-use crate::plan::Ring;
+use crate::kernels::MapRows;
+use crate::map::Map;
+use crate::shape::Pad;
 use crate::slices::Parts;
+
+/// Where the rows of a value are kept that are still needed. Row y of the map is in slot (y + pad.top) mod `rows`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ring {
+    pub(crate) map: Map,
+    /// Columns of the map, without padding.
+    pub(crate) width: u32,
+    /// Rows of the map, without padding.
+    pub(crate) height: u32,
+    /// Rows of zeros above and below pass through the ring like others; columns of zeros stand
+    /// in every slot.
+    pub(crate) pad: Pad,
+    /// Where the ring starts in the workspace (elements).
+    pub(crate) offset: usize,
+    /// Slots.
+    pub(crate) rows: u32,
+    /// Elements behind the slots, in which the operator that makes the rows keeps what it knows of the
+    /// whole map.
+    pub(crate) state_len: usize,
+}
+
+impl Ring {
+    /// Elements of a slot.
+    pub(crate) fn row_len(&self) -> usize {
+        (self.width as usize + usize::from(self.pad.left) + usize::from(self.pad.right))
+            * usize::from(self.map.channels)
+    }
+
+    /// Elements of all slots.
+    pub(crate) fn slots_len(&self) -> usize {
+        self.row_len() * self.rows as usize
+    }
+
+    /// Elements of a row of the map, without padding.
+    pub(crate) fn inner_len(&self) -> usize {
+        self.width as usize * usize::from(self.map.channels)
+    }
+
+    /// Whether row y is one of zeros outside the map.
+    pub(crate) fn is_padding(&self, y: i32) -> bool {
+        y < 0 || y >= self.height as i32
+    }
+
+    /// The slot of row y.
+    fn slot(&self, y: i32) -> usize {
+        ((y + i32::from(self.pad.top)) as u32 % self.rows.max(1)) as usize
+    }
+}
 
 /// The rows of a value that are still kept, for reading.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +80,7 @@ impl<'a, E> Rows<'a, E> {
         let columns = usize::from(self.ring.pad.left.saturating_sub(before));
         let start = columns * usize::from(self.ring.map.channels);
         self.data
-            .part(slot(self.ring, y), self.ring.row_len())
+            .part(self.ring.slot(y) * self.ring.row_len(), self.ring.row_len())
             .behind(start)
     }
 
@@ -52,21 +102,18 @@ impl<'a, E> Rows<'a, E> {
         self.row(y, 0).part(0, self.ring.inner_len())
     }
 
-    /// All rows of the map, without padding; they must all be kept.
-    pub(crate) fn rows(self) -> impl Iterator<Item = &'a [E]> + Clone
-    where
-        E: Copy,
-    {
-        (0..self.ring.height as i32).map(move |y| self.inner_row(y))
-    }
-
-    /// All points of the map, c elements each; they must all be kept.
-    pub(crate) fn points(self) -> impl Iterator<Item = &'a [E]> + Clone
-    where
-        E: Copy,
-    {
+    /// The whole map, without padding; all its rows must be kept.
+    pub(crate) fn whole(self) -> MapRows<'a, E> {
         let channels = usize::from(self.ring.map.channels);
-        self.rows().flat_map(move |row| row.chunks_exact(channels))
+        MapRows {
+            slots: self.data,
+            slot_len: self.ring.row_len(),
+            first: self.ring.slot(0),
+            left: usize::from(self.ring.pad.left) * channels,
+            row_len: self.ring.inner_len(),
+            height: self.ring.height as usize,
+            channels,
+        }
     }
 }
 
@@ -131,14 +178,8 @@ impl<'a, E> RowsMut<'a, E> {
     pub(crate) fn into_row_and_state(self, y: i32) -> (&'a mut [E], &'a mut [E]) {
         let (slots, rest) = self.data.parted_mut(self.ring.slots_len());
         let before = usize::from(self.ring.pad.left) * usize::from(self.ring.map.channels);
-        let start = slot(self.ring, y) + before;
+        let start = self.ring.slot(y) * self.ring.row_len() + before;
         let row = slots.part_mut(start, self.ring.inner_len());
         (row, rest)
     }
-}
-
-/// Where row y starts in its ring.
-fn slot(ring: &Ring, y: i32) -> usize {
-    let index = (y + i32::from(ring.pad.top)) as u32 % ring.rows.max(1);
-    index as usize * ring.row_len()
 }

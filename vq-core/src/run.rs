@@ -1,20 +1,18 @@
 //! Runs a planned graph, row by row. What the rows mean is not known here.
 
-use crate::codebook::check_dtype;
-use crate::element::Element;
 use crate::error::RunError;
-use crate::kernels::{ALIGN, Kernels};
+use crate::kernels::{ALIGN, HasKernels, Kernels};
+use crate::model::check_dtype;
+use crate::nearest::NearestCodes;
 use crate::ops::Step;
-use crate::plan::{Direction, Layout, Node, node_of};
+use crate::plan::{Cursor, Direction, Node, Plan, Schedule, cursor_of, node_of, start_at};
 use crate::rows::{Rows, RowsMut};
-use crate::schedule::{Schedule, start_at};
-use crate::search::Search;
 use crate::slices::Parts;
 
 /// Supplies the input of a graph: embeddings to a decoder, pixels to an encoder.
 pub trait Source {
     /// The element type of the model.
-    type Element: Element;
+    type Element: HasKernels;
 
     /// Fills row y of the map, w * c elements, point by point.
     ///
@@ -30,10 +28,10 @@ impl<S: Source> Source for &mut S {
     }
 }
 
-/// Looks on while a graph runs: to time its operators, or to compare activations.
+/// An observer of a run: to time its operators, or to compare activations.
 ///
-/// Values are numbered as in the format: 0 is the graph's input, i the output of operator i - 1. Those that
-/// need no memory because a convolution cuts them off as it reads them are not seen.
+/// Values are numbered as in the format: 0 is the graph's input, i the output of operator i - 1. ReLUs that are fused into
+/// the convolutions behind them are not reported.
 pub trait Probe<E> {
     /// The next rows of a value are about to be made.
     fn before(&mut self, value: usize) {
@@ -47,57 +45,117 @@ pub trait Probe<E> {
     }
 }
 
-/// Nobody looks on.
+/// The observer that does nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct NoProbe;
 
 impl<E> Probe<E> for NoProbe {}
 
-/// A planned graph with its memory, ready for any number of pictures.
-///
-/// What the kernels want laid out is laid out here, once for all pictures.
-#[derive(Debug)]
-pub struct Engine<'a, E: Element> {
-    pub(crate) layout: Layout<'a>,
-    rings: &'a mut [E],
-    room: &'a mut [E],
-    packed: &'a [E],
-    /// The codebooks as [`Search`] has laid them out.
-    pub(crate) search: &'a [E],
+/// The model's weights as a plan's kernels want them. They do not change, so any number of runs can share them.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights<'a, E: HasKernels> {
+    filters: &'a [E],
+    /// The codebooks as [`NearestCodes`] has laid them out.
+    pub(crate) codebooks: &'a [E],
 }
 
-impl<'a, E: Element> Engine<'a, E> {
-    /// Takes `scratch` for the plan's pictures.
+impl<'a, E: HasKernels> Weights<'a, E> {
+    /// Lays the weights out in `memory`.
     ///
     /// # Errors
-    /// [`RunError`] when the model has another element type, or `scratch` has fewer than [`Layout::scratch_len`]
-    /// elements.
-    pub fn new(layout: &'a mut Layout<'_>, scratch: &'a mut [E]) -> Result<Self, RunError> {
-        check_dtype::<E>(layout.model)?;
-        let (needed, given) = (layout.scratch_len(), scratch.len());
-        let scratch = scratch
+    /// [`RunError`] when the model has another element type, or `memory` has fewer than [`Plan::weights_len`] elements.
+    pub(crate) fn new(plan: &Plan<'_>, memory: &'a mut [E]) -> Result<Self, RunError> {
+        Self::lay_out(plan, memory)?;
+        Ok(Self::laid_out(plan, memory))
+    }
+
+    /// Fills the memory.
+    pub(crate) fn lay_out(plan: &Plan<'_>, memory: &mut [E]) -> Result<(), RunError> {
+        check_dtype::<E>(plan.model())?;
+        let (needed, given) = (plan.weights_len(), memory.len());
+        let memory = memory
             .get_mut(..needed)
             .ok_or(RunError::Scratch { needed, given })?;
-        let parts = layout.parts;
-        let (scratch, search) = scratch.parted_mut(needed.saturating_sub(parts.search));
-        let (rings, rest) = scratch.parted_mut(parts.rings);
-        let (room, rest) = rest.parted_mut(parts.room);
-        let start = rest.as_ptr().align_offset(ALIGN);
-        let start = start.min(rest.len() - rest.len().min(parts.packed));
-        let packed = rest.behind_mut(start);
-        if parts.packed > 0 {
-            pack(layout, packed);
+        let (start, behind) = Self::places(plan, memory);
+        let (memory, codebooks) = memory.parted_mut(behind);
+        pack(plan, memory.behind_mut(start));
+        if plan.direction() == Direction::Encode {
+            NearestCodes::lay_out(plan.model(), plan.backend(), codebooks)?;
         }
-        if layout.direction == Direction::Encode {
-            Search::lay_out(layout.model, layout.backend, search)?;
+        Ok(())
+    }
+
+    /// With memory that has been filled.
+    pub(crate) fn laid_out(plan: &Plan<'_>, memory: &'a [E]) -> Self {
+        let memory = memory.part(0, plan.weights_len());
+        let (start, behind) = Self::places(plan, memory);
+        let (memory, codebooks) = memory.parted(behind);
+        Self {
+            filters: memory.behind(start),
+            codebooks,
         }
+    }
+
+    /// Where aligned filters start in the memory, and where the codebooks.
+    fn places(plan: &Plan<'_>, memory: &[E]) -> (usize, usize) {
+        let (filters, codebooks) = plan.weight_parts();
+        let behind = memory.len().saturating_sub(codebooks);
+        let start = memory.as_ptr().align_offset(ALIGN);
+        (start.min(behind.saturating_sub(filters)), behind)
+    }
+}
+
+/// Lays out all filters.
+fn pack<E: HasKernels>(plan: &Plan<'_>, packed: &mut [E]) {
+    let (kernels, blob) = (E::kernels(plan.backend()), plan.model().blob());
+    if plan.weight_parts().0 == 0 {
+        return;
+    }
+    for node in plan.nodes() {
+        if let Some(op) = node.op {
+            let [input, ..] = op.inputs();
+            let input = &node_of(plan.nodes(), input.into()).ring;
+            op.pack(kernels, input, blob, packed.behind_mut(node.packed));
+        }
+    }
+}
+
+/// A plan with the memory of a run, ready for any number of pictures, one at a time.
+#[derive(Debug)]
+pub struct Engine<'a, E: HasKernels> {
+    pub(crate) plan: Plan<'a>,
+    pub(crate) weights: Weights<'a, E>,
+    cursors: &'a mut [Cursor],
+    rings: &'a mut [E],
+    workspace: &'a mut [E],
+}
+
+impl<'a, E: HasKernels> Engine<'a, E> {
+    /// `weights` are laid out for this very plan; there is a cursor for each value, and `memory` has
+    /// [`Plan::run_len`] elements or more.
+    pub(crate) fn new(
+        plan: Plan<'a>,
+        weights: Weights<'a, E>,
+        cursors: &'a mut [Cursor],
+        memory: &'a mut [E],
+    ) -> Result<Self, RunError> {
+        let (needed, given) = (plan.run_len(), memory.len());
+        let memory = memory
+            .get_mut(..needed)
+            .ok_or(RunError::Scratch { needed, given })?;
+        let (rings, workspace) = memory.parted_mut(plan.rings_len());
         Ok(Self {
-            layout: layout.reborrow(),
+            plan,
+            weights,
+            cursors,
             rings,
-            room,
-            packed,
-            search,
+            workspace,
         })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan<'a> {
+        &self.plan
     }
 
     /// Starts a picture from row y of the last value on.
@@ -106,41 +164,32 @@ impl<'a, E: Element> Engine<'a, E> {
         direction: Direction,
         y: i32,
     ) -> Result<Runner<'_, E>, RunError> {
-        if self.layout.direction != direction {
+        if self.plan.direction() != direction {
             return Err(RunError::Direction);
         }
-        start_at(self.layout.nodes, y);
+        let nodes = self.plan.nodes();
+        start_at(nodes, self.cursors, y);
         Ok(Runner {
-            nodes: self.layout.nodes,
+            nodes,
+            cursors: self.cursors,
             rings: self.rings,
-            room: self.room,
-            packed: self.packed,
-            kernels: E::kernels(self.layout.backend),
-            blob: self.layout.model.blob(),
+            workspace: self.workspace,
+            packed: self.weights.filters,
+            kernels: E::kernels(self.plan.backend()),
+            blob: self.plan.model().blob(),
             schedule: Schedule::new(),
             next: y,
         })
     }
 }
 
-/// Lays out all filters.
-fn pack<E: Element>(layout: &Layout<'_>, packed: &mut [E]) {
-    let (kernels, blob) = (E::kernels(layout.backend), layout.model.blob());
-    for node in layout.nodes.iter() {
-        if let Some(op) = node.op {
-            let [input, ..] = op.inputs();
-            let input = &node_of(layout.nodes, input.into()).ring;
-            op.pack(kernels, input, blob, packed.behind_mut(node.packed));
-        }
-    }
-}
-
 /// A picture on its way through a graph.
 #[derive(Debug)]
-pub(crate) struct Runner<'a, E: Element> {
-    nodes: &'a mut [Node],
+pub(crate) struct Runner<'a, E: HasKernels> {
+    nodes: &'a [Node],
+    cursors: &'a mut [Cursor],
     rings: &'a mut [E],
-    room: &'a mut [E],
+    workspace: &'a mut [E],
     packed: &'a [E],
     kernels: &'static Kernels<E>,
     blob: &'a [u8],
@@ -149,7 +198,7 @@ pub(crate) struct Runner<'a, E: Element> {
     next: i32,
 }
 
-impl<E: Element> Runner<'_, E> {
+impl<E: HasKernels> Runner<'_, E> {
     /// Makes the next row of the last value; none when there are no more.
     pub(crate) fn next_row(
         &mut self,
@@ -161,13 +210,21 @@ impl<E: Element> Runner<'_, E> {
         if y as u32 >= node_of(self.nodes, last).ring.height {
             return None;
         }
-        while node_of(self.nodes, last).ring.made <= y {
-            let value = self.schedule.due(self.nodes);
+        while cursor_of(self.cursors, last).next <= y {
+            let value = self.schedule.due(self.nodes, self.cursors);
             self.step(value, source, probe);
-            self.nodes.get_mut(value)?.advance();
+            self.cursors
+                .get_mut(value)?
+                .advance(node_of(self.nodes, value));
         }
         self.next += 1;
         Some((y as u32, self.rows_mut(last).into_row(y)))
+    }
+
+    /// Channels of the last value; at least one.
+    pub(crate) fn channels(&self) -> usize {
+        let last = self.nodes.len().saturating_sub(1);
+        usize::from(node_of(self.nodes, last).ring.map.channels).max(1)
     }
 
     /// The row that [`Runner::next_row`] hands out next.
@@ -186,21 +243,23 @@ impl<E: Element> Runner<'_, E> {
             op,
             sum,
             ring,
-            cut,
+            fused_relu,
             packed,
+            ..
         } = node_of(self.nodes, value);
-        let y = ring.made;
+        let cursor = cursor_of(self.cursors, value);
+        let y = cursor.next;
         // What is added to comes first, and has a number of its own; it has no padding.
-        let sum = sum.filter(|_| !ring.is_padding());
+        let sum = sum.filter(|_| !ring.is_padding(y));
         let first = sum.map_or(value, |sum| sum.input.into());
         probe.before(first);
         let (mut output, around) = RowsMut::split(ring, self.rings);
         let zero = E::zero(ring.map.quant.zero);
-        if ring.is_new() {
+        if cursor.is_new() {
             // The padding at the sides is written here once and for all.
             output.clear(zero);
         }
-        if ring.is_padding() {
+        if ring.is_padding(y) {
             return output.row(y).fill(zero);
         }
         let Some(op) = op else {
@@ -210,11 +269,12 @@ impl<E: Element> Runner<'_, E> {
         let rows = |value: u16| Rows::new(&node_of(self.nodes, value.into()).ring, &around);
         op.run(Step {
             y,
+            is_first: y == cursor.first.max(0),
             inputs: op.inputs().map(rows),
-            cut: *cut,
+            fused_relu: *fused_relu,
             output,
             kernels: self.kernels,
-            room: self.room,
+            workspace: self.workspace,
             packed: self.packed.behind(*packed),
             blob: self.blob,
         });

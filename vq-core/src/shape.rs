@@ -1,8 +1,7 @@
-//! Sizes of pictures, grids and maps. No data here.
+//! Sizes of pictures, code grids, kernels and their padding. No data here.
 //!
 //! Dimension letters, used everywhere: n picture, h rows, w columns, c channels, k kernel side.
 
-use crate::format::Quant;
 use serde::{Deserialize, Serialize};
 
 /// Width and height of a picture in pixels.
@@ -51,24 +50,41 @@ impl Grid {
     }
 }
 
-/// A value of a graph, described for any picture size.
-///
-/// For a grid of w by h codes the value is a map of `(h * density, w * density, channels)`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Map {
-    /// Channels of each point.
-    pub channels: u16,
-    /// Points per code, each way. Divides the model's `down`.
-    pub density: u8,
-    /// How the stored numbers relate to real ones.
-    pub quant: Quant,
+/// Most quantiser stages of a model.
+pub const MAX_STAGES: usize = 8;
+
+/// The largest side of a convolution's kernel.
+pub const MAX_KERNEL: usize = 8;
+
+/// Sides of a convolution's kernel, 1 ..= [`MAX_KERNEL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Rows.
+    pub height: u8,
+    /// Columns.
+    pub width: u8,
 }
 
-impl Map {
-    /// Without a channel.
-    pub(crate) const EMPTY: Self = Self {
-        channels: 0,
-        density: 0,
-        quant: Quant::UNIT,
+/// Padding around a map. Top and bottom add up to kernel height - stride or more, but to less than
+/// the kernel's height; left and right likewise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pad {
+    /// Rows above the first.
+    pub top: u8,
+    /// Columns before the first.
+    pub left: u8,
+    /// Rows below the last.
+    pub bottom: u8,
+    /// Columns behind the last.
+    pub right: u8,
+}
+
+impl Pad {
+    /// No padding.
+    pub const NONE: Self = Self {
+        top: 0,
+        left: 0,
+        bottom: 0,
+        right: 0,
     };
 }

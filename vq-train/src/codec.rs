@@ -1,26 +1,21 @@
 //! A model file at work on the host: pictures to codes to packets, and back.
 //!
-//! All arithmetic is the core's; this module owns the memory that the core asks for, and picks the
-//! element type that the file names.
+//! All arithmetic is [`vq_core::Codec`]'s; this module reads files, names them in errors, and cuts large pictures into strips
+//! for the threads that there are.
 
 use crate::input;
 use crate::picture::{MAX_PIXELS, Picture, Size};
+use rayon::prelude::*;
 use std::io::Read;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::thread::available_parallelism;
+use std::sync::Arc;
 use vq_core::bitstream::{
     Assembly, CodedPicture, Frames, MISSING, Packet, PacketError, Packets, frame_length,
 };
-use vq_core::format::Dtype;
-use vq_core::threads::decode_strips;
 use vq_core::{
-    Decoder, Element, Encoder, Engine, FormatError, Grid, Layout, Model, NoProbe, PictureSize,
-    Plan, PlanError, Probe, RunError, f16,
+    Backend, Direction, FormatError, Grid, HasKernels, Model, PictureSize, PlanError, Probe,
+    RunError,
 };
-
-/// Room for the plan of every graph that the format allows.
-pub type HostPlan = Plan<{ vq_core::format::MAX_OPS + 1 }>;
 
 /// Pixels for which a thread of their own is worth its while: it also makes some rows around them.
 const STRIP_PIXELS: usize = 256 * 256;
@@ -76,10 +71,21 @@ pub enum CodecError {
     TooLarge(Size),
 }
 
-/// A proved model file.
+impl From<vq_core::Error> for CodecError {
+    fn from(error: vq_core::Error) -> Self {
+        match error {
+            vq_core::Error::Format(error) => Self::Format(error),
+            vq_core::Error::Plan(error) => Self::Plan(error),
+            vq_core::Error::Packet(error) => Self::Packet(error),
+            vq_core::Error::Run(error) => Self::Run(error),
+        }
+    }
+}
+
+/// A proved model file. Clones share what it keeps for the next picture.
 #[derive(Debug, Clone)]
 pub struct Codec {
-    file: Vec<u8>,
+    core: Arc<vq_core::Codec>,
 }
 
 /// A picture put together from packets.
@@ -103,13 +109,13 @@ impl Codec {
     /// # Errors
     /// As [`read()`], and [`CodecError::Model`] with the path.
     pub fn load(path: &Path) -> Result<Codec, CodecError> {
-        let file = read(path)?;
-        let model = |source| CodecError::Model {
-            path: path.to_owned(),
-            source,
-        };
-        Model::parse(&file).map_err(model)?;
-        Ok(Codec { file })
+        Self::from_bytes(read(path)?).map_err(|error| match error {
+            CodecError::Format(source) => CodecError::Model {
+                path: path.to_owned(),
+                source,
+            },
+            error => error,
+        })
     }
 
     /// Proves the bytes of a file.
@@ -117,18 +123,31 @@ impl Codec {
     /// # Errors
     /// [`CodecError::Format`].
     pub fn from_bytes(file: Vec<u8>) -> Result<Codec, CodecError> {
-        Model::parse(&file).map_err(CodecError::Format)?;
-        Ok(Codec { file })
+        Self::on(Backend::best(), file)
+    }
+
+    /// As [`Codec::from_bytes`], for the kernels of this backend.
+    ///
+    /// # Errors
+    /// [`CodecError::Format`].
+    pub fn on(backend: Backend, file: Vec<u8>) -> Result<Codec, CodecError> {
+        let core = Arc::new(vq_core::Codec::on(backend, file)?);
+        Ok(Codec { core })
     }
 
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.file
+        self.core.bytes()
     }
 
     /// The model in it.
     pub fn model(&self) -> Model<'_> {
-        Model::parse(&self.file).expect("proved when the codec was made")
+        self.core.model()
+    }
+
+    /// The codec without threads and files.
+    pub fn core(&self) -> &vq_core::Codec {
+        &self.core
     }
 
     /// The number of codes in each stage's codebook.
@@ -159,10 +178,11 @@ impl Codec {
     /// # Errors
     /// [`CodecError::TooLarge`], and [`CodecError::Plan`] for a picture without pixels.
     pub fn scratch_len(&self, size: Size) -> Result<usize, CodecError> {
-        let model = self.model();
-        let mut plan = HostPlan::new();
-        let layout = plan.decoder(&model, picture_size(size)?)?;
-        Ok(layout.scratch_len())
+        let size = picture_size(size)?;
+        let len = self
+            .core
+            .with_plan(Direction::Decode, size, |plan| plan.scratch_len());
+        Ok(len?)
     }
 
     /// Codes of a picture of any size, stage by stage and row by row.
@@ -170,73 +190,62 @@ impl Codec {
     /// # Errors
     /// [`PlanError::NoEncoder`] when the file can only decode.
     pub fn encode(&self, picture: &Picture) -> Result<Vec<u16>, CodecError> {
-        match self.model().dtype() {
-            Dtype::I8 => self.encode_with::<i8>(&mut NoProbe, picture),
-            Dtype::F16 => self.encode_with::<f16>(&mut NoProbe, picture),
-            Dtype::F32 => self.encode_with::<f32>(&mut NoProbe, picture),
-        }
+        let picture = picture.with_channels(self.model().channels().into());
+        let size = picture_size(picture.size())?;
+        Ok(self.core.encode(&picture.pixels, size)?)
     }
 
-    /// The picture of some codes; missing ones are concealed. A large one takes all cores.
+    /// The picture of some codes; missing ones are concealed. A large one takes all threads that are idle.
     ///
     /// # Errors
     /// When the codes are not those of a picture of this size.
     pub fn decode(&self, codes: &[u16], size: Size) -> Result<Picture, CodecError> {
         let model = self.model();
-        match model.dtype() {
-            Dtype::I8 => decode_large::<i8>(&model, codes, size),
-            Dtype::F16 => decode_large::<f16>(&model, codes, size),
-            Dtype::F32 => decode_large::<f32>(&model, codes, size),
+        let strips = strips(&model, size);
+        let (channels, down) = (model.channels().into(), usize::from(model.down()));
+        let core_size = picture_size(size)?;
+        if strips <= 1 {
+            let pixels = self.core.decode(codes, core_size)?;
+            return Ok(Picture::new(size, channels, pixels));
         }
+        // Whole codes, so that no row of them is begun twice.
+        let rows = size.height.div_ceil(down).div_ceil(strips) * down;
+        let row_bytes = size.width * channels;
+        let mut pixels = vec![0; row_bytes * size.height];
+        let parts = pixels.par_chunks_mut(rows * row_bytes).enumerate();
+        parts.try_for_each(|(i, pixels)| {
+            let rows = (i * rows) as u16..(i * rows + pixels.len() / row_bytes) as u16;
+            self.core.decode_rows(codes, core_size, rows, pixels)
+        })?;
+        Ok(Picture::new(size, channels, pixels))
     }
 
-    /// As [`Codec::encode`], with somebody looking on; `E` must be the file's element type.
+    /// As [`Codec::encode`], with an observer; `E` must be the file's element type.
     ///
     /// # Errors
     /// As [`Codec::encode`], and [`RunError::Dtype`].
-    pub fn encode_with<E: Element>(
+    pub fn encode_with<E: HasKernels>(
         &self,
         probe: &mut impl Probe<E>,
         picture: &Picture,
     ) -> Result<Vec<u16>, CodecError> {
-        let model = self.model();
-        let picture = picture.with_channels(model.channels().into());
-        let mut plan = HostPlan::new();
-        let mut layout = plan.encoder(&model, picture_size(picture.size())?)?;
-        let mut scratch = vec![E::default(); layout.scratch_len()];
-        let mut codes = vec![0; layout.code_count()];
-        let rows = vq_core::Picture {
-            pixels: &picture.pixels,
-            row_bytes: layout.row_bytes(),
-        };
-        let mut engine = Engine::new(&mut layout, &mut scratch)?;
-        let mut encoder = Encoder::new(&mut engine, rows)?;
-        while encoder.next_row_with(probe, &mut codes)?.is_some() {}
-        Ok(codes)
+        let picture = picture.with_channels(self.model().channels().into());
+        let size = picture_size(picture.size())?;
+        Ok(self.core.encode_with(probe, &picture.pixels, size)?)
     }
 
-    /// As [`Codec::decode`], with somebody looking on; `E` must be the file's element type.
+    /// As [`Codec::decode`], by one thread and with an observer; `E` must be the file's element type.
     ///
     /// # Errors
     /// As [`Codec::decode`], and [`RunError::Dtype`].
-    pub fn decode_with<E: Element>(
+    pub fn decode_with<E: HasKernels>(
         &self,
         probe: &mut impl Probe<E>,
         codes: &[u16],
         size: Size,
     ) -> Result<Picture, CodecError> {
-        let model = self.model();
-        let mut plan = HostPlan::new();
-        let mut layout = plan.decoder(&model, picture_size(size)?)?;
-        let mut scratch = vec![E::default(); layout.scratch_len()];
-        let row = layout.row_bytes();
-        let mut pixels = vec![0; row * size.height];
-        let mut engine = Engine::new(&mut layout, &mut scratch)?;
-        let mut decoder = Decoder::new(&mut engine, codes)?;
-        for pixels in pixels.chunks_exact_mut(row) {
-            decoder.next_row_with(probe, pixels)?;
-        }
-        Ok(Picture::new(size, model.channels().into(), pixels))
+        let pixels = self.core.decode_with(probe, codes, picture_size(size)?)?;
+        Ok(Picture::new(size, self.model().channels().into(), pixels))
     }
 
     /// The packets of a picture's codes, each of at most `most` bytes.
@@ -344,35 +353,13 @@ pub fn split(file: &[u8]) -> Result<Vec<&[u8]>, PacketError> {
     Frames::new(file).collect()
 }
 
-/// Decodes with as many threads as the picture has work for.
-fn decode_large<E: Element + Send + Sync>(
-    model: &Model<'_>,
-    codes: &[u16],
-    size: Size,
-) -> Result<Picture, CodecError> {
-    let picture_size = picture_size(size)?;
-    let mut plans = vec![HostPlan::new(); strips(model, size)];
-    let layouts = plans
-        .iter_mut()
-        .map(|plan| plan.decoder(model, picture_size));
-    let mut layouts: Vec<_> = layouts.collect::<Result<_, _>>()?;
-    let scratch = |layout: &Layout| vec![E::default(); layout.scratch_len()];
-    let mut scratches: Vec<_> = layouts.iter().map(scratch).collect();
-    let mut pixels = vec![0; layouts[0].row_bytes() * size.height];
-    let engines = layouts.iter_mut().zip(&mut scratches);
-    let engines = engines.map(|(layout, scratch)| Engine::new(layout, scratch));
-    let mut engines: Vec<_> = engines.collect::<Result<_, _>>()?;
-    decode_strips(&mut engines, codes, &mut pixels)?;
-    Ok(Picture::new(size, model.channels().into(), pixels))
-}
-
 /// Strips that a picture is worth.
 fn strips(model: &Model<'_>, size: Size) -> usize {
     let worth = size.height * size.width / STRIP_PIXELS;
     if worth <= 1 || model.decoder().sees_whole_map() {
         return 1;
     }
-    worth.min(available_parallelism().map_or(1, NonZero::get))
+    worth.min(rayon::current_num_threads())
 }
 
 /// A size as the core names it.

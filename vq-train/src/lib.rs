@@ -26,10 +26,11 @@ pub mod train;
 // From a trained model to figures.
 pub mod codec;
 pub mod link;
+pub mod strip;
 pub mod export;
 pub mod metrics;
 pub mod rivals;
-pub mod search;
+pub mod refine;
 pub mod sheet;
 pub mod evaluate;
 

@@ -21,7 +21,7 @@ mod scan;
 mod send;
 mod stream;
 
-pub use crate::shape::{Grid, PictureSize};
+pub use crate::shape::{Grid, MAX_STAGES, PictureSize};
 pub use assembly::{Added, Assembly};
 pub use error::PacketError;
 pub use file::{Frames, frame_length};
@@ -36,9 +36,6 @@ pub const VERSION: u8 = 1;
 
 /// Stands in a grid of codes where none has arrived; never a code, for K is at most 65535.
 pub const MISSING: u16 = u16::MAX;
-
-/// Most quantiser stages that a stream may have.
-pub const MAX_STAGES: usize = 8;
 
 /// Most codes of one picture, all stages counted: what keeps every product within 32 bits.
 pub const MAX_CODES: u32 = 1 << 24;

@@ -1,8 +1,8 @@
 //! Searches for the nearest of a codebook's entries.
 
 use super::{Drawn, ENTRIES, Memory, Mismatch, ROWS, Random};
-use crate::backend::Backend;
-use crate::search::Table;
+use crate::kernels::Backend;
+use crate::nearest::Table;
 
 /// Draws `count` searches, from seeds `seed` on, and compares each code.
 ///

@@ -1,10 +1,11 @@
 //! The file as a whole: preamble, message, and the helper that writes both.
 
-use super::op::Graph;
-use super::tensor::{Dtype, Quant};
-use crate::bitstream::MAX_STAGES;
+use super::graph::Graph;
+use crate::dtype::Dtype;
+
 use crate::error::FormatError;
-use crate::shape::PictureSize;
+use crate::shape::{MAX_STAGES, PictureSize};
+use crate::tensor::Quant;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use serde::{Deserialize, Serialize};
 

@@ -3,8 +3,10 @@
 //! `scalar` is the readable reference, always built; any other backend must give the same numbers.
 
 mod arm;
+mod backend;
+mod cpu;
 #[cfg(target_arch = "aarch64")]
-pub(crate) mod neon;
+mod neon;
 mod scalar;
 pub(crate) mod search;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -13,13 +15,13 @@ mod tiles;
 mod whole_map;
 mod words;
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod x86;
+mod x86;
 
-use crate::backend::Backend;
 use crate::element::{AddScale, Arithmetic, Element, Output, Real};
-use crate::format::{Kernel, Params};
-use crate::rows::Rows;
+use crate::shape::Kernel;
 use crate::slices::Parts;
+use crate::tensor::Params;
+pub use backend::Backend;
 use core::fmt;
 use half::f16;
 use search::Search;
@@ -78,7 +80,7 @@ impl<E: Arithmetic> fmt::Debug for Kernels<E> {
 /// The functions of operators that see the whole map.
 pub(crate) struct WholeMap<E> {
     /// Statistics of a map's groups.
-    pub(crate) measure: fn(Rows<'_, E>, &Norm<'_>, &mut [E]),
+    pub(crate) measure: fn(MapRows<'_, E>, &Norm<'_>, &mut [E]),
     /// Normalises one row by the statistics.
     pub(crate) norm_row: fn(&[E], &Norm<'_>, &[E], &mut [E]),
     /// Attends from one row; the elements between are room for scores.
@@ -137,6 +139,33 @@ impl<E: Element> Kernels<E> {
                 "element {i} of point {point}: {spread:?}"
             );
         }
+    }
+}
+
+/// An element type for which every backend has kernels: the types of models. It can be named, but not implemented elsewhere.
+pub trait HasKernels: Element {
+    /// The row functions of a backend.
+    #[doc(hidden)]
+    fn kernels(backend: Backend) -> &'static Kernels<Self>;
+}
+
+impl HasKernels for i8 {
+    fn kernels(backend: Backend) -> &'static Kernels<Self> {
+        Kernels::<i8>::of(backend)
+    }
+}
+
+#[cfg(feature = "f16")]
+impl HasKernels for f16 {
+    fn kernels(backend: Backend) -> &'static Kernels<Self> {
+        Kernels::of_halves(backend)
+    }
+}
+
+#[cfg(feature = "f32")]
+impl HasKernels for f32 {
+    fn kernels(backend: Backend) -> &'static Kernels<Self> {
+        Kernels::of_singles(backend)
     }
 }
 
@@ -374,6 +403,48 @@ impl Spread {
     }
 }
 
+/// All rows of a map, each in a slot of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MapRows<'a, E> {
+    /// The slots, one behind the other.
+    pub(crate) slots: &'a [E],
+    /// Elements from a slot to the next.
+    pub(crate) slot_len: usize,
+    /// The slot of the map's first row; that of the next row is the next one, behind the last the first.
+    pub(crate) first: usize,
+    /// Elements of padding in front of a row.
+    pub(crate) left: usize,
+    /// Elements of a row: width * channels.
+    pub(crate) row_len: usize,
+    /// Rows of the map.
+    pub(crate) height: usize,
+    /// Channels of a point.
+    pub(crate) channels: usize,
+}
+
+impl<'a, E> MapRows<'a, E> {
+    /// The rows from above to below, w * c elements each.
+    pub(crate) fn rows(self) -> impl Iterator<Item = &'a [E]> + Clone
+    where
+        E: Copy,
+    {
+        let count = self.slots.len() / self.slot_len.max(1);
+        (self.first..self.first + self.height).map(move |slot| {
+            let start = slot % count.max(1) * self.slot_len;
+            self.slots.part(start + self.left, self.row_len)
+        })
+    }
+
+    /// The points in the order of rows, c elements each.
+    pub(crate) fn points(self) -> impl Iterator<Item = &'a [E]> + Clone
+    where
+        E: Copy,
+    {
+        self.rows()
+            .flat_map(move |row| row.chunks_exact(self.channels.max(1)))
+    }
+}
+
 /// A group normalisation.
 #[derive(Debug)]
 pub(crate) struct Norm<'a> {
@@ -397,7 +468,7 @@ pub(crate) struct Attend<'a, E> {
     /// A row of queries, of as many channels as the keys.
     pub(crate) queries: &'a [E],
     /// The whole map of keys.
-    pub(crate) keys: Rows<'a, E>,
+    pub(crate) keys: MapRows<'a, E>,
     /// The whole map of values.
-    pub(crate) values: Rows<'a, E>,
+    pub(crate) values: MapRows<'a, E>,
 }

@@ -35,7 +35,7 @@ pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon>(Kernels {
     ..Kernels::SCALAR
 });
 
-/// For [`has_dot`].
+/// For [`super::cpu::has_dotprod`].
 pub(super) static DOT: Kernels<i8> = tiles::kernels::<Dot>(
     tiles::pack::<Dot>,
     // SAFETY: whoever takes this table has asked whether the processor has the instructions.
@@ -64,18 +64,6 @@ const fn floats<R: Real<Sum = f32>>() -> Kernels<R> {
         }),
         ..Kernels::SCALAR_FLOAT
     })
-}
-
-/// Whether the processor has SDOT: asked where there is a system to ask, else as the compiler was told.
-pub(crate) fn has_dot() -> bool {
-    #[cfg(feature = "std")]
-    {
-        std::arch::is_aarch64_feature_detected!("dotprod")
-    }
-    #[cfg(not(feature = "std"))]
-    {
-        cfg!(target_feature = "dotprod")
-    }
 }
 
 /// See [`Kernels::conv_row`].

@@ -1,11 +1,10 @@
 //! The reference kernels of operators that see the whole map, for the float types. Sums are in single
 //! precision, whatever the element.
 
-use super::{Attend, Norm};
+use super::{Attend, MapRows, Norm};
+use crate::curves::ActivationKind;
 use crate::curves::{bend, falling, inverse_sqrt};
 use crate::element::Real;
-use crate::format::ActivationKind;
-use crate::rows::Rows;
 use core::array;
 
 /// Channels whose weighted sums grow side by side.
@@ -21,8 +20,8 @@ const KEYS: usize = 4;
 ///
 /// 1. Each row is summed by itself and then the rows, so that rounding errors grow with the sides of a map
 ///    and not with its area.
-pub(super) fn measure<R: Real>(x: Rows<'_, R>, norm: &Norm<'_>, statistics: &mut [R]) {
-    let channels = usize::from(x.ring().map.channels);
+pub(super) fn measure<R: Real>(x: MapRows<'_, R>, norm: &Norm<'_>, statistics: &mut [R]) {
+    let channels = x.channels;
     let size = channels / norm.groups;
     let count = x.rows().map(|row| (row.len() / norm.groups) as u64);
     let count = count.sum::<u64>() as f32;
@@ -70,8 +69,7 @@ pub(super) fn norm_row<R: Real>(x: &[R], norm: &Norm<'_>, statistics: &[R], out:
 ///     out[x][c] = (sum over r of weights[r] * values[r][c]) / sum over r of weights[r]
 /// ```
 pub(super) fn attention_row<R: Real>(attend: &Attend<'_, R>, scores: &mut [R], out: &mut [R]) {
-    let channels = |map: &Rows<'_, R>| usize::from(map.ring().map.channels);
-    let (key_channels, value_channels) = (channels(&attend.keys), channels(&attend.values));
+    let (key_channels, value_channels) = (attend.keys.channels, attend.values.channels);
     let (d, dv) = (key_channels / attend.heads, value_channels / attend.heads);
     let queries = attend.queries.chunks_exact(key_channels);
     for (query, point) in queries.zip(out.chunks_exact_mut(value_channels)) {

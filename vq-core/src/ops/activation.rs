@@ -1,13 +1,45 @@
 //! A curve, number by number.
 
-use super::Step;
-use crate::element::Element;
+use super::operator::{Inputs, Operator, Step};
+use crate::curves::ActivationKind;
+#[cfg(doc)]
+use crate::curves::CURVE_LEN;
+use crate::dtype::Dtype;
 use crate::error::Fault;
-use crate::format::{Activation, ActivationKind, Dtype};
-use crate::shape::Map;
+use crate::kernels::HasKernels;
+use crate::map::Map;
+use crate::tensor::Quant;
+use serde::{Deserialize, Serialize};
 
-impl Activation {
-    pub(crate) fn output(&self, input: Map, dtype: Dtype) -> Result<Map, Fault> {
+/// y = f(x), number by number, with f the curve that `kind` names.
+///
+/// The integer type looks y up, so its table may hold any function: `kind` is only what people call it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Activation {
+    /// The value to bend.
+    pub input: u16,
+    /// The curve.
+    pub kind: ActivationKind,
+    /// Quantisation of the output.
+    pub out: Quant,
+    /// Offset in the blob of the integer type's [`CURVE_LEN`] numbers, y for x = -128 first;
+    /// 0 in the float types.
+    pub table: u32,
+}
+
+impl Operator for Activation {
+    const NAME: &'static str = "activation";
+
+    fn inputs(&self) -> Inputs<u16> {
+        [self.input; 3]
+    }
+
+    /// That of the curve.
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn output(&self, [input, ..]: Inputs<Map>, dtype: Dtype) -> Result<Map, Fault> {
         if !self.out.is_valid(dtype) {
             return Err(Fault::Quant);
         }
@@ -23,7 +55,15 @@ impl Activation {
         }
     }
 
-    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+    fn table(&self, dtype: Dtype) -> Option<u32> {
+        (dtype == Dtype::I8).then_some(self.table)
+    }
+
+    fn relocate(&mut self, moved: impl Fn(u32) -> u32) {
+        self.table = moved(self.table);
+    }
+
+    fn run<E: HasKernels>(&self, step: Step<'_, E>) {
         let Step {
             y,
             inputs: [input, ..],
@@ -32,7 +72,7 @@ impl Activation {
             blob,
             ..
         } = step;
-        let curve = E::curve(self, blob);
+        let curve = E::curve(self.kind, self.table, blob);
         (kernels.activation_row)(input.row(y, 0), curve, output.row(y));
     }
 }

@@ -1,15 +1,38 @@
 //! Sum of two values.
 
-use super::Step;
-use crate::element::{AddScale, Element, Output};
+use super::operator::{Inputs, Operator, Step};
+use crate::dtype::Dtype;
+use crate::element::{AddScale, Output};
 use crate::error::Fault;
-use crate::format::{Add, Dtype, Rescale};
-use crate::kernels::{AddRow, Kernels};
+use crate::kernels::{AddRow, HasKernels, Kernels};
+use crate::map::Map;
 use crate::rows::Rows;
-use crate::shape::Map;
+use crate::tensor::{Quant, Rescale};
+use serde::{Deserialize, Serialize};
 
-impl Add {
-    pub(crate) fn output(&self, input: Map, skip: Map, dtype: Dtype) -> Result<Map, Fault> {
+/// Sum of two values of the same shape.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Add {
+    /// The one summand.
+    pub input: u16,
+    /// The other summand.
+    pub skip: u16,
+    /// Whether negative results become 0.
+    pub relu: bool,
+    /// Quantisation of the output.
+    pub out: Quant,
+    /// How the integer type brings both to the output's scale; [`Rescale::NONE`] in the float types.
+    pub rescale: Rescale,
+}
+
+impl Operator for Add {
+    const NAME: &'static str = "add";
+
+    fn inputs(&self) -> Inputs<u16> {
+        [self.input, self.skip, self.input]
+    }
+
+    fn output(&self, [input, skip, _]: Inputs<Map>, dtype: Dtype) -> Result<Map, Fault> {
         if input.channels != skip.channels {
             return Err(Fault::Channels);
         }
@@ -28,7 +51,7 @@ impl Add {
         })
     }
 
-    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+    fn run<E: HasKernels>(&self, step: Step<'_, E>) {
         let Step {
             y,
             inputs: [input, skip, _],
@@ -42,9 +65,11 @@ impl Add {
         }
         self.add(input.ring().map.quant.zero, skip, y, kernels, sum);
     }
+}
 
+impl Add {
     /// Adds row y of `skip` to what lies in `sum`, whose zero point is `zero`.
-    pub(crate) fn add<E: Element>(
+    pub(crate) fn add<E: HasKernels>(
         &self,
         zero: i8,
         skip: Rows<'_, E>,
@@ -65,14 +90,5 @@ impl Add {
             },
         };
         (kernels.add_row)(&row, sum);
-    }
-}
-
-impl Rescale {
-    fn is_valid(&self, dtype: Dtype) -> bool {
-        match dtype {
-            Dtype::I8 => self.input >= 0 && self.skip >= 0 && (1..=62).contains(&self.shift),
-            Dtype::F16 | Dtype::F32 => *self == Self::NONE,
-        }
     }
 }

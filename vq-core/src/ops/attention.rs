@@ -1,18 +1,43 @@
 //! Attention to all positions of a map: keys and values are kept whole, queries pass by row by row.
 
-use super::{Step, points};
-use crate::element::Element;
+use super::operator::{Inputs, Operator, RowRange, Step, points};
+use crate::dtype::Dtype;
 use crate::error::Fault;
-use crate::format::{Attention, Dtype, Quant};
-use crate::kernels::Attend;
-use crate::shape::Map;
+use crate::kernels::{Attend, HasKernels};
+use crate::map::Map;
+use crate::tensor::Quant;
+use serde::{Deserialize, Serialize};
 
-impl Attention {
-    pub(crate) fn output(
-        &self,
-        [queries, keys, values]: [Map; 3],
-        dtype: Dtype,
-    ) -> Result<Map, Fault> {
+/// Attention (Vaswani et al. 2017) of every position to all. Each head has its own run of channels; with
+/// its queries q, keys k and values v, position p of the output is
+/// y\[p\] = sum over r of v\[r\] * softmax over r (sum over c of q\[p, c\] * k\[r, c\]).
+///
+/// Scores are not divided by anything: that is for the weights that make the queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attention {
+    /// The value of the queries.
+    pub queries: u16,
+    /// The value of the keys, of as many channels.
+    pub keys: u16,
+    /// The value of the values, of any number of channels.
+    pub values: u16,
+    /// Not zero, and divides the channels.
+    pub heads: u16,
+}
+
+impl Operator for Attention {
+    const NAME: &'static str = "attention";
+
+    fn inputs(&self) -> Inputs<u16> {
+        [self.queries, self.keys, self.values]
+    }
+
+    fn sees_whole_map(&self) -> bool {
+        true
+    }
+
+    fn output(&self, inputs: Inputs<Map>, dtype: Dtype) -> Result<Map, Fault> {
+        let [queries, keys, values] = inputs;
         if dtype == Dtype::I8 {
             return Err(Fault::Dtype);
         }
@@ -33,17 +58,22 @@ impl Attention {
     }
 
     /// Products of queries and keys, and of weights and values, for each pair of codes.
-    pub(super) fn macs_per_pair(&self, keys: Map, values: Map) -> u64 {
+    fn macs_per_pair(&self, [_, keys, values]: Inputs<Map>) -> u64 {
         let channels = u64::from(keys.channels) + u64::from(values.channels);
         points(keys).pow(2) * channels
     }
 
     /// One position's scores, of one head after the other.
-    pub(super) fn singles(&self, positions: u64) -> u64 {
+    fn singles(&self, positions: u64) -> u64 {
         positions
     }
 
-    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+    fn windows(&self, y: i32, height: i32) -> Inputs<RowRange> {
+        let whole = RowRange::whole(height);
+        [RowRange::one(y), whole, whole]
+    }
+
+    fn run<E: HasKernels>(&self, step: Step<'_, E>) {
         let Step {
             y,
             inputs: [queries, keys, values],
@@ -58,8 +88,8 @@ impl Attention {
         let attend = Attend {
             heads: self.heads.into(),
             queries: queries.inner_row(y),
-            keys,
-            values,
+            keys: keys.whole(),
+            values: values.whole(),
         };
         let (row, scores) = output.into_row_and_state(y);
         (kernels.attention_row)(&attend, scores, row);

@@ -1,16 +1,51 @@
 //! Convolution of any kernel, stride and padding.
 
-use super::{Step, Tensors, convolved, taps};
-use crate::element::{Element, Output};
+use super::operator::{
+    Filters, Inputs, Operator, RowRange, Step, Tensors, check_taps, convolved, points,
+};
+use crate::dtype::Dtype;
+use crate::element::Output;
 use crate::error::Fault;
-use crate::format::{Conv2d, Dtype, MAX_KERNEL};
-use crate::kernels::{ConvRow, ConvShape, Filter};
-use crate::plan::Ring;
-use crate::shape::Map;
+use crate::kernels::{ConvRow, ConvShape, Filter, HasKernels};
+use crate::map::Map;
+use crate::rows::Ring;
+use crate::shape::{Kernel, MAX_KERNEL, Pad};
 use crate::slices::Parts;
+use crate::tensor::Quant;
+use serde::{Deserialize, Serialize};
 
-impl Conv2d {
-    pub(crate) fn output(&self, input: Map, dtype: Dtype) -> Result<Map, Fault> {
+/// y\[h, w, co\] = bias\[co\] + sum over kh, kw, ci of
+/// x\[h * stride - top + kh, w * stride - left + kw, ci\] * weights\[co, kh, kw, ci\].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Conv2d {
+    /// The value to convolve.
+    pub input: u16,
+    /// Channels of the output.
+    pub out_channels: u16,
+    /// Sides of the kernel.
+    pub kernel: Kernel,
+    /// Step of the kernel, both ways.
+    pub stride: u8,
+    /// Rows and columns of zeros (real 0) around the input.
+    pub pad: Pad,
+    /// Whether negative results become 0.
+    pub relu: bool,
+    /// Quantisation of the output.
+    pub out: Quant,
+    /// Offset in the blob of the weights \[out_channels\]\[kernel h\]\[kernel w\]\[in_channels\].
+    pub weights: u32,
+    /// Offset in the blob of the [`super::Params`] of `out_channels` channels.
+    pub params: u32,
+}
+
+impl Operator for Conv2d {
+    const NAME: &'static str = "conv2d";
+
+    fn inputs(&self) -> Inputs<u16> {
+        [self.input; 3]
+    }
+
+    fn output(&self, [input, ..]: Inputs<Map>, dtype: Dtype) -> Result<Map, Fault> {
         let (height, width, stride) = (self.kernel.height, self.kernel.width, self.stride);
         let sides = 1..=MAX_KERNEL as u8;
         if !sides.contains(&height)
@@ -28,7 +63,7 @@ impl Conv2d {
         if !input.density.is_multiple_of(stride) {
             return Err(Fault::Density);
         }
-        taps(self.kernel_points(), input.channels)?;
+        check_taps(self.kernel_points(), input.channels)?;
         let map = convolved(input, self.out_channels, self.out, dtype)?;
         Ok(Map {
             density: input.density / stride,
@@ -36,32 +71,66 @@ impl Conv2d {
         })
     }
 
-    pub(crate) fn tensors(&self, channels: u16) -> Tensors {
-        Tensors {
-            weights: self.weights,
-            weight_count: u64::from(self.out_channels) * self.kernel_points() * u64::from(channels),
-            params: self.params,
-            param_count: u64::from(self.out_channels),
+    fn tensors(&self, channels: u16) -> Option<Tensors> {
+        Some(self.own_tensors(channels))
+    }
+
+    fn relocate(&mut self, moved: impl Fn(u32) -> u32) {
+        self.weights = moved(self.weights);
+        self.params = moved(self.params);
+    }
+
+    fn macs_per_code(&self, input: Map, output: Map) -> u64 {
+        points(output) * self.own_tensors(input.channels).weight_count
+    }
+
+    fn pad(&self) -> Pad {
+        self.pad
+    }
+
+    fn windows(&self, y: i32, _: i32) -> Inputs<RowRange> {
+        [self.window(y); 3]
+    }
+
+    fn columns(&self, x: i32) -> RowRange {
+        let first = x * i32::from(self.stride) - i32::from(self.pad.left);
+        RowRange {
+            first,
+            last: first + i32::from(self.kernel.width) - 1,
         }
     }
 
-    pub(super) fn window(&self, y: i32) -> (i32, i32) {
-        let first = y * i32::from(self.stride) - i32::from(self.pad.top);
-        (first, first + i32::from(self.kernel.height) - 1)
+    fn filters(&self, channels: u16, columns: u32, _: usize) -> Option<Filters> {
+        Some(Filters {
+            shape: self.shape(channels, columns),
+            count: 1,
+            workspace: 0,
+        })
     }
 
-    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+    fn each_filter<'a, E: HasKernels>(
+        &self,
+        _: usize,
+        input: &Ring,
+        blob: &'a [u8],
+        mut show: impl FnMut(Filter<'a, E>),
+    ) {
+        show(self.filter(input, blob));
+    }
+
+    fn run<E: HasKernels>(&self, step: Step<'_, E>) {
         let Step {
             y,
             inputs: [input, ..],
-            cut,
+            fused_relu,
             mut output,
             kernels,
-            room,
+            workspace,
             packed,
             blob,
+            ..
         } = step;
-        let (first, _) = self.window(y);
+        let first = self.window(y).first;
         let mut rows: [&[E]; MAX_KERNEL] = [&[]; MAX_KERNEL];
         let rows = rows.part_mut(0, self.kernel.height.into());
         for (row, y) in rows.iter_mut().zip(first..) {
@@ -73,14 +142,34 @@ impl Conv2d {
             rows,
             left: input.missing(self.pad.left),
             zero: input.zero(),
-            cut,
+            cut: fused_relu,
             out_step: self.out_channels.into(),
         };
-        kernels.convolve(&row, room, output.row(y));
+        kernels.convolve(&row, workspace, output.row(y));
+    }
+}
+
+impl Conv2d {
+    fn own_tensors(&self, channels: u16) -> Tensors {
+        Tensors {
+            weights: self.weights,
+            weight_count: u64::from(self.out_channels) * self.kernel_points() * u64::from(channels),
+            params: self.params,
+            param_count: u64::from(self.out_channels),
+        }
+    }
+
+    /// The input's rows under the kernel, padding included.
+    fn window(&self, y: i32) -> RowRange {
+        let first = y * i32::from(self.stride) - i32::from(self.pad.top);
+        RowRange {
+            first,
+            last: first + i32::from(self.kernel.height) - 1,
+        }
     }
 
     /// Of a row, when the input has `channels` and so many columns.
-    pub(super) fn shape(&self, channels: u16, columns: u32) -> ConvShape {
+    fn shape(&self, channels: u16, columns: u32) -> ConvShape {
         ConvShape {
             kernel: self.kernel,
             stride: self.stride,
@@ -92,8 +181,8 @@ impl Conv2d {
     }
 
     /// Its numbers, when it reads this ring.
-    pub(super) fn filter<'a, E: Element>(&self, input: &Ring, blob: &'a [u8]) -> Filter<'a, E> {
-        let (weights, params) = self.tensors(input.map.channels).load::<E>(blob);
+    fn filter<'a, E: HasKernels>(&self, input: &Ring, blob: &'a [u8]) -> Filter<'a, E> {
+        let (weights, params) = self.own_tensors(input.map.channels).load::<E>(blob);
         Filter {
             shape: self.shape(input.map.channels, input.width),
             weights,

@@ -1,14 +1,29 @@
 //! Channels to pixels.
 
-use super::Step;
-use crate::element::Element;
+use super::operator::{Inputs, Operator, RowRange, Step};
+use crate::dtype::Dtype;
 use crate::error::Fault;
-use crate::format::DepthToSpace;
-use crate::kernels::Spread;
-use crate::shape::Map;
+use crate::kernels::{HasKernels, Spread};
+use crate::map::Map;
+use serde::{Deserialize, Serialize};
 
-impl DepthToSpace {
-    pub(crate) fn output(&self, input: Map) -> Result<Map, Fault> {
+/// y\[h f + fy, w f + fx, c\] = x\[h, w, c f f + fy f + fx\] (PyTorch's `pixel_shuffle`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepthToSpace {
+    /// The value to spread.
+    pub input: u16,
+    /// f, the growth each way.
+    pub factor: u8,
+}
+
+impl Operator for DepthToSpace {
+    const NAME: &'static str = "depth_to_space";
+
+    fn inputs(&self) -> Inputs<u16> {
+        [self.input; 3]
+    }
+
+    fn output(&self, [input, ..]: Inputs<Map>, _: Dtype) -> Result<Map, Fault> {
         let area = u16::from(self.factor).pow(2);
         if area == 0 {
             return Err(Fault::Kernel);
@@ -27,13 +42,20 @@ impl DepthToSpace {
         })
     }
 
-    /// All rows of a step lie in input row y / factor.
-    pub(super) fn window(&self, y: i32) -> (i32, i32) {
-        let row = y / i32::from(self.factor).max(1);
-        (row, row)
+    fn rows_per_step(&self) -> i32 {
+        self.factor.into()
     }
 
-    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+    /// All rows of a step lie in input row y / factor.
+    fn windows(&self, y: i32, _: i32) -> Inputs<RowRange> {
+        [self.columns(y); 3]
+    }
+
+    fn columns(&self, x: i32) -> RowRange {
+        RowRange::one(x / i32::from(self.factor).max(1))
+    }
+
+    fn run<E: HasKernels>(&self, step: Step<'_, E>) {
         let Step {
             y,
             inputs: [input, ..],
@@ -42,7 +64,7 @@ impl DepthToSpace {
             ..
         } = step;
         let channels = usize::from(output.ring().map.channels);
-        let points = input.row(self.window(y).0, 0);
+        let points = input.row(y / i32::from(self.factor).max(1), 0);
         for fy in 0..usize::from(self.factor) {
             let spread = Spread {
                 factor: self.factor.into(),

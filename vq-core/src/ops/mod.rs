@@ -1,140 +1,160 @@
-//! The operators at work, one file each: what an operator makes of a map's shape, what it costs,
-//! and which rows it reads and writes.
+//! The operators, one file each: what an operator is in a file, what it makes of a map's shape, what it costs, which rows it
+//! reads and writes, and how it makes them.
+//!
+//! A new one is a file with an [`Operator`], a line in the list below, and an entry in FORMAT.md.
 
-mod activation;
-mod add;
-mod attention;
+mod operator;
 mod conv2d;
-mod depth_to_space;
-mod group_norm;
-mod relu;
-mod space_to_depth;
 mod upconv;
+mod add;
+mod relu;
+mod depth_to_space;
+mod space_to_depth;
+mod activation;
+mod group_norm;
+mod attention;
 
-use crate::element::Element;
+use crate::dtype::Dtype;
 use crate::error::Fault;
-use crate::format::{Dtype, MAX_INPUTS, Op, Pad, Params, Quant};
-use crate::kernels::{ConvShape, Filter, Kernels};
-use crate::plan::Ring;
-use crate::rows::{Rows, RowsMut};
-use crate::shape::Map;
+use crate::kernels::{Filter, HasKernels, Kernels};
+use crate::map::Map;
+use crate::rows::Ring;
+use crate::shape::Pad;
 use crate::slices::Parts;
+use operator::{Inputs, Operator};
+use serde::{Deserialize, Serialize};
 
-/// Where an operator's weights and parameters lie, and how many there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tensors {
-    /// Offset of the weights in the blob (bytes).
-    pub weights: u32,
-    /// Number of weights.
-    pub weight_count: u64,
-    /// Offset of the per-channel parameters in the blob (bytes).
-    pub params: u32,
-    /// Number of channels that have parameters.
-    pub param_count: u64,
+pub use activation::Activation;
+pub use add::Add;
+pub use attention::Attention;
+pub use conv2d::Conv2d;
+pub use depth_to_space::DepthToSpace;
+pub use group_norm::GroupNorm;
+pub(crate) use operator::{Filters, RowRange, Step};
+pub use operator::{MAX_INPUTS, Tensors};
+pub use relu::Relu;
+pub use space_to_depth::SpaceToDepth;
+pub use upconv::UpConv;
+
+/// The most operators in one graph.
+pub const MAX_OPS: usize = 128;
+
+/// The list of operators, in the order of their numbers in a file, and the one place where they are told apart.
+macro_rules! operators {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// One operator.
+        #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+        pub enum Op {
+            $($(#[$doc])* $name($name),)*
+        }
+
+        /// Asks whichever operator it is.
+        macro_rules! ask {
+            ($op:expr, $own:ident => $answer:expr) => {
+                match $op {
+                    $(Op::$name($own) => $answer,)*
+                }
+            };
+        }
+    };
 }
 
-/// The most products that are summed into one number: with |bias| <= 2^30 an i32 holds the sum.
-const MAX_TAPS: u64 = 65_535;
+operators! {
+    /// Convolution of any kernel, stride and padding.
+    Conv2d,
+    /// Convolution that doubles the map: four 2x2 phases.
+    UpConv,
+    /// Sum of two values.
+    Add,
+    /// max(x, 0).
+    Relu,
+    /// Channels to pixels.
+    DepthToSpace,
+    /// Pixels to channels.
+    SpaceToDepth,
+    /// A curve, number by number.
+    Activation,
+    /// Normalisation of groups of channels over the whole map; in the float types only.
+    GroupNorm,
+    /// Weighted means over the whole map; in the float types only.
+    Attention,
+}
 
 impl Op {
-    /// What it makes of the values that [`Op::inputs`] names.
-    pub(crate) fn output(&self, inputs: [Map; MAX_INPUTS], dtype: Dtype) -> Result<Map, Fault> {
-        let [input, skip, _] = inputs;
-        match self {
-            Self::Conv2d(op) => op.output(input, dtype),
-            Self::UpConv(op) => op.output(input, dtype),
-            Self::Add(op) => op.output(input, skip, dtype),
-            Self::Relu(op) => op.output(input),
-            Self::DepthToSpace(op) => op.output(input),
-            Self::SpaceToDepth(op) => op.output(input),
-            Self::Activation(op) => op.output(input, dtype),
-            Self::GroupNorm(op) => op.output(input, dtype),
-            Self::Attention(op) => op.output(inputs, dtype),
-        }
+    /// The values that it reads; where it reads fewer than three, the first stands in the places left.
+    pub fn inputs(&self) -> [u16; MAX_INPUTS] {
+        ask!(self, op => op.inputs())
+    }
+
+    /// What it is called in reports.
+    pub fn name(&self) -> &'static str {
+        ask!(self, op => op.name())
+    }
+
+    /// Whether it can make no row before it has seen all rows of a value, so that what it keeps grows
+    /// with the picture's height.
+    pub fn sees_whole_map(&self) -> bool {
+        ask!(self, op => op.sees_whole_map())
     }
 
     /// Its tensors, if it has any, when its input has `channels`.
     pub fn tensors(&self, channels: u16) -> Option<Tensors> {
-        match self {
-            Self::Conv2d(op) => Some(op.tensors(channels)),
-            Self::UpConv(op) => Some(op.tensors(channels)),
-            Self::GroupNorm(op) => Some(op.tensors(channels)),
-            Self::Add(_)
-            | Self::Relu(_)
-            | Self::DepthToSpace(_)
-            | Self::SpaceToDepth(_)
-            | Self::Activation(_)
-            | Self::Attention(_) => None,
-        }
+        ask!(self, op => op.tensors(channels))
     }
 
-    /// Multiplications for each code of the grid: by weights, and those that make and use statistics.
+    /// Offset in the blob of its lookup table of [`CURVE_LEN`](crate::format::CURVE_LEN) bytes, if it has one in models of
+    /// this element type.
+    pub fn table(&self, dtype: Dtype) -> Option<u32> {
+        ask!(self, op => op.table(dtype))
+    }
+
+    /// Changes the offsets of its tensors in the blob, for who moves them there.
+    pub fn relocate(&mut self, moved: impl Fn(u32) -> u32) {
+        ask!(self, op => op.relocate(moved));
+    }
+
+    pub(crate) fn output(&self, inputs: Inputs<Map>, dtype: Dtype) -> Result<Map, Fault> {
+        ask!(self, op => op.output(inputs, dtype))
+    }
+
     pub(crate) fn macs_per_code(&self, input: Map, output: Map) -> u64 {
-        match self {
-            Self::Conv2d(op) => points(output) * op.tensors(input.channels).weight_count,
-            Self::UpConv(op) => points(input) * op.tensors(input.channels).weight_count,
-            // A square and a product.
-            Self::GroupNorm(_) => 2 * points(input) * u64::from(input.channels),
-            Self::Add(_)
-            | Self::Relu(_)
-            | Self::DepthToSpace(_)
-            | Self::SpaceToDepth(_)
-            | Self::Activation(_)
-            | Self::Attention(_) => 0,
-        }
+        ask!(self, op => op.macs_per_code(input, output))
     }
 
-    /// Multiplications for each pair of codes of the grid.
-    pub(crate) fn macs_per_pair(&self, [_, keys, values]: [Map; MAX_INPUTS]) -> u64 {
-        match self {
-            Self::Attention(op) => op.macs_per_pair(keys, values),
-            Self::Conv2d(_)
-            | Self::UpConv(_)
-            | Self::Add(_)
-            | Self::Relu(_)
-            | Self::DepthToSpace(_)
-            | Self::SpaceToDepth(_)
-            | Self::Activation(_)
-            | Self::GroupNorm(_) => 0,
-        }
+    pub(crate) fn macs_per_pair(&self, inputs: Inputs<Map>) -> u64 {
+        ask!(self, op => op.macs_per_pair(inputs))
     }
 
-    /// Numbers in single precision that it keeps of a whole map of so many positions.
     pub(crate) fn singles(&self, positions: u64) -> u64 {
-        match self {
-            Self::GroupNorm(op) => op.singles(),
-            Self::Attention(op) => op.singles(positions),
-            Self::Conv2d(_)
-            | Self::UpConv(_)
-            | Self::Add(_)
-            | Self::Relu(_)
-            | Self::DepthToSpace(_)
-            | Self::SpaceToDepth(_)
-            | Self::Activation(_) => 0,
-        }
+        ask!(self, op => op.singles(positions))
     }
 
-    /// What it wants of kernels of so many lanes, if it is a convolution whose input has `channels` and so many columns.
+    pub(crate) fn pad(&self) -> Pad {
+        ask!(self, op => op.pad())
+    }
+
+    pub(crate) fn rows_per_step(&self) -> i32 {
+        ask!(self, op => op.rows_per_step())
+    }
+
+    pub(crate) fn windows(&self, y: i32, height: i32) -> Inputs<RowRange> {
+        ask!(self, op => op.windows(y, height))
+    }
+
+    pub(crate) fn columns(&self, x: i32) -> RowRange {
+        ask!(self, op => op.columns(x))
+    }
+
     pub(crate) fn filters(&self, channels: u16, columns: u32, lanes: usize) -> Option<Filters> {
-        match self {
-            Self::Conv2d(op) => Some(Filters {
-                shape: op.shape(channels, columns),
-                count: 1,
-                room: 0,
-            }),
-            Self::UpConv(op) => Some(op.filters(channels, columns, lanes)),
-            Self::Add(_)
-            | Self::Relu(_)
-            | Self::DepthToSpace(_)
-            | Self::SpaceToDepth(_)
-            | Self::Activation(_)
-            | Self::GroupNorm(_)
-            | Self::Attention(_) => None,
-        }
+        ask!(self, op => op.filters(channels, columns, lanes))
+    }
+
+    pub(crate) fn run<E: HasKernels>(&self, step: Step<'_, E>) {
+        ask!(self, op => op.run(step))
     }
 
     /// Lays out its filters for the kernels, when it reads this ring.
-    pub(crate) fn pack<E: Element>(
+    pub(crate) fn pack<E: HasKernels>(
         &self,
         kernels: &Kernels<E>,
         input: &Ring,
@@ -142,170 +162,12 @@ impl Op {
         packed: &mut [E],
     ) {
         let mut rest = packed;
-        let mut pack = |filter: Filter<'_, E>| {
+        let pack = |filter: Filter<'_, E>| {
             let len = (kernels.packed_len)(&filter.shape);
             let (own, behind) = core::mem::take(&mut rest).parted_mut(len);
             (kernels.pack)(&filter, own);
             rest = behind;
         };
-        match self {
-            Self::Conv2d(op) => pack(op.filter(input, blob)),
-            Self::UpConv(op) => op.each_filter(kernels.lanes, input, blob, pack),
-            Self::Add(_)
-            | Self::Relu(_)
-            | Self::DepthToSpace(_)
-            | Self::SpaceToDepth(_)
-            | Self::Activation(_)
-            | Self::GroupNorm(_)
-            | Self::Attention(_) => {}
-        }
+        ask!(self, op => op.each_filter(kernels.lanes, input, blob, pack));
     }
-}
-
-impl Op {
-    /// The padding that it reads around its input.
-    pub(crate) fn pad(&self) -> Pad {
-        match self {
-            Self::Conv2d(op) => op.pad,
-            Self::UpConv(_) => upconv::PAD,
-            Self::Add(_)
-            | Self::Relu(_)
-            | Self::DepthToSpace(_)
-            | Self::SpaceToDepth(_)
-            | Self::Activation(_)
-            | Self::GroupNorm(_)
-            | Self::Attention(_) => Pad::NONE,
-        }
-    }
-
-    /// Rows of its output that come about together.
-    pub(crate) fn rows_per_step(&self) -> i32 {
-        match self {
-            Self::UpConv(_) => 2,
-            Self::DepthToSpace(op) => op.factor.into(),
-            Self::Conv2d(_)
-            | Self::Add(_)
-            | Self::Relu(_)
-            | Self::SpaceToDepth(_)
-            | Self::Activation(_)
-            | Self::GroupNorm(_)
-            | Self::Attention(_) => 1,
-        }
-    }
-
-    /// The rows of each input that the step reads which makes row y of a map of `height` rows.
-    pub(crate) fn windows(&self, y: i32, height: i32) -> [Window; MAX_INPUTS] {
-        let (own, whole) = ((y, y), (0, height - 1));
-        let rows = match self {
-            Self::Conv2d(op) => [op.window(y); MAX_INPUTS],
-            Self::UpConv(op) => [op.window(y); MAX_INPUTS],
-            Self::Add(_) | Self::Relu(_) | Self::Activation(_) => [own; MAX_INPUTS],
-            Self::DepthToSpace(op) => [op.window(y); MAX_INPUTS],
-            Self::SpaceToDepth(op) => [op.window(y); MAX_INPUTS],
-            Self::GroupNorm(_) => [whole; MAX_INPUTS],
-            Self::Attention(_) => [own, whole, whole],
-        };
-        let inputs = self.inputs();
-        core::array::from_fn(|i| Window {
-            value: inputs[i].into(),
-            first: rows[i].0,
-            last: rows[i].1,
-        })
-    }
-
-    /// Makes the rows of one step.
-    pub(crate) fn run<E: Element>(&self, step: Step<'_, E>) {
-        match self {
-            Self::Conv2d(op) => op.run(step),
-            Self::UpConv(op) => op.run(step),
-            Self::Add(op) => op.run(step),
-            Self::Relu(op) => op.run(step),
-            Self::DepthToSpace(op) => op.run(step),
-            Self::SpaceToDepth(op) => op.run(step),
-            Self::Activation(op) => op.run(step),
-            Self::GroupNorm(op) => op.run(step),
-            Self::Attention(op) => op.run(step),
-        }
-    }
-}
-
-/// What a convolution wants of the kernels.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Filters {
-    /// Of each filter's rows.
-    pub(crate) shape: ConvShape,
-    /// How many there are.
-    pub(crate) count: usize,
-    /// Elements of room that the operator wants beside the kernels' own.
-    pub(crate) room: usize,
-}
-
-/// Rows of a value that a step reads, first to last.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Window {
-    pub(crate) value: usize,
-    pub(crate) first: i32,
-    pub(crate) last: i32,
-}
-
-/// What an operator works on when it makes the rows of one step.
-pub(crate) struct Step<'a, E: Element> {
-    /// The first of the rows to be made.
-    pub(crate) y: i32,
-    /// The values that [`Op::inputs`] names.
-    pub(crate) inputs: [Rows<'a, E>; MAX_INPUTS],
-    /// Whether the first of them counts as cut off at zero.
-    pub(crate) cut: bool,
-    /// The value that it makes.
-    pub(crate) output: RowsMut<'a, E>,
-    /// Who makes it.
-    pub(crate) kernels: &'static Kernels<E>,
-    /// What they asked for with [`Kernels::conv_room`].
-    pub(crate) room: &'a mut [E],
-    /// What [`Op::pack`] has filled.
-    pub(crate) packed: &'a [E],
-    /// The model's tensors.
-    pub(crate) blob: &'a [u8],
-}
-
-impl Tensors {
-    /// Weights and parameters in the blob; the model has proved that they are there.
-    fn load<'a, E: Element>(&self, blob: &'a [u8]) -> (&'a [E::Stored], Params<'a>) {
-        let bytes = |at: u32, len: u64| blob.part(at as usize, len as usize);
-        let weights = bytes(self.weights, self.weight_count * E::DTYPE.size() as u64);
-        let params = bytes(self.params, Params::len(E::DTYPE, self.param_count));
-        (
-            E::stored(weights),
-            Params::split(params, E::DTYPE, self.param_count as usize),
-        )
-    }
-}
-
-/// Points of a map for each code of the grid.
-fn points(map: Map) -> u64 {
-    u64::from(map.density).pow(2)
-}
-
-/// Checks the products of one sum.
-fn taps(kernel_points: u64, channels: u16) -> Result<(), Fault> {
-    if kernel_points * u64::from(channels) <= MAX_TAPS {
-        Ok(())
-    } else {
-        Err(Fault::Channels)
-    }
-}
-
-/// The map with other channels and quantisation, if those are allowed.
-fn convolved(input: Map, channels: u16, quant: Quant, dtype: Dtype) -> Result<Map, Fault> {
-    if channels == 0 {
-        return Err(Fault::Channels);
-    }
-    if !quant.is_valid(dtype) {
-        return Err(Fault::Quant);
-    }
-    Ok(Map {
-        channels,
-        quant,
-        ..input
-    })
 }

@@ -1,17 +1,31 @@
 //! max(x, 0).
 
-use super::Step;
-use crate::element::Element;
+use super::operator::{Inputs, Operator, Step};
+use crate::dtype::Dtype;
 use crate::error::Fault;
-use crate::format::Relu;
-use crate::shape::Map;
+use crate::kernels::HasKernels;
+use crate::map::Map;
+use serde::{Deserialize, Serialize};
 
-impl Relu {
-    pub(crate) fn output(&self, input: Map) -> Result<Map, Fault> {
+/// max(x, 0); the quantisation stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relu {
+    /// The value to cut.
+    pub input: u16,
+}
+
+impl Operator for Relu {
+    const NAME: &'static str = "relu";
+
+    fn inputs(&self) -> Inputs<u16> {
+        [self.input; 3]
+    }
+
+    fn output(&self, [input, ..]: Inputs<Map>, _: Dtype) -> Result<Map, Fault> {
         Ok(input)
     }
 
-    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+    fn run<E: HasKernels>(&self, step: Step<'_, E>) {
         let Step {
             y,
             inputs: [input, ..],
@@ -19,7 +33,6 @@ impl Relu {
             kernels,
             ..
         } = step;
-        let zero = E::zero(input.ring().map.quant.zero);
-        kernels.relu(input.row(y, 0), zero, output.row(y));
+        kernels.relu(input.row(y, 0), input.zero(), output.row(y));
     }
 }

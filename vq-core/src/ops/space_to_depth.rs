@@ -1,13 +1,29 @@
 //! Pixels to channels.
 
-use super::Step;
-use crate::element::Element;
+use super::operator::{Inputs, Operator, RowRange, Step};
+use crate::dtype::Dtype;
 use crate::error::Fault;
-use crate::format::SpaceToDepth;
-use crate::shape::Map;
+use crate::kernels::HasKernels;
+use crate::map::Map;
+use serde::{Deserialize, Serialize};
 
-impl SpaceToDepth {
-    pub(crate) fn output(&self, input: Map) -> Result<Map, Fault> {
+/// y\[h, w, c f f + fy f + fx\] = x\[h f + fy, w f + fx, c\] (PyTorch's `pixel_unshuffle`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpaceToDepth {
+    /// The value to gather.
+    pub input: u16,
+    /// f, the shrinkage each way.
+    pub factor: u8,
+}
+
+impl Operator for SpaceToDepth {
+    const NAME: &'static str = "space_to_depth";
+
+    fn inputs(&self) -> Inputs<u16> {
+        [self.input; 3]
+    }
+
+    fn output(&self, [input, ..]: Inputs<Map>, _: Dtype) -> Result<Map, Fault> {
         if self.factor == 0 {
             return Err(Fault::Kernel);
         }
@@ -25,12 +41,17 @@ impl SpaceToDepth {
         })
     }
 
-    pub(super) fn window(&self, y: i32) -> (i32, i32) {
-        let first = y * i32::from(self.factor);
-        (first, first + i32::from(self.factor) - 1)
+    fn windows(&self, y: i32, _: i32) -> Inputs<RowRange> {
+        [self.columns(y); 3]
     }
 
-    pub(super) fn run<E: Element>(&self, step: Step<'_, E>) {
+    fn columns(&self, x: i32) -> RowRange {
+        let first = x * i32::from(self.factor);
+        let last = first + i32::from(self.factor) - 1;
+        RowRange { first, last }
+    }
+
+    fn run<E: HasKernels>(&self, step: Step<'_, E>) {
         let Step {
             y,
             inputs: [input, ..],
@@ -40,7 +61,7 @@ impl SpaceToDepth {
         let factor = usize::from(self.factor);
         let channels = usize::from(input.ring().map.channels);
         let gathered = output.row(y);
-        for (fy, y) in (0..factor).zip(self.window(y).0..) {
+        for (fy, y) in (0..factor).zip(y * i32::from(self.factor)..) {
             let spread = input.row(y, 0).chunks_exact((channels * factor).max(1));
             let points = gathered.chunks_exact_mut((channels * factor * factor).max(1));
             for (point, spread) in points.zip(spread) {

@@ -14,7 +14,6 @@ mod error;
 mod firmware;
 mod report;
 mod run;
-mod strip;
 mod toolchain;
 
 use std::time::Duration;
@@ -27,7 +26,6 @@ use crate::picture::{Picture, Size};
 
 pub use board::{Board, Runner, names as boards};
 pub use error::FlashError;
-pub use strip::without_encoder;
 
 use elf::Footprint;
 use firmware::Firmware;

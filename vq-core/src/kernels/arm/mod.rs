@@ -19,8 +19,8 @@ mod thumb1;
 use super::words::add_row;
 use super::{ConvRow, ConvolveRow, EMULATED, Kernels, scalar};
 use crate::element::Output;
-use crate::format::Params;
 use crate::slices::Parts;
+use crate::tensor::Params;
 #[cfg(thumb2)]
 use add::add_row;
 

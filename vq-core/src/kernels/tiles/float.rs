@@ -2,7 +2,7 @@
 
 use super::Head;
 use crate::element::{Output, Real};
-use crate::format::Params;
+use crate::tensor::Params;
 
 /// The biases.
 impl<R: Real<Sum = f32>, const L: usize> Head<R> for [f32; L] {

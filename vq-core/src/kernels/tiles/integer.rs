@@ -1,7 +1,7 @@
 //! What integer tiles have in common, whatever multiplies.
 
 use crate::element::{Output, UPPER};
-use crate::format::Params;
+use crate::tensor::Params;
 
 /// What sums of `L` channels start and end with.
 #[derive(Debug, Clone, Copy)]

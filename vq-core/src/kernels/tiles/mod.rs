@@ -20,7 +20,8 @@ mod points;
 use super::search::{self, Lanes, Search};
 use super::{ALIGN, ConvRow, ConvShape, ConvolveRow, EMULATED, Filter, Kernels, scalar, words};
 use crate::element::{Arithmetic, Element, Output};
-use crate::format::{MAX_KERNEL, Params};
+use crate::shape::MAX_KERNEL;
+use crate::tensor::Params;
 use core::{iter, ptr, slice};
 
 use plain::Plain;

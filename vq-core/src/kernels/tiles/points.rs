@@ -10,8 +10,8 @@
 
 use super::{Head as _, OfTile, Tiles, elements, of_tile, packed_elements, parts};
 use crate::element::{Arithmetic, Output};
-use crate::format::Kernel;
 use crate::kernels::{ALIGN, ConvRow, ConvShape, Filter};
+use crate::shape::Kernel;
 use core::slice;
 
 /// What laying out a word of one row costs for a vector of points, in products of vectors; as measured.

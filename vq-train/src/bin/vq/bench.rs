@@ -6,8 +6,8 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vq_core::format::Dtype;
-use vq_core::{Backend, Decoder, Element, Engine, NoProbe, Probe, f16};
-use vq_train::codec::{Codec, HostPlan, picture_size};
+use vq_core::{Backend, Decoding, Direction, Engine, HasKernels, NoProbe, Probe, RunError, f16};
+use vq_train::codec::{Codec, picture_size};
 use vq_train::picture::{Picture, Size};
 
 /// Measure the latency of a decode on this machine.
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-fn bench<E: Element>(args: &Args, codec: &Codec) -> Result<()> {
+fn bench<E: HasKernels>(args: &Args, codec: &Codec) -> Result<()> {
     let backends = backends(args.backend.as_deref())?;
     let sizes = match args.size[..] {
         [] => &[codec.native()],
@@ -172,7 +172,7 @@ fn backends(wanted: Option<&str>) -> Result<Vec<Backend>> {
     })
 }
 
-fn report<E: Element>(
+fn report<E: HasKernels>(
     codec: &Codec,
     size: Size,
     backends: &[Backend],
@@ -210,7 +210,7 @@ fn report<E: Element>(
     })
 }
 
-fn size_report<E: Element>(
+fn size_report<E: HasKernels>(
     codec: &Codec,
     size: Size,
     backend: Backend,
@@ -248,35 +248,37 @@ struct Times {
 }
 
 /// Decodes with one engine, as someone does who decodes many pictures.
-fn measure<E: Element>(
+fn measure<E: HasKernels>(
     codec: &Codec,
     backend: Backend,
     codes: &[u16],
     expected: &Picture,
     runs: u32,
 ) -> Result<Times> {
-    let (model, size) = (codec.model(), expected.size());
-    let mut plan = HostPlan::on(backend);
-    let mut layout = plan.decoder(&model, picture_size(size)?)?;
-    let mut scratch = vec![E::default(); layout.scratch_len()];
-    let scratch_bytes = size_of_val(&scratch[..]);
-    let rings_bytes = layout.rings_len() * size_of::<E>();
-    let row_bytes = layout.row_bytes();
-    let mut pixels = vec![0; row_bytes * size.height];
-    let mut engine = Engine::new(&mut layout, &mut scratch)?;
+    let codec = Codec::on(backend, codec.bytes().to_vec())?;
+    let (model, size) = (codec.model(), picture_size(expected.size())?);
+    let element = model.dtype().size();
+    let [scratch_bytes, rings_bytes] = codec.core().with_plan(Direction::Decode, size, |plan| {
+        [plan.scratch_len(), plan.rings_len()].map(|len| len * element)
+    })?;
+    let mut pixels = vec![0; expected.pixels.len()];
     let (mut whole, mut values) = (Vec::new(), Vec::new());
-    for _ in 0..runs {
-        let start = Instant::now();
-        decode(&mut engine, codes, &mut NoProbe, row_bytes, &mut pixels)?;
-        whole.push(start.elapsed());
-        assert!(
-            pixels == expected.pixels,
-            "every decode gives the same picture"
-        );
-        let mut clock = Clock::new(model.decoder().len() + 1);
-        decode(&mut engine, codes, &mut clock, row_bytes, &mut pixels)?;
-        values.push(clock.spent);
-    }
+    let core = codec.core();
+    core.with_engine::<E, _>(&model, Direction::Decode, size, |engine| {
+        for _ in 0..runs {
+            let start = Instant::now();
+            decode(engine, codes, &mut NoProbe, &mut pixels)?;
+            whole.push(start.elapsed());
+            assert!(
+                pixels == expected.pixels,
+                "every decode gives the same picture"
+            );
+            let mut clock = Clock::new(model.decoder().len() + 1);
+            decode(engine, codes, &mut clock, &mut pixels)?;
+            values.push(clock.spent);
+        }
+        Ok(())
+    })?;
     let value = |index: usize| median(values.iter().map(|run| run[index]).collect());
     Ok(Times {
         scratch_bytes,
@@ -286,16 +288,16 @@ fn measure<E: Element>(
     })
 }
 
-fn decode<E: Element>(
+fn decode<E: HasKernels>(
     engine: &mut Engine<'_, E>,
     codes: &[u16],
     probe: &mut impl Probe<E>,
-    row_bytes: usize,
     pixels: &mut [u8],
-) -> Result<()> {
-    let mut decoder = Decoder::new(engine, codes)?;
+) -> std::result::Result<(), RunError> {
+    let row_bytes = engine.plan().row_bytes();
+    let mut decoding = Decoding::rows(engine, codes, 0..u16::MAX)?;
     for pixels in pixels.chunks_exact_mut(row_bytes) {
-        decoder.next_row_with(probe, pixels)?;
+        decoding.next_row_with(probe, pixels)?;
     }
     Ok(())
 }

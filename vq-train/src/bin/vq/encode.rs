@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use vq_train::codec::{CodecError, join};
 use vq_train::picture::{Size, files};
-use vq_train::search;
+use vq_train::refine;
 
 /// Turn a picture, or each picture of a folder, into packets.
 ///
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let outputs = read.outputs(&args.input, paths, &args.out, Kind::Packets)?;
     for (i, ((path, picture), out)) in pictures.iter().zip(outputs).enumerate() {
         let named = |e: CodecError| format!("{}: {e}", path.display());
-        let codes = search::encode(&codec, picture, args.search).map_err(named)?;
+        let codes = refine::encode(&codec, picture, args.search).map_err(named)?;
         let image = args.image.wrapping_add(i as u16);
         let packets = codec
             .packets(&codes, picture.size(), image, args.packet.into())

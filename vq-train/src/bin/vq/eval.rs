@@ -10,8 +10,8 @@ use vq_train::evaluate::{Coded, Contestant, Report, Setup, evaluate};
 use vq_train::link::drop_packets;
 use vq_train::metrics::Lpips;
 use vq_train::picture::{Picture, Size, files};
+use vq_train::refine;
 use vq_train::rivals::{Rival, RivalError};
-use vq_train::search;
 
 /// Measure bytes, PSNR, SSIM, MS-SSIM, LPIPS, SSIMULACRA2 and code usage on a folder of pictures.
 #[derive(Debug, clap::Args)]
@@ -185,7 +185,7 @@ fn title(codecs: &[Codec], report: &Report) -> String {
 
 /// One picture to packets, through the lossy link, and back.
 fn coded(codec: &Codec, args: &Args, picture: &Picture) -> std::result::Result<Coded, EvalError> {
-    let codes = search::encode(codec, picture, args.search)?;
+    let codes = refine::encode(codec, picture, args.search)?;
     let packets = codec.packets(&codes, picture.size(), 0, args.packet.into())?;
     let bytes = packets.iter().map(Vec::len).sum();
     let mut arrived: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();

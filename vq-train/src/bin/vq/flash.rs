@@ -6,8 +6,9 @@ use crate::shared::Result;
 use std::path::PathBuf;
 use std::time::Duration;
 use vq_train::codec::{self, Codec, join};
-use vq_train::flash::{self, Board, FlashReport, Job, LayerCost, Payload, without_encoder};
+use vq_train::flash::{self, Board, FlashReport, Job, LayerCost, Payload};
 use vq_train::picture::Picture;
+use vq_train::strip::without_encoder;
 
 /// Build the firmware with this model, run it (QEMU or a real board), measure it, and compare its
 /// picture with this machine's, bit for bit.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use vq_core::bitstream::Header;
 use vq_core::format::container::MAGIC;
 use vq_core::model::Network;
-use vq_core::{Backend, Model, PictureSize, Plan};
+use vq_core::{Backend, Direction, Model, PictureSize};
 use vq_train::codec::{self, Codec, CodecError};
-use vq_train::flash::without_encoder;
+use vq_train::strip::without_encoder;
 
 /// Widths that RAM is told for.
 const WIDTHS: [u16; 5] = [64, 128, 256, 512, 1024];
@@ -57,8 +57,10 @@ struct ModelInfo {
     dim: u16,
     codebooks: Vec<u16>,
     file_bytes: usize,
-    decoder_file_bytes: usize,
-    decoder: GraphInfo,
+    /// The file's bytes without the encoder; none where it has no decoder.
+    decoder_file_bytes: Option<usize>,
+    /// None in a file for senders.
+    decoder: Option<GraphInfo>,
     encoder: Option<GraphInfo>,
 }
 
@@ -96,9 +98,15 @@ fn model(codec: &Codec, json: bool) -> Result<()> {
         dim: m.dim(),
         codebooks: m.codebooks().iter().map(|c| c.codes).collect(),
         file_bytes: codec.bytes().len(),
-        decoder_file_bytes: without_encoder(codec.bytes())?.len(),
-        decoder: graph(&m, m.decoder(), false)?,
-        encoder: m.encoder().map(|e| graph(&m, e, true)).transpose()?,
+        decoder_file_bytes: without_encoder(codec.bytes()).ok().map(|file| file.len()),
+        decoder: Some(m.decoder())
+            .filter(|decoder| !decoder.is_empty())
+            .map(|decoder| graph(&m, decoder, Direction::Decode))
+            .transpose()?,
+        encoder: m
+            .encoder()
+            .map(|e| graph(&m, e, Direction::Encode))
+            .transpose()?,
     };
     if json {
         return print_json(&info);
@@ -111,17 +119,22 @@ fn model(codec: &Codec, json: bool) -> Result<()> {
         "  native {} with {} channels, {} pixels a code each way, codes {:?} of {} dimensions",
         info.native, info.channels, info.down, info.codebooks, info.dim
     ))?;
-    let (file, bare) = (info.file_bytes, info.decoder_file_bytes);
-    print(format_args!(
-        "  file {file} bytes, {bare} of them without the encoder"
-    ))?;
-    print_graph("decoder", &info.decoder)?;
-    info.encoder
-        .iter()
-        .try_for_each(|e| print_graph("encoder", e))
+    let file = info.file_bytes;
+    match info.decoder_file_bytes {
+        Some(bare) => print(format_args!(
+            "  file {file} bytes, {bare} of them without the encoder"
+        ))?,
+        None => print(format_args!("  file {file} bytes, for senders: no decoder"))?,
+    }
+    for (name, graph) in [("decoder", &info.decoder), ("encoder", &info.encoder)] {
+        graph
+            .iter()
+            .try_for_each(|graph| print_graph(name, graph))?;
+    }
+    Ok(())
 }
 
-fn graph(model: &Model<'_>, network: Network<'_>, encode: bool) -> Result<GraphInfo> {
+fn graph(model: &Model<'_>, network: Network<'_>, direction: Direction) -> Result<GraphInfo> {
     let grid = model.native().grid(model.down());
     let pixels = f64::from(grid.cells()) * f64::from(model.down()).powi(2);
     let layers = network.layers().map(|l| LayerInfo {
@@ -133,38 +146,34 @@ fn graph(model: &Model<'_>, network: Network<'_>, encode: bool) -> Result<GraphI
         macs_per_pixel: l.macs(grid) as f64 / pixels,
         bytes: l.tensor_bytes,
     });
-    let mut scratch_bytes = BTreeMap::new();
+    let mut scratch_by_backend = BTreeMap::new();
     for backend in Backend::ALL {
         let mut bytes = BTreeMap::new();
         for width in WIDTHS {
-            bytes.insert(
-                width,
-                scratch_len(model, encode, backend, width)? * model.dtype().size(),
-            );
+            bytes.insert(width, scratch_bytes(model, direction, backend, width)?);
         }
-        scratch_bytes.insert(backend.name(), bytes);
+        scratch_by_backend.insert(backend.name(), bytes);
     }
     Ok(GraphInfo {
         macs_per_pixel: network.macs_per_pixel(grid),
         sees_whole_map: network.sees_whole_map(),
         tensor_bytes: network.tensor_bytes(),
-        scratch_bytes,
+        scratch_bytes: scratch_by_backend,
         layers: layers.collect(),
     })
 }
 
-fn scratch_len(model: &Model<'_>, encode: bool, backend: Backend, side: u16) -> Result<usize> {
-    let mut plan = Plan::<{ vq_core::format::MAX_OPS + 1 }>::on(backend);
+fn scratch_bytes(
+    model: &Model<'_>,
+    direction: Direction,
+    backend: Backend,
+    side: u16,
+) -> Result<usize> {
     let size = PictureSize {
         width: side,
         height: side,
     };
-    let layout = if encode {
-        plan.encoder(model, size)
-    } else {
-        plan.decoder(model, size)
-    }?;
-    Ok(layout.scratch_len())
+    Ok(vq_core::needs(model, direction, size, backend)?.scratch)
 }
 
 fn print_graph(name: &str, g: &GraphInfo) -> Result<()> {

@@ -1,16 +1,13 @@
 //! Vectors to codes: the nearest entries, stage by stage.
 
-use crate::backend::Backend;
-use crate::bitstream::MAX_STAGES;
 use crate::codebook::Codebooks;
-use crate::element::Element;
 use crate::error::RunError;
-use crate::format::Dtype;
-use crate::kernels::ALIGN;
 use crate::kernels::search::{self as kernel, Entries, Shape};
+use crate::kernels::{ALIGN, Backend, HasKernels};
 use crate::model::Model;
+use crate::shape::MAX_STAGES;
+use crate::typed::with_element;
 use core::ops::Range;
-use half::f16;
 
 /// K entries of D numbers, laid out for the search by one backend.
 ///
@@ -28,13 +25,13 @@ use half::f16;
 /// # run().unwrap();
 /// ```
 #[derive(Debug, Clone)]
-pub struct Table<'a, E: Element> {
+pub struct Table<'a, E: HasKernels> {
     entries: Entries<'a, E>,
     packed: &'a [E],
     search: kernel::Search<E>,
 }
 
-impl<'a, E: Element> Table<'a, E> {
+impl<'a, E: HasKernels> Table<'a, E> {
     /// Elements of memory that a table of K = `count` entries of D = `dim` numbers needs.
     pub fn memory_len(count: usize, dim: usize, backend: Backend) -> usize {
         let packed = (E::kernels(backend).search.packed_len)(Shape { count, dim });
@@ -120,18 +117,15 @@ fn place<E>(memory: &[E], len: usize) -> Range<usize> {
 
 /// The codebooks of a model, laid out for the search by one backend.
 #[derive(Debug, Clone)]
-pub struct Search<'a, E: Element> {
+pub struct NearestCodes<'a, E: HasKernels> {
     codebooks: Codebooks<'a, E>,
     tables: heapless::Vec<Table<'a, E>, MAX_STAGES>,
 }
 
-/// Elements of memory, of the model's type, that [`Search::new`] needs.
+/// Elements of memory, of the model's type, that [`NearestCodes::new`] needs.
 pub fn memory_len(model: &Model<'_>, backend: Backend) -> usize {
-    let len = match model.dtype() {
-        Dtype::I8 => Table::<i8>::memory_len,
-        Dtype::F16 => Table::<f16>::memory_len,
-        Dtype::F32 => Table::<f32>::memory_len,
-    };
+    // Without arithmetic for the type there is no search, either.
+    let len = with_element!(model.dtype(), E => Table::<E>::memory_len, else return 0);
     let books = model.codebooks().iter();
     let lens = books.map(|book| len(book.codes.into(), model.dim().into(), backend));
     lens.fold(0, usize::saturating_add)
@@ -140,7 +134,7 @@ pub fn memory_len(model: &Model<'_>, backend: Backend) -> usize {
 /// Vectors whose codes are found before what they leave is looked at.
 const VECTORS: usize = 48;
 
-impl<'a, E: Element> Search<'a, E> {
+impl<'a, E: HasKernels> NearestCodes<'a, E> {
     /// Lays out the codebooks of `model` in `memory`.
     ///
     /// # Errors

@@ -1,49 +1,50 @@
-//! Who runs when, and how many rows of each value are needed at once.
+//! Which operator runs when, and how many rows of each value are needed at once.
 //!
 //! The schedule is demand-driven: to make a row of the last value, the deepest operator whose rows are missing runs first, one
 //! step at a time, so that nothing is computed before it is needed. How many rows a ring must hold follows from walking
 //! through exactly this schedule beforehand.
 
-use crate::format::{MAX_OPS, Pad};
-use crate::ops::Window;
-use crate::place::Life;
-use crate::plan::{Node, node_of};
+use super::node::{Cursor, Life, Node, Window, cursor_of, node_of};
+use crate::ops::MAX_OPS;
+use crate::shape::Pad;
 
 /// Rewinds a run to where the first row that is wanted of the last value is `y`: each value starts at the first row that
-/// is needed for that.
-pub(crate) fn start_at(nodes: &mut [Node], y: i32) {
-    for node in nodes.iter_mut() {
-        // Nothing, until somebody asks.
-        node.ring.made = node.ring.height as i32;
+/// is needed for that. There are as many cursors as nodes.
+pub(crate) fn start_at(nodes: &[Node], cursors: &mut [Cursor], y: i32) {
+    for (cursor, node) in cursors.iter_mut().zip(nodes) {
+        // Nothing, until a reader asks.
+        cursor.next = node.ring.height as i32;
     }
-    if let Some(last) = nodes.last_mut() {
-        last.ring.made = y;
+    if let Some(last) = cursors.last_mut() {
+        last.next = y;
     }
-    for value in (0..nodes.len()).rev() {
-        let Some(node) = nodes.get_mut(value) else {
+    for (value, node) in nodes.iter().enumerate().rev() {
+        let Some(cursor) = cursors.get_mut(value) else {
             continue;
         };
         let rows = node.op.map_or(1, |op| op.rows_per_step());
         // A step makes all its rows; those of padding are made one by one.
-        node.ring.made -= node.ring.made.max(0) % rows.max(1);
-        node.ring.first = node.ring.made;
-        let windows = node.windows(node.ring.made.max(0), node.ring.height as i32);
+        cursor.next -= cursor.next.max(0) % rows.max(1);
+        cursor.first = cursor.next;
+        let windows = node.windows(cursor.next.max(0));
         for window in windows.into_iter().flatten() {
-            if let Some(Node { ring, .. }) = nodes.get_mut(window.value) {
-                ring.made = ring.made.min(window.first.max(-i32::from(ring.pad.top)));
+            let top = i32::from(node_of(nodes, window.value).ring.pad.top);
+            if let Some(cursor) = cursors.get_mut(window.value) {
+                cursor.next = cursor.next.min(window.first.max(-top));
             }
         }
     }
 }
 
-/// Who runs when: the values that wait for an input, each for the one behind it, the last value left out.
+/// The order in which steps run: a stack of values, each of which waits for the next one; the last value, at the bottom, is
+/// left out.
 #[derive(Debug, Clone)]
 pub(crate) struct Schedule {
     waiting: heapless::Vec<u8, MAX_OPS>,
 }
 
 impl Schedule {
-    /// Nobody waits.
+    /// With an empty stack.
     pub(crate) const fn new() -> Self {
         Self {
             waiting: heapless::Vec::new(),
@@ -52,11 +53,11 @@ impl Schedule {
 
     /// The value whose next step must run before the last one's can, and can run now: it is stepped before the next
     /// question.
-    pub(crate) fn due(&mut self, nodes: &[Node]) -> usize {
+    pub(crate) fn due(&mut self, nodes: &[Node], cursors: &[Cursor]) -> usize {
         loop {
             let last = nodes.len().saturating_sub(1);
             let value = self.waiting.last().map_or(last, |&v| v.into());
-            let Some(input) = missing_input(nodes, value) else {
+            let Some(input) = missing_input(nodes, cursors, value) else {
                 self.waiting.pop();
                 return value;
             };
@@ -67,20 +68,20 @@ impl Schedule {
 }
 
 /// An input that has too few rows for the next step of a value.
-fn missing_input(nodes: &[Node], value: usize) -> Option<usize> {
-    let windows = node_of(nodes, value).next_windows()?;
-    let lacking = |window: &Window| node_of(nodes, window.value).ring.made <= window.last;
+fn missing_input(nodes: &[Node], cursors: &[Cursor], value: usize) -> Option<usize> {
+    let windows = node_of(nodes, value).next_windows(cursor_of(cursors, value))?;
+    let lacking = |window: &Window| cursor_of(cursors, window.value).next <= window.last;
     windows.into_iter().find(lacking).map(|window| window.value)
 }
 
 /// Finds each value's last reader, and the padding that its readers want: that at the sides where the kernels do not add
 /// it themselves.
-pub(crate) fn find_readers(nodes: &mut [Node], gathers: bool) {
+pub(super) fn find_readers(nodes: &mut [Node], gathers: bool) {
     for value in 0..nodes.len() {
         let node = *node_of(nodes, value);
         for read in node.inputs().chain([value]) {
             if let Some(node) = nodes.get_mut(read) {
-                node.ring.last_reader = value as u16;
+                node.last_reader = value as u16;
             }
         }
         let Some(op) = node.op else { continue };
@@ -103,24 +104,26 @@ pub(crate) fn find_readers(nodes: &mut [Node], gathers: bool) {
 ///
 /// Not inlined, so that nothing of it stays on the stack while the model runs.
 #[inline(never)]
-pub(crate) fn find_heights(nodes: &mut [Node], density: i32) {
+pub(super) fn find_heights(nodes: &mut [Node], cursors: &mut [Cursor], density: i32) {
     let last = nodes.len().saturating_sub(1);
-    start_at(nodes, 0);
+    start_at(nodes, cursors, 0);
     let bottom = node_of(nodes, last).ring.height as i32 - 1;
     let mut ops = nodes.iter().filter_map(|node| node.op);
     let whole = ops.any(|op| op.sees_whole_map());
     let end = if whole { bottom } else { density.min(bottom) };
     let mut step = 0;
     let mut schedule = Schedule::new();
-    while node_of(nodes, last).ring.made <= end {
-        let value = schedule.due(nodes);
-        for window in node_of(nodes, value).next_windows().into_iter().flatten() {
+    while cursor_of(cursors, last).next <= end {
+        let value = schedule.due(nodes, cursors);
+        let node = *node_of(nodes, value);
+        let windows = node.next_windows(cursor_of(cursors, value));
+        for window in windows.into_iter().flatten() {
             extend_life(nodes, window.value, step);
         }
-        if let Some(node) = nodes.get_mut(value) {
-            node.advance();
+        if let Some(cursor) = cursors.get_mut(value) {
+            cursor.advance(&node);
         }
-        let needed = rows_needed(nodes, value);
+        let needed = rows_needed(nodes, cursors, value);
         if let Some(Node { ring, .. }) = nodes.get_mut(value) {
             ring.rows = ring.rows.max(needed);
         }
@@ -130,28 +133,27 @@ pub(crate) fn find_heights(nodes: &mut [Node], density: i32) {
     // The caller reads the last value.
     extend_life(nodes, last, u32::MAX);
     if !whole {
-        nodes
-            .iter_mut()
-            .for_each(|node| node.ring.life = Life::WHOLE);
+        nodes.iter_mut().for_each(|node| node.life = Life::WHOLE);
     }
 }
 
 /// Makes a ring's life reach to a step.
 fn extend_life(nodes: &mut [Node], value: usize, step: u32) {
     if let Some(node) = nodes.get_mut(value) {
-        node.ring.life.extend(step);
+        node.life.extend(step);
     }
 }
 
 /// Rows of a value that are made and still needed, when its newest step has just run.
-fn rows_needed(nodes: &[Node], value: usize) -> u32 {
-    let Node { op, ring, .. } = node_of(nodes, value);
-    let readers = nodes.iter().take(usize::from(ring.last_reader) + 1);
-    let readers = readers.skip(value + 1);
-    let oldest = readers.filter_map(|node| node.oldest_needed(value)).min();
-    let made = ring.made;
-    let newest = op.map_or(1, |op| op.rows_per_step());
-    made.saturating_sub(oldest.unwrap_or(made)).max(newest) as u32
+fn rows_needed(nodes: &[Node], cursors: &[Cursor], value: usize) -> u32 {
+    let node = node_of(nodes, value);
+    let readers = nodes.iter().zip(cursors).skip(value + 1);
+    let readers = readers.take(usize::from(node.last_reader).saturating_sub(value));
+    let oldest = readers.filter_map(|(node, &cursor)| node.oldest_needed(cursor, value));
+    let made = cursor_of(cursors, value).next;
+    let newest = node.op.map_or(1, |op| op.rows_per_step());
+    made.saturating_sub(oldest.min().unwrap_or(made))
+        .max(newest) as u32
 }
 
 fn larger(a: Pad, b: Pad) -> Pad {

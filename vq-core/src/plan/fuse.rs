@@ -1,24 +1,26 @@
-//! Which values need no ring of their own, because they come about on the way to others.
+//! Fusion of operators: values that need no ring of their own.
 //!
-//! - What an addition is the only one to read of a convolution is made in the addition's ring, and added to there.
-//! - What only convolutions read of a ReLU is cut off when they read the ReLU's input, if their kernels can.
+//! - A convolution whose only reader is an addition writes into the addition's ring; the addition is then done in place.
+//! - A ReLU that only convolutions read is fused into them, if their kernels apply it while they copy their input.
 
-use crate::format::{Add, Op, Relu, Rescale};
-use crate::plan::{Node, node_of};
+use super::node::{Node, node_of};
+use crate::ops::{Add, Op, Relu};
+use crate::tensor::Rescale;
 
-/// Joins operators; who is joined to another is left without one. `gathers` is what the kernels say of themselves.
-pub(crate) fn fuse(nodes: &mut [Node], gathers: bool) {
+/// Fuses what can be fused; the value of an operator that is fused into another is left without one. `gathers` is
+/// [`Kernels::gathers`](crate::kernels::Kernels::gathers).
+pub(super) fn fuse(nodes: &mut [Node], gathers: bool) {
     for value in 0..nodes.len() {
         match node_of(nodes, value).op {
-            Some(Op::Relu(relu)) if gathers => cut(nodes, value, relu),
-            Some(Op::Add(add)) => join(nodes, value, add),
+            Some(Op::Relu(relu)) if gathers => fuse_relu(nodes, value, relu),
+            Some(Op::Add(add)) => fuse_add(nodes, value, add),
             _ => {}
         }
     }
 }
 
 /// Lets the readers of a ReLU read its input, if all of them are convolutions.
-fn cut(nodes: &mut [Node], value: usize, relu: Relu) {
+fn fuse_relu(nodes: &mut [Node], value: usize, relu: Relu) {
     // Whoever runs the graph reads the last value.
     if value + 1 == nodes.len() {
         return;
@@ -35,14 +37,14 @@ fn cut(nodes: &mut [Node], value: usize, relu: Relu) {
         };
         if usize::from(*input) == value {
             *input = relu.input;
-            node.cut = true;
+            node.fused_relu = true;
         }
     }
     forget(nodes, value);
 }
 
 /// Makes an addition's later summand in its ring, if it is a convolution that nobody else reads.
-fn join(nodes: &mut [Node], value: usize, add: Add) {
+fn fuse_add(nodes: &mut [Node], value: usize, add: Add) {
     let [earlier, later] = if add.input < add.skip {
         [add.input, add.skip]
     } else {
@@ -62,7 +64,7 @@ fn join(nodes: &mut [Node], value: usize, add: Add) {
         },
     };
     if let Some(node) = nodes.get_mut(value) {
-        (node.op, node.cut) = (conv.op, conv.cut);
+        (node.op, node.fused_relu) = (conv.op, conv.fused_relu);
         node.sum = Some(Add {
             input: later,
             skip: earlier,

@@ -1,29 +1,8 @@
-//! Element types, quantisation, and tensors inside the blob.
+//! Tensors inside a model's blob, and how their numbers are stored: quantisation and its parameters.
 
+use crate::dtype::Dtype;
 use crate::slices::Parts;
 use serde::{Deserialize, Serialize};
-
-/// The element type of a model's weights and activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Dtype {
-    /// 8-bit integers, fixed-point arithmetic.
-    I8,
-    /// Half-precision storage, single-precision arithmetic.
-    F16,
-    /// Single precision.
-    F32,
-}
-
-impl Dtype {
-    /// Bytes of one element.
-    pub const fn size(self) -> usize {
-        match self {
-            Self::I8 => 1,
-            Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
 
 /// How stored numbers q relate to real ones: x = scale * (q - zero).
 ///
@@ -75,7 +54,7 @@ impl Quant {
 }
 
 /// Every tensor starts at a multiple of this many bytes from the blob's start.
-pub const ALIGN: usize = 4;
+pub(crate) const ALIGN: usize = 4;
 
 /// `len` bytes of the blob at `offset`, if they are inside it and aligned.
 pub(crate) fn tensor(blob: &[u8], offset: u32, len: u64) -> Option<&[u8]> {
@@ -159,4 +138,33 @@ impl<'a> Params<'a> {
 pub(crate) fn word(bytes: &[u8], index: usize) -> [u8; 4] {
     let word = bytes.part(index * 4, 4).first_chunk();
     word.copied().unwrap_or_default()
+}
+
+/// Factors of an integer addition:
+/// (a - zero_a) * input + (b - zero_b) * skip, shifted right by `shift` with rounding to nearest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescale {
+    /// Factor of the input, not negative.
+    pub input: i32,
+    /// Factor of the skip, not negative.
+    pub skip: i32,
+    /// 1 ..= 62.
+    pub shift: u8,
+}
+
+impl Rescale {
+    /// What the float types write.
+    pub const NONE: Self = Self {
+        input: 0,
+        skip: 0,
+        shift: 0,
+    };
+
+    /// Whether an addition of a model of this element type may have these factors.
+    pub(crate) fn is_valid(&self, dtype: Dtype) -> bool {
+        match dtype {
+            Dtype::I8 => self.input >= 0 && self.skip >= 0 && (1..=62).contains(&self.shift),
+            Dtype::F16 | Dtype::F32 => *self == Self::NONE,
+        }
+    }
 }

@@ -1,9 +1,6 @@
-//! Which inner loops a run uses. What they do is in `kernels`.
+//! Which inner loops a run uses. What they do is in the files beside this one.
 
-#[cfg(target_arch = "aarch64")]
-use crate::kernels::neon;
-#[cfg(target_arch = "x86_64")]
-use crate::kernels::x86;
+use super::cpu;
 use crate::target::backend_name;
 
 /// Inner loops for one kind of processor. In integers all give the same numbers; on other processors they run as plain
@@ -81,16 +78,9 @@ impl Backend {
             Self::Helium => cfg!(backend = "helium"),
             Self::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
             Self::Neon => cfg!(target_arch = "aarch64"),
-            #[cfg(target_arch = "aarch64")]
-            Self::NeonDot => neon::has_dot(),
-            #[cfg(not(target_arch = "aarch64"))]
-            Self::NeonDot => false,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => x86::has_avx2(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => x86::has_avx512(),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::NeonDot => cpu::has_dotprod(),
+            Self::Avx2 => cpu::has_avx2(),
+            Self::Avx512 => cpu::has_avx512(),
         }
     }
 

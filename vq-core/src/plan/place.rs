@@ -1,42 +1,12 @@
-//! Where the rings lie in the scratch: values whose lives do not meet share their place.
+//! Memory planning: where the rings lie in the workspace. Values whose lives do not meet share their place.
 //!
 //! While rows stream, all values live from the first row to the last. Operators that see whole maps cut a run
 //! into parts: what lies before a whole map is done when it is complete, and its memory is free for what
 //! comes behind.
 
+use super::node::{Node, node_of};
 use crate::error::PlanError;
-use crate::plan::{Node, Ring, node_of};
-
-/// The steps of a run from the first that writes to a ring to the last that writes to it or reads it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Life {
-    pub(crate) first: u32,
-    pub(crate) last: u32,
-}
-
-impl Life {
-    /// From the first step to the last.
-    pub(crate) const WHOLE: Self = Self {
-        first: 0,
-        last: u32::MAX,
-    };
-
-    /// Of a ring that nothing has happened to yet.
-    pub(crate) const NONE: Self = Self {
-        first: u32::MAX,
-        last: 0,
-    };
-
-    /// Makes it reach to a step.
-    pub(crate) fn extend(&mut self, step: u32) {
-        self.first = self.first.min(step);
-        self.last = self.last.max(step);
-    }
-
-    fn meets(self, other: Self) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-}
+use crate::rows::Ring;
 
 /// The offset of a ring that has no place yet.
 const NOWHERE: usize = usize::MAX;
@@ -46,12 +16,12 @@ const NOWHERE: usize = usize::MAX;
 ///
 /// Not inlined, so that nothing of it stays on the stack while the model runs.
 #[inline(never)]
-pub(crate) fn place(nodes: &mut [Node]) -> Result<usize, PlanError> {
+pub(super) fn place(nodes: &mut [Node]) -> Result<usize, PlanError> {
     let mut end = 0;
     nodes.iter_mut().for_each(|node| node.ring.offset = NOWHERE);
     while let Some(i) = longest(nodes) {
-        let ring = &node_of(nodes, i).ring;
-        let (offset, len) = (first_free(nodes, ring), length(ring));
+        let node = node_of(nodes, i);
+        let (offset, len) = (first_free(nodes, node), length(&node.ring));
         let past = offset.saturating_add(len);
         end = end.max(usize::try_from(past).map_err(|_| PlanError::TooLarge)?);
         // What ends within the address space starts there.
@@ -69,15 +39,17 @@ fn longest(nodes: &[Node]) -> Option<usize> {
     left.max_by_key(|(_, ring)| length(ring)).map(|(i, _)| i)
 }
 
-/// Each ring in the way moves it on, so there is an end.
-fn first_free(nodes: &[Node], ring: &Ring) -> u64 {
+/// The lowest offset at which a node's ring meets no other that is alive at the same time. Each ring in the way moves it on,
+/// so there is an end.
+fn first_free(nodes: &[Node], node: &Node) -> u64 {
     let mut offset = 0u64;
     loop {
-        let end = offset.saturating_add(length(ring));
-        let others = nodes.iter().map(|node| &node.ring);
-        let others = others.filter(|other| other.offset != NOWHERE && other.life.meets(ring.life));
+        let end = offset.saturating_add(length(&node.ring));
+        let others = nodes.iter().filter(|other| other.ring.offset != NOWHERE);
         let ends = others
-            .map(|other| (other.offset as u64, other.offset as u64 + length(other)))
+            .filter(|other| other.life.meets(node.life))
+            .map(|other| (other.ring.offset as u64, length(&other.ring)))
+            .map(|(start, len)| (start, start + len))
             .filter(|&(start, past)| start < end && offset < past);
         match ends.map(|(_, past)| past).min() {
             Some(past) => offset = past,

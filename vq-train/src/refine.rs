@@ -9,9 +9,7 @@
 use crate::codec::{Codec, CodecError};
 use crate::picture::{Picture, Size};
 use rayon::prelude::*;
-use std::cmp::Ordering;
-use vq_core::format::Dtype;
-use vq_core::{Codebooks, Element, Grid, f16};
+use vq_core::Grid;
 
 /// Cells between two that are tried at once: far enough that each sees its own effect only.
 const SPACING: usize = 4;
@@ -45,23 +43,20 @@ fn improve(
     let cells = codes.len() / model.codebooks().len();
     let grid = codec.grid(picture.size())?;
     let down = model.down().into();
-    let mut search = Search {
+    let mut refinement = Refinement {
         codec,
         picture: &picture,
         grid,
         down,
         errors: Vec::new(),
     };
-    search.errors = search.decoded_errors(codes)?;
+    refinement.errors = refinement.decoded_errors(codes)?;
     for stage in 0..model.codebooks().len() {
         for phase in 0..SPACING * SPACING {
-            let phase = search.phase(phase, stage * cells);
-            let alternatives = match model.dtype() {
-                Dtype::I8 => nearest::<i8>(codec, stage, candidates, &phase, codes)?,
-                Dtype::F16 => nearest::<f16>(codec, stage, candidates, &phase, codes)?,
-                Dtype::F32 => nearest::<f32>(codec, stage, candidates, &phase, codes)?,
-            };
-            search.choose(&phase, &alternatives, codes)?;
+            let phase = refinement.phase(phase, stage * cells);
+            let neighbours = |t: &Trial| codec.core().neighbours(stage, codes[t.index], candidates);
+            let alternatives: Vec<_> = phase.iter().map(neighbours).collect::<Result<_, _>>()?;
+            refinement.choose(&phase, &alternatives, codes)?;
         }
     }
     Ok(())
@@ -78,7 +73,7 @@ struct Cell {
     row: usize,
 }
 
-struct Search<'a> {
+struct Refinement<'a> {
     codec: &'a Codec,
     picture: &'a Picture,
     grid: Grid,
@@ -87,7 +82,7 @@ struct Search<'a> {
     errors: Vec<u64>,
 }
 
-impl Search<'_> {
+impl Refinement<'_> {
     /// Every so-many-th cell, from one of the first ones on.
     fn phase(&self, phase: usize, first_index: usize) -> Vec<Trial> {
         let (columns, rows) = (self.grid.columns.into(), self.grid.rows.into());
@@ -184,44 +179,6 @@ impl Search<'_> {
     }
 }
 
-/// For each trial the codes whose embeddings are nearest to its present one's, without itself.
-fn nearest<E: Element>(
-    codec: &Codec,
-    stage: usize,
-    count: usize,
-    phase: &[Trial],
-    codes: &[u16],
-) -> Result<Vec<Vec<u16>>, CodecError> {
-    let model = codec.model();
-    let books = Codebooks::<E>::new(&model)?;
-    let (all, dim) = (model.codebooks()[stage].codes, books.dim());
-    let distance = |a, b| {
-        (0..dim).fold(E::NO_DISTANCE, |sum, d| {
-            books
-                .component(stage, a, d)
-                .distance(books.component(stage, b, d), sum)
-        })
-    };
-    let nearest_to = |t: &Trial| {
-        let here = codes[t.index];
-        let mut others: Vec<_> = (0..all)
-            .filter(|&code| code != here)
-            .map(|code| (distance(here, code), code))
-            .collect();
-        let by_distance = |a: &(E::Distance, u16), b: &(E::Distance, u16)| {
-            let near = a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal);
-            near.then(a.1.cmp(&b.1))
-        };
-        if count < others.len() {
-            others.select_nth_unstable_by(count, by_distance);
-            others.truncate(count);
-        }
-        others.sort_unstable_by(by_distance);
-        others.into_iter().map(|(_, code)| code).collect()
-    };
-    Ok(phase.iter().map(nearest_to).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,14 +228,14 @@ mod tests {
     fn errors_by_cell_add_up_to_that_of_the_picture() {
         let (codec, picture) = (codec(), waves());
         let codes = codec.encode(&picture).unwrap();
-        let search = Search {
+        let refinement = Refinement {
             codec: &codec,
             picture: &picture,
             grid: codec.grid(picture.size()).unwrap(),
             down: codec.model().down().into(),
             errors: Vec::new(),
         };
-        let errors = search.decoded_errors(&codes).unwrap();
+        let errors = refinement.decoded_errors(&codes).unwrap();
         assert_eq!(errors.len(), codes.len());
         let all = squared_error(&codec, &picture, &codes);
         assert_eq!(errors.iter().sum::<u64>(), all);
@@ -289,21 +246,17 @@ mod tests {
         let codec = codec();
         let picture = waves();
         let codes = codec.encode(&picture).unwrap();
-        let trial = Trial {
-            cell: Cell { column: 0, row: 0 },
-            index: 0,
-        };
         let all = usize::from(codec.model().codebooks()[0].codes);
-        let list = nearest::<i8>(&codec, 0, all, &[trial], &codes).unwrap();
-        assert_eq!(list[0].len(), all - 1);
-        assert!(!list[0].contains(&codes[0]));
+        let list = codec.core().neighbours(0, codes[0], all).unwrap();
+        assert_eq!(list.len(), all - 1);
+        assert!(!list.contains(&codes[0]));
         let model = codec.model();
-        let books = Codebooks::<i8>::new(&model).unwrap();
+        let books = vq_core::Codebooks::<i8>::new(&model).unwrap();
         let distance = |code: u16| -> i32 {
             let component = |code, d| i32::from(books.component(0, code, d));
             let difference = |d| component(code, d) - component(codes[0], d);
             (0..books.dim()).map(|d| difference(d).pow(2)).sum()
         };
-        assert!(list[0].is_sorted_by_key(|&code| distance(code)));
+        assert!(list.is_sorted_by_key(|&code| distance(code)));
     }
 }
