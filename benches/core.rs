@@ -2,13 +2,15 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use vq_benches::{Decode, SIZE, micro, native};
+use std::thread;
+use vq_benches::{SIZE, decode_into, micro, native};
 use vq_core::bitstream::{Assembly, CodedPicture, Packets, Stream};
 use vq_core::format::Dtype;
-use vq_core::threads::decode_strips;
-use vq_core::{Element, Encoder, Engine, Model, NoProbe, Picture, PictureSize, Plan, f16};
+use vq_core::{
+    Backend, Codec, Direction, Encoding, HasKernels, Model, NoProbe, Picture, PictureSize, f16,
+    needs,
+};
 use vq_tests::Random;
-use vq_tests::streamed::{self, FullPlan};
 
 /// Codes of a picture of [`SIZE`].
 const CODES: usize = 256;
@@ -30,13 +32,10 @@ fn parse(criterion: &mut Criterion) {
     });
     group.finish();
     let model = Model::parse(&file).unwrap();
-    let mut plan = Plan::<32>::new();
-    let mut scratch_len = || {
-        let layout = plan.decoder(black_box(&model), model.native());
-        layout.unwrap().scratch_len()
-    };
-    assert!(scratch_len() > 0);
-    criterion.bench_function("plan/micro", |bencher| bencher.iter(&mut scratch_len));
+    let backend = Backend::best();
+    let plan = || needs(black_box(&model), Direction::Decode, SIZE, backend).unwrap();
+    assert!(plan().scratch > 0);
+    criterion.bench_function("plan/micro", |bencher| bencher.iter(plan));
 }
 
 /// A picture's codes to packets of 51 bytes, and back.
@@ -76,82 +75,135 @@ fn some_codes() -> Vec<u16> {
     (0..CODES).map(|_| random.below(512) as u16).collect()
 }
 
-fn decode<E: Element>(criterion: &mut Criterion) {
+fn decode<E: HasKernels>(criterion: &mut Criterion) {
     let file = micro(E::DTYPE);
-    let model = Model::parse(&file).unwrap();
     let codes = some_codes();
-    let picture = streamed::decode::<E>(&model, SIZE, &codes);
+    let picture = Codec::new(file.clone()).unwrap().decode(&codes, SIZE);
+    let picture = picture.unwrap();
     let mut group = criterion.benchmark_group("decode");
     group.sample_size(10);
-    group.throughput(Throughput::Elements(model.decoder().macs(SIZE.grid(8))));
     for backend in native() {
-        Decode::<E>::with(&model, SIZE, backend, |decode| {
-            assert!(decode.run(&codes, &mut NoProbe) == picture);
-            group.bench_function(format!("{:?}/{}", E::DTYPE, backend.name()), |bencher| {
-                bencher.iter(|| decode.run(black_box(&codes), &mut NoProbe).len());
+        let codec = Codec::on(backend, file.clone()).unwrap();
+        let model = codec.model();
+        group.throughput(Throughput::Elements(model.decoder().macs(SIZE.grid(8))));
+        let name = format!("{:?}/{}", E::DTYPE, backend.name());
+        let done = codec.with_engine::<E, _>(&model, Direction::Decode, SIZE, |engine| {
+            let mut pixels = vec![0; picture.len()];
+            decode_into(engine, &codes, &mut NoProbe, &mut pixels)?;
+            assert!(pixels == picture);
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    decode_into(engine, black_box(&codes), &mut NoProbe, &mut pixels).unwrap();
+                });
             });
+            Ok(())
         });
+        done.unwrap();
     }
     group.finish();
 }
 
-fn encode<E: Element>(criterion: &mut Criterion) {
+/// What a picture costs through the codec beside what it costs an engine that is ready.
+fn facade(criterion: &mut Criterion) {
+    let models: [(&str, &[u8]); 2] = [
+        ("micro", include_bytes!("../vq-train/models/micro.vqm")),
+        (
+            "edge-gan",
+            include_bytes!("../vq-train/models/edge-gan.vqm"),
+        ),
+    ];
+    for (name, file) in models {
+        let codec = Codec::new(file.to_vec()).unwrap();
+        let model = codec.model();
+        assert_eq!(model.dtype(), Dtype::I8, "{name}");
+        let stream = model.stream();
+        let mut random = Random::new(5);
+        let cells = stream.code_count(SIZE).unwrap() / stream.stages().len();
+        let books = stream.stages().iter().flat_map(|&k| vec![k; cells]);
+        let codes: Vec<u16> = books.map(|k| random.below(k.into()) as u16).collect();
+        let picture = codec.decode(&codes, SIZE).unwrap();
+        let mut group = criterion.benchmark_group(format!("facade/{name}"));
+        let done = codec.with_engine::<i8, _>(&model, Direction::Decode, SIZE, |engine| {
+            let mut pixels = vec![0; picture.len()];
+            decode_into(engine, &codes, &mut NoProbe, &mut pixels)?;
+            assert!(pixels == picture);
+            group.bench_function("engine", |bencher| {
+                bencher.iter(|| {
+                    decode_into(engine, black_box(&codes), &mut NoProbe, &mut pixels).unwrap();
+                });
+            });
+            Ok(())
+        });
+        done.unwrap();
+        group.bench_function("codec", |bencher| {
+            bencher.iter(|| codec.decode(black_box(&codes), SIZE).unwrap());
+        });
+        group.finish();
+    }
+}
+
+fn encode<E: HasKernels>(criterion: &mut Criterion) {
     let file = micro(E::DTYPE);
-    let model = Model::parse(&file).unwrap();
     let pixels = Random::new(3).bytes(usize::from(SIZE.width) * usize::from(SIZE.height) * 3);
-    let expected = streamed::encode::<E>(&model, SIZE, &pixels);
+    let expected = Codec::new(file.clone()).unwrap().encode(&pixels, SIZE);
+    let expected = expected.unwrap();
     let mut group = criterion.benchmark_group("encode");
     group.sample_size(10);
-    let macs = model.encoder().map(|encoder| encoder.macs(SIZE.grid(8)));
-    group.throughput(Throughput::Elements(macs.unwrap_or(0)));
     for backend in native() {
-        let mut plan = FullPlan::on(backend);
-        let mut layout = plan.encoder(&model, SIZE).unwrap();
-        let mut scratch = vec![E::default(); layout.scratch_len()];
-        let row_bytes = layout.row_bytes();
-        let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
-        let mut codes = vec![0; CODES];
-        let mut run = || {
-            let pixels = black_box(&pixels[..]);
-            let encoder = Encoder::new(&mut engine, Picture { pixels, row_bytes }).unwrap();
-            encoder.encode(&mut codes).unwrap();
-            codes == expected
-        };
-        assert!(run());
-        group.bench_function(format!("{:?}/{}", E::DTYPE, backend.name()), |bencher| {
-            bencher.iter(&mut run);
+        let codec = Codec::on(backend, file.clone()).unwrap();
+        let model = codec.model();
+        let macs = model.encoder().map(|encoder| encoder.macs(SIZE.grid(8)));
+        group.throughput(Throughput::Elements(macs.unwrap_or(0)));
+        let name = format!("{:?}/{}", E::DTYPE, backend.name());
+        let done = codec.with_engine::<E, _>(&model, Direction::Encode, SIZE, |engine| {
+            let row_bytes = engine.plan().row_bytes();
+            let mut codes = vec![0; CODES];
+            let mut run = || {
+                let pixels = black_box(&pixels[..]);
+                let encoding = Encoding::new(engine, Picture { pixels, row_bytes }).unwrap();
+                encoding.encode(&mut codes).unwrap();
+                codes == expected
+            };
+            assert!(run());
+            group.bench_function(name, |bencher| bencher.iter(&mut run));
+            Ok(())
         });
+        done.unwrap();
     }
     group.finish();
 }
 
 /// A large picture by as many threads.
 fn strips(criterion: &mut Criterion) {
-    let file = micro(Dtype::I8);
-    let model = Model::parse(&file).unwrap();
+    let codec = Codec::new(micro(Dtype::I8)).unwrap();
     let mut random = Random::new(4);
     let codes: Vec<_> = (0..LARGE_CODES).map(|_| random.below(512) as u16).collect();
+    let expected = codec.decode(&codes, LARGE).unwrap();
     let mut group = criterion.benchmark_group("strips");
     group.sample_size(10);
-    group.throughput(Throughput::Elements(model.decoder().macs(LARGE.grid(8))));
-    let mut expected = None;
+    let macs = codec.model().decoder().macs(LARGE.grid(8));
+    group.throughput(Throughput::Elements(macs));
     for threads in [1, 2] {
-        let mut plans = vec![FullPlan::new(); threads];
-        let layouts = plans.iter_mut().map(|plan| plan.decoder(&model, LARGE));
-        let mut layouts: Vec<_> = layouts.map(Result::unwrap).collect();
-        let mut pixels = vec![0; layouts[0].row_bytes() * usize::from(LARGE.height)];
-        let scratches = layouts.iter().map(|layout| vec![0; layout.scratch_len()]);
-        let mut scratches: Vec<_> = scratches.collect();
-        let engines = layouts.iter_mut().zip(&mut scratches);
-        let engines = engines.map(|(layout, scratch)| Engine::new(layout, scratch).unwrap());
-        let mut engines: Vec<_> = engines.collect();
-        decode_strips(&mut engines, &codes, &mut pixels).unwrap();
-        assert!(*expected.get_or_insert_with(|| pixels.clone()) == pixels);
+        let mut pixels = vec![0; expected.len()];
+        by_threads(&codec, &codes, threads, &mut pixels);
+        assert!(pixels == expected);
         group.bench_function(format!("{threads}"), |bencher| {
-            bencher.iter(|| decode_strips(&mut engines, black_box(&codes), &mut pixels).unwrap());
+            bencher.iter(|| by_threads(&codec, black_box(&codes), threads, &mut pixels));
         });
     }
     group.finish();
+}
+
+/// Decodes a strip in each thread.
+fn by_threads(codec: &Codec, codes: &[u16], threads: u16, pixels: &mut [u8]) {
+    let rows = LARGE.height / threads;
+    let strips = pixels.chunks_exact_mut(pixels.len() / usize::from(threads));
+    thread::scope(|scope| {
+        for (i, strip) in (0..threads).zip(strips) {
+            let rows = i * rows..(i + 1) * rows;
+            scope.spawn(move || codec.decode_rows(codes, LARGE, rows, strip).unwrap());
+        }
+    });
 }
 
 criterion_group!(
@@ -161,6 +213,7 @@ criterion_group!(
     decode::<i8>,
     decode::<f16>,
     decode::<f32>,
+    facade,
     encode::<i8>,
     encode::<f16>,
     encode::<f32>,

@@ -2,10 +2,10 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::time::{Duration, Instant};
-use vq_benches::{Decode, native, square};
+use vq_benches::{decode_into, native, square};
 use vq_core::format::Quant;
-use vq_core::{Element, Model, NoProbe, PictureSize, Probe, f16};
-use vq_tests::{Draft, Random, streamed};
+use vq_core::{Codec, Direction, Element, HasKernels, NoProbe, PictureSize, Probe, f16};
+use vq_tests::{Draft, Random};
 
 /// A layer of `side` x `side` points.
 struct Layer {
@@ -84,10 +84,11 @@ impl<E> Probe<E> for Clock {
     }
 }
 
-fn layers<E: Element>(criterion: &mut Criterion) {
+fn layers<E: HasKernels>(criterion: &mut Criterion) {
     for layer in &LAYERS {
         let file = layer.file::<E>();
-        let model = Model::parse(&file).unwrap();
+        let codec = Codec::new(file.clone()).unwrap();
+        let model = codec.model();
         let side = layer.side * u16::from(model.down());
         let size = PictureSize {
             width: side,
@@ -96,7 +97,7 @@ fn layers<E: Element>(criterion: &mut Criterion) {
         let mut random = Random::new(2);
         let codes = usize::from(layer.side) * usize::from(layer.side);
         let codes: Vec<u16> = (0..codes).map(|_| random.below(512) as u16).collect();
-        let expected = streamed::decode::<E>(&model, size, &codes);
+        let expected = codec.decode(&codes, size).unwrap();
         let macs = model.decoder().layers().next().unwrap();
         let macs = macs.macs(size.grid(model.down()));
         let mut group = criterion.benchmark_group(format!("layer/{}", layer.name));
@@ -104,21 +105,28 @@ fn layers<E: Element>(criterion: &mut Criterion) {
         group.warm_up_time(Duration::from_millis(200));
         group.measurement_time(Duration::from_millis(500));
         for backend in native() {
-            Decode::<E>::with(&model, size, backend, |decode| {
-                assert!(decode.run(&codes, &mut NoProbe) == expected);
-                group.bench_function(format!("{:?}/{}", E::DTYPE, backend.name()), |bencher| {
-                    bencher.iter_custom(|iterations| {
-                        let mut clock = Clock {
-                            spent: Duration::ZERO,
-                            started: Instant::now(),
-                        };
-                        for _ in 0..iterations {
-                            decode.run(&codes, &mut clock);
-                        }
-                        clock.spent
+            let codec = Codec::on(backend, file.clone()).unwrap();
+            let name = format!("{:?}/{}", E::DTYPE, backend.name());
+            let done =
+                codec.with_engine::<E, _>(&codec.model(), Direction::Decode, size, |engine| {
+                    let mut pixels = vec![0; expected.len()];
+                    decode_into(engine, &codes, &mut NoProbe, &mut pixels)?;
+                    assert!(pixels == expected);
+                    group.bench_function(name, |bencher| {
+                        bencher.iter_custom(|iterations| {
+                            let mut clock = Clock {
+                                spent: Duration::ZERO,
+                                started: Instant::now(),
+                            };
+                            for _ in 0..iterations {
+                                decode_into(engine, &codes, &mut clock, &mut pixels).unwrap();
+                            }
+                            clock.spent
+                        });
                     });
+                    Ok(())
                 });
-            });
+            done.unwrap();
         }
         group.finish();
     }

@@ -4,7 +4,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use vq_benches::native;
 use vq_core::format::Quant;
-use vq_core::{Element, Table};
+use vq_core::{HasKernels, Table};
 use vq_tests::Random;
 
 /// Vectors of a call.
@@ -12,7 +12,7 @@ const VECTORS: usize = 256;
 /// K.
 const ENTRIES: usize = 512;
 
-fn nearest<E: Element>(criterion: &mut Criterion) {
+fn nearest<E: HasKernels>(criterion: &mut Criterion) {
     for dim in [8, 64] {
         let bytes = Random::new(1).bytes(ENTRIES * dim);
         let numbers: Vec<E> = bytes.iter().map(|&byte| E::from_pixel(byte)).collect();

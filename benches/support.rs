@@ -1,13 +1,12 @@
-//! What the benchmarks share: a model of the shape of tier `micro`, with random numbers, its pictures decoded one after
-//! the other, and how programs end.
+//! What the benchmarks share: a model of the shape of tier `micro`, with random numbers, a picture decoded by an engine,
+//! and how programs end.
 
 use std::error::Error;
 use std::process::ExitCode;
 use vq_core::format::{Dtype, Kernel, Op, Relu};
-use vq_core::{Backend, Decoder, Element, Engine, Model, PictureSize, Probe};
+use vq_core::{Backend, Decoding, Engine, HasKernels, PictureSize, Probe, RunError};
 use vq_tests::Draft;
 use vq_tests::draft::{ConvShape, Drawn};
-use vq_tests::streamed::FullPlan;
 
 /// A program's end: what went wrong on stderr, if anything did.
 pub fn finish(result: Result<(), Box<dyn Error>>) -> ExitCode {
@@ -25,45 +24,22 @@ pub fn native() -> impl Iterator<Item = Backend> {
     Backend::ALL.into_iter().filter(|b| b.is_native())
 }
 
-/// A decoder that keeps its memory from picture to picture.
-#[derive(Debug)]
-pub struct Decode<'a, E: Element> {
-    engine: Engine<'a, E>,
-    row_bytes: usize,
-    pixels: Vec<u8>,
-}
-
-impl<E: Element> Decode<'_, E> {
-    /// Runs `then` with a decoder of pictures of `size`.
-    pub fn with(
-        model: &Model<'_>,
-        size: PictureSize,
-        backend: Backend,
-        then: impl FnOnce(&mut Decode<'_, E>),
-    ) {
-        let mut plan = FullPlan::on(backend);
-        let mut layout = plan
-            .decoder(model, size)
-            .expect("sizes of benchmarks are small");
-        let mut scratch = vec![E::default(); layout.scratch_len()];
-        let row_bytes = layout.row_bytes();
-        let pixels = vec![0; row_bytes * usize::from(size.height)];
-        let engine = Engine::new(&mut layout, &mut scratch).expect("the scratch is large enough");
-        then(&mut Decode {
-            engine,
-            row_bytes,
-            pixels,
-        });
+/// Decodes a picture with an engine that is ready.
+///
+/// # Errors
+/// Codes or pixels that are not those of a picture of the engine's size.
+pub fn decode_into<E: HasKernels>(
+    engine: &mut Engine<'_, E>,
+    codes: &[u16],
+    probe: &mut impl Probe<E>,
+    pixels: &mut [u8],
+) -> Result<(), RunError> {
+    let row_bytes = engine.plan().row_bytes();
+    let mut decoding = Decoding::rows(engine, codes, 0..u16::MAX)?;
+    for row in pixels.chunks_exact_mut(row_bytes) {
+        decoding.next_row_with(probe, row)?;
     }
-
-    /// The picture of some codes.
-    pub fn run(&mut self, codes: &[u16], probe: &mut impl Probe<E>) -> &[u8] {
-        let mut decoder = Decoder::new(&mut self.engine, codes).expect("as many codes as cells");
-        for row in self.pixels.chunks_exact_mut(self.row_bytes) {
-            decoder.next_row_with(probe, row).expect("a whole row");
-        }
-        &self.pixels
-    }
+    Ok(())
 }
 
 /// The size of [`micro`]'s pictures.

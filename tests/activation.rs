@@ -2,9 +2,8 @@
 
 use half::f16;
 use vq_core::format::{ActivationKind, Dtype, Quant};
-use vq_core::{Decoder, Element, Engine, Model, PictureSize, Probe, Source};
+use vq_core::{Decoding, Direction, Element, HasKernels, PictureSize, Probe, Source};
 use vq_tests::Draft;
-use vq_tests::streamed::FullPlan;
 
 const SLOPE: f32 = 0.2;
 
@@ -21,7 +20,7 @@ struct Fed<'a, E> {
     width: usize,
 }
 
-impl<E: Element> Source for Fed<'_, E> {
+impl<E: HasKernels> Source for Fed<'_, E> {
     type Element = E;
 
     fn fill(&mut self, y: u32, row: &mut [E]) {
@@ -41,30 +40,26 @@ impl<E: Element> Probe<E> for Seen<E> {
 }
 
 /// A model of one activation, one number a pixel, run on `numbers`, whose count is a multiple of 64.
-fn bent<E: Element>(kind: ActivationKind, numbers: &[E]) -> Vec<E> {
+fn bent<E: HasKernels>(kind: ActivationKind, numbers: &[E]) -> Vec<E> {
     const WIDTH: usize = 64;
     let mut draft = Draft::new(3, E::DTYPE, 1, 1, 1, &[1]);
     let mut graph = draft.start(draft.latent_map());
     draft.activation(&mut graph, kind, Quant::pixel(E::DTYPE));
     draft.decoder = graph.ops;
-    let file = draft.file();
-    let model = Model::parse(&file).unwrap();
+    let codec = draft.codec();
     let size = PictureSize {
         width: WIDTH as u16,
         height: (numbers.len() / WIDTH) as u16,
     };
-    let mut plan = FullPlan::new();
-    let mut layout = plan.decoder(&model, size).unwrap();
-    let mut scratch = vec![E::default(); layout.scratch_len()];
     let width = WIDTH;
-    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
-    let mut decoder = Decoder::with_source(&mut engine, Fed { numbers, width }).unwrap();
     let (mut seen, mut row) = (Seen(Vec::new()), [0; WIDTH]);
-    while decoder
-        .next_row_with(&mut seen, &mut row)
-        .unwrap()
-        .is_some()
-    {}
+    let decoded = codec.with_engine(&codec.model(), Direction::Decode, size, |engine| {
+        let fed = Fed { numbers, width };
+        let mut decoding = Decoding::with_source(engine, fed, 0..size.height)?;
+        while decoding.next_row_with(&mut seen, &mut row)?.is_some() {}
+        Ok(())
+    });
+    decoded.unwrap();
     assert_eq!(seen.0.len(), numbers.len());
     seen.0
 }

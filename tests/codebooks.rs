@@ -2,13 +2,13 @@
 
 use half::f16;
 use vq_core::format::{Dtype, Kernel};
-use vq_core::{Backend, Codebooks, Element, Model, Search, search};
+use vq_core::{Backend, Codebooks, HasKernels, Model, NearestCodes, nearest};
 use vq_tests::draft::ConvShape;
 use vq_tests::reference::Arithmetic;
 use vq_tests::{Draft, Random};
 
 /// A model whose stages hold these entries, \[K\]\[dim\] each, and whose decoder is of no interest.
-fn file<E: Element>(dim: usize, stages: &[Vec<E>], bytes: impl Fn(E) -> Vec<u8>) -> Vec<u8> {
+fn file<E: HasKernels>(dim: usize, stages: &[Vec<E>], bytes: impl Fn(E) -> Vec<u8>) -> Vec<u8> {
     let codes: Vec<u16> = stages.iter().map(|s| (s.len() / dim) as u16).collect();
     let mut draft = Draft::new(1, E::DTYPE, 1, 1, dim as u16, &codes);
     for (book, entries) in draft.codebooks.iter().zip(stages) {
@@ -32,10 +32,10 @@ fn file<E: Element>(dim: usize, stages: &[Vec<E>], bytes: impl Fn(E) -> Vec<u8>)
 }
 
 /// The encoder's codes of a latent, one for each stage.
-fn codes<E: Element>(model: &Model<'_>, latent: &[E]) -> Vec<u16> {
+fn codes<E: HasKernels>(model: &Model<'_>, latent: &[E]) -> Vec<u16> {
     let backend = Backend::best();
-    let mut memory = vec![E::default(); search::memory_len(model, backend)];
-    let books = Search::new(model, backend, &mut memory).unwrap();
+    let mut memory = vec![E::default(); nearest::memory_len(model, backend)];
+    let books = NearestCodes::new(model, backend, &mut memory).unwrap();
     let mut found = Vec::new();
     books.quantise(&mut latent.to_vec(), |stage, i, code| {
         assert_eq!((stage, i), (found.len(), 0));
@@ -45,7 +45,7 @@ fn codes<E: Element>(model: &Model<'_>, latent: &[E]) -> Vec<u16> {
 }
 
 /// What the decoder makes of codes.
-fn sum<E: Element>(model: &Model<'_>, codes: &[u16]) -> Vec<E> {
+fn sum<E: HasKernels>(model: &Model<'_>, codes: &[u16]) -> Vec<E> {
     let books = Codebooks::<E>::new(model).unwrap();
     let mut latent = vec![E::default(); books.dim()];
     for (stage, &code) in codes.iter().enumerate() {
@@ -95,7 +95,7 @@ fn wide<E: Copy>(numbers: &[E], real: impl Fn(E) -> f64) -> Vec<f64> {
 }
 
 /// Runs grouped codebooks of numbers whose squares add up without rounding: all must be exact.
-fn check_groups<E: Element + Arithmetic>(
+fn check_groups<E: HasKernels + Arithmetic>(
     mut number: impl FnMut() -> E,
     real: impl Fn(E) -> f64 + Copy,
     bytes: impl Fn(E) -> Vec<u8>,
@@ -136,7 +136,7 @@ fn groups_of_floats_are_exact_where_their_squares_are() {
 }
 
 /// Any floats: another code than the group's nearest only where rounding covers the difference.
-fn check_near_ties<E: Element + Arithmetic>(
+fn check_near_ties<E: HasKernels + Arithmetic>(
     mut number: impl FnMut() -> E,
     real: impl Fn(E) -> f64 + Copy,
     bytes: impl Fn(E) -> Vec<u8>,
@@ -252,7 +252,7 @@ fn residual_stages_of_integers_saturate_only_beyond_a_byte() {
 }
 
 /// The largest codebook there is, four numbers an entry on a grid, as of a finite scalar quantiser.
-fn check_largest<E: Element>(number: impl Fn(u16) -> E, bytes: impl Fn(E) -> Vec<u8>) {
+fn check_largest<E: HasKernels>(number: impl Fn(u16) -> E, bytes: impl Fn(E) -> Vec<u8>) {
     let digit = |code: u16, d: usize| code >> (4 * d) & 15;
     let entry = |code| (0..4).map(move |d| digit(code, d));
     let table = (0..u16::MAX).flat_map(entry).map(&number).collect();

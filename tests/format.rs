@@ -2,8 +2,8 @@
 
 use vq_core::format::container::{self, CRC};
 use vq_core::format::*;
-use vq_core::{FormatError, Model, PictureSize};
-use vq_tests::{Draft, streamed};
+use vq_core::{Codec, FormatError, Model, PictureSize};
+use vq_tests::Draft;
 
 const GOLDEN: &[u8] = include_bytes!("golden/tiny.vqm");
 
@@ -99,8 +99,8 @@ fn the_reader_reads_the_golden_bytes() {
 
 #[test]
 fn the_golden_model_paints_what_the_text_says() {
-    let model = Model::parse(GOLDEN).unwrap();
-    let picture = |code| streamed::decode::<i8>(&model, model.native(), &[code]);
+    let codec = Codec::new(GOLDEN.to_vec()).unwrap();
+    let picture = |code| codec.decode(&[code], codec.model().native()).unwrap();
     assert_eq!(picture(0), [64, 96, 112, 120]);
     assert_eq!(picture(1), [192, 160, 144, 136]);
 }

@@ -1,13 +1,11 @@
 //! Broken and hostile model files: an error that names the fault, or a model that runs.
 
-use half::f16;
 use std::collections::BTreeSet;
 use vq_core::bitstream::MISSING;
 use vq_core::format::container::{CRC, PREAMBLE};
 use vq_core::format::*;
-use vq_core::{Element, Fault, FormatError, Model, PictureSize};
+use vq_core::{Backend, Codec, Direction, Error, Fault, FormatError, Model, PictureSize, needs};
 use vq_tests::draft::ConvShape;
-use vq_tests::streamed::{self, FullPlan};
 use vq_tests::{Draft, Random};
 
 /// A small model of each element type, and two whose graphs see whole maps.
@@ -110,32 +108,30 @@ fn mutate(file: &mut Vec<u8>, random: &mut Random) {
 }
 
 /// Runs both graphs on a small picture, with codes of all kinds.
-fn run<E: Element>(model: &Model<'_>, random: &mut Random) {
+fn run(codec: &Codec, random: &mut Random) {
     let size = PictureSize {
         width: random.between(1, 9) as u16,
         height: random.between(1, 9) as u16,
     };
+    let model = codec.model();
     let grid = size.grid(model.down());
-    let mut plan = FullPlan::new();
-    let small = |network: vq_core::model::Network<'_>| network.macs(grid) < 1 << 22;
-    let layout = plan.decoder(model, size).unwrap();
-    if layout.scratch_len() < 1 << 22 && small(model.decoder()) {
-        let codes =
-            (0..layout.code_count()).map(|_| random.pick(&[0, 1, 2, 8, 77, 65534, MISSING]));
+    let area = usize::from(size.width) * usize::from(size.height);
+    let bytes = area * usize::from(model.channels());
+    let small = |direction, network: vq_core::model::Network<'_>| {
+        let len = codec.with_plan(direction, size, |plan| plan.scratch_len());
+        len.unwrap() < 1 << 22 && network.macs(grid) < 1 << 22
+    };
+    if small(Direction::Decode, model.decoder()) {
+        let count = grid.cells() as usize * model.codebooks().len();
+        let codes = (0..count).map(|_| random.pick(&[0, 1, 2, 8, 77, 65534, MISSING]));
         let codes: Vec<u16> = codes.collect();
-        let pixels = streamed::decode::<E>(model, size, &codes);
-        assert_eq!(
-            pixels.len(),
-            size.width as usize * size.height as usize * usize::from(model.channels())
-        );
+        assert_eq!(codec.decode(&codes, size).unwrap().len(), bytes);
     }
     let Some(encoder) = model.encoder() else {
         return;
     };
-    let layout = plan.encoder(model, size).unwrap();
-    if layout.scratch_len() < 1 << 22 && small(encoder) {
-        let pixels = random.bytes(layout.row_bytes() * usize::from(size.height));
-        let codes = streamed::encode::<E>(model, size, &pixels);
+    if small(Direction::Encode, encoder) {
+        let codes = codec.encode(&random.bytes(bytes), size).unwrap();
         let books = model.codebooks().iter();
         for (codes, book) in codes.chunks(grid.cells() as usize).zip(books) {
             assert!(codes.iter().all(|&code| code < book.codes));
@@ -144,20 +140,21 @@ fn run<E: Element>(model: &Model<'_>, random: &mut Random) {
 }
 
 fn survive(file: &[u8], random: &mut Random) -> Result<(), FormatError> {
-    let model = Model::parse(file)?;
+    let codec = match Codec::new(file.to_vec()) {
+        Ok(codec) => codec,
+        Err(Error::Format(error)) => return Err(error),
+        Err(error) => panic!("{error}"),
+    };
     assert!(
-        !model
+        !codec
+            .model()
             .decoder()
             .layers()
             .map(|layer| layer.op.name())
             .collect::<Vec<_>>()
             .is_empty()
     );
-    match model.dtype() {
-        Dtype::I8 => run::<i8>(&model, random),
-        Dtype::F16 => run::<f16>(&model, random),
-        Dtype::F32 => run::<f32>(&model, random),
-    }
+    run(&codec, random);
     Ok(())
 }
 
@@ -494,12 +491,10 @@ fn the_largest_whole_map_is_planned_in_time() {
         height: u16::MAX,
     };
     let start = std::time::Instant::now();
-    let layout_len = FullPlan::new()
-        .decoder(&model, size)
-        .map(|l| l.scratch_len());
+    let needs = needs(&model, Direction::Decode, size, Backend::best());
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     let rows = u64::from(u16::MAX);
-    assert!(layout_len.unwrap() as u64 > 3 * rows * rows);
+    assert!(needs.unwrap().scratch as u64 > 2 * 3 * rows * rows);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use vq_core::format::Dtype;
-use vq_core::{Decoder, Element, Encoder, Engine, Model, Picture, f16};
+use std::sync::Mutex;
+use vq_core::format::{Dtype, MAX_OPS};
+use vq_core::{Decoder, Encoder, Memory, Model, Picture};
 use vq_tests::Draft;
-use vq_tests::streamed::FullPlan;
 
 /// The system's allocator, with a count of what this thread asks of it.
 struct Counting;
@@ -31,9 +31,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// The memory of a device.
+static MEMORY: Mutex<Memory<{ MAX_OPS + 1 }, { 1 << 20 }>> = Mutex::new(Memory::new());
+
 #[test]
 fn parse_plan_decode_and_encode_allocate_nothing() {
-    allocate_nothing::<i8>(&Draft::random(11, Dtype::I8).file());
+    for dtype in [Dtype::I8, Dtype::F16, Dtype::F32] {
+        allocate_nothing(&Draft::random(11, dtype).file());
+    }
 }
 
 #[test]
@@ -48,38 +53,39 @@ fn operators_that_see_the_whole_map_allocate_nothing() {
         let names = names(file);
         names.contains(&"group_norm") && names.contains(&"attention")
     };
-    let mut drawn = (0..100).map(|seed| Draft::random(seed, Dtype::F16).file());
-    allocate_nothing::<f16>(&drawn.find(both).expect("one of a hundred has both"));
+    for dtype in [Dtype::F16, Dtype::F32] {
+        let mut drawn = (0..100).map(|seed| Draft::random(seed, dtype).file());
+        allocate_nothing(&drawn.find(both).expect("one of a hundred has both"));
+    }
 }
 
-fn allocate_nothing<E: Element>(file: &[u8]) {
-    let mut plan = FullPlan::new();
-    let mut scratch = vec![E::default(); 1 << 20];
+fn allocate_nothing(file: &[u8]) {
+    let mut memory = MEMORY.lock().unwrap();
     let mut codes = vec![0; 1 << 10];
-    let (pixels, mut row) = (vec![100; 1 << 10], vec![0; 1 << 10]);
-    assert!(ALLOCATIONS.get() >= 5, "allocations are counted");
+    let (pixels, mut row, mut points) = (vec![100; 1 << 10], vec![0; 1 << 10], vec![0; 1 << 10]);
+    assert!(ALLOCATIONS.get() >= 4, "allocations are counted");
 
     let before = ALLOCATIONS.get();
     let model = Model::parse(file).unwrap();
-    let mut layout = plan.encoder(&model, model.native()).unwrap();
-    let codes = &mut codes[..layout.code_count()];
+    let mut encoder = Encoder::new(&model, model.native(), &mut memory).unwrap();
+    let codes = &mut codes[..encoder.plan().code_count()];
     let picture = Picture {
         pixels: &pixels,
-        row_bytes: layout.row_bytes(),
+        row_bytes: encoder.plan().row_bytes(),
     };
-    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
-    Encoder::new(&mut engine, picture)
-        .unwrap()
-        .encode(codes)
-        .unwrap();
+    encoder.encode(picture, codes).unwrap();
     codes[0] = vq_core::bitstream::MISSING;
-    let mut layout = plan.decoder(&model, model.native()).unwrap();
-    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
-    let mut decoder = Decoder::new(&mut engine, codes).unwrap();
-    let mut rows = 0;
-    while decoder.next_row(&mut row).unwrap().is_some() {
-        rows += 1;
+    let mut decoder = Decoder::new(&model, model.native(), &mut memory).unwrap();
+    let mut made = 0;
+    let mut rows = decoder.picture(codes).unwrap();
+    while rows.next_row(&mut row).unwrap().is_some() {
+        made += 1;
+    }
+    drop(rows);
+    let mut rows = decoder.picture(codes).unwrap();
+    while rows.next_row_rgb565(&mut points).unwrap().is_some() {
+        made += 1;
     }
     assert_eq!(ALLOCATIONS.get(), before);
-    assert_eq!(rows, model.native().height);
+    assert_eq!(made, 2 * model.native().height);
 }

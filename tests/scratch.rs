@@ -1,14 +1,15 @@
-//! The scratch: asked for beforehand, refused when too small, and never larger than needed.
+//! The memory of a run: asked for beforehand, refused when too small, and never larger than needed.
 
 use half::f16;
-use vq_core::format::{Dtype, Kernel, Op, Quant};
+use std::sync::Mutex;
+use vq_core::format::{Dtype, Kernel, MAX_OPS, Op, Quant};
 use vq_core::plan::RingSize;
 use vq_core::{
-    Backend, Decoder, Element, Encoder, Engine, Model, Picture, PictureSize, Probe, RunError,
+    Backend, Codec, Decoder, Decoding, Direction, Encoder, Encoding, Error, HasKernels, Memory,
+    Model, NoProbe, Picture, PictureSize, Plan, PlanError, Probe, RunError, needs,
 };
 use vq_tests::Draft;
 use vq_tests::draft::ConvShape;
-use vq_tests::streamed::{self, FullPlan};
 
 /// Follows the rows of every value as they come about, and counts how many are needed at once.
 struct Ledger {
@@ -220,28 +221,28 @@ fn rings_hold_exactly_what_whole_maps_need() {
 }
 
 /// How many values of drawn models had no ring of their own.
-fn rings_are_exact<E: Element>(backend: Backend) -> usize {
+fn rings_are_exact<E: HasKernels>(backend: Backend) -> usize {
     let mut without = 0;
     for seed in 0..60 {
-        let file = Draft::random(seed, E::DTYPE).file();
-        let model = Model::parse(&file).unwrap();
+        let codec = Codec::on(backend, Draft::random(seed, E::DTYPE).file()).unwrap();
+        let model = codec.model();
         for rows in [1, 2, 3, 9, 40] {
             let down = u16::from(model.down());
             let size = PictureSize {
                 width: 3,
                 height: rows * down,
             };
-            let mut plan = FullPlan::on(backend);
-            let layout = plan.decoder(&model, size).unwrap();
-            let rings: Vec<_> = layout.rings().collect();
+            let (rings, scratch, count) = planned(&codec, size, |plan| {
+                let rings: Vec<_> = plan.rings().collect();
+                (rings, plan.rings_len(), plan.code_count())
+            });
             let len = |ring: &RingSize| ring.rows * ring.row_len + ring.state_len;
             let lens: Vec<_> = rings.iter().map(len).collect();
-            let (scratch, all) = (layout.rings_len(), lens.iter().sum());
+            let all = lens.iter().sum();
 
-            let codes = vec![0; layout.code_count()];
             let mut ledger = Ledger::new(&model, size, &rings);
-            let all_rows = 0..size.height;
-            streamed::decode_rows::<E>(backend, &model, size, &codes, all_rows, &mut ledger)
+            codec
+                .decode_with::<E>(&mut ledger, &vec![0; count], size)
                 .unwrap();
             ledger.finish_step();
             for (value, (ring, &most)) in rings.iter().zip(&ledger.most).enumerate() {
@@ -266,6 +267,11 @@ fn rings_are_exact<E: Element>(backend: Backend) -> usize {
     without
 }
 
+/// What the decoder's plan says.
+fn planned<T>(codec: &Codec, size: PictureSize, look: impl FnOnce(&Plan<'_>) -> T) -> T {
+    codec.with_plan(Direction::Decode, size, look).unwrap()
+}
+
 /// A normalisation keeps two singles a group, attention one a position; both see all rows of a map.
 #[test]
 fn whole_maps_cost_what_they_hold() {
@@ -285,15 +291,14 @@ fn whole_maps_cost_what_they_hold() {
         };
         draft.conv(&mut graph, shape, false, Quant::UNIT);
         draft.decoder = graph.ops;
-        let file = draft.file();
-        let model = Model::parse(&file).unwrap();
-        let mut plan = FullPlan::on(Backend::Scalar);
+        let codec = draft.codec();
         let size = PictureSize {
             width: 5,
             height: 70,
         };
-        let layout = plan.decoder(&model, size).unwrap();
-        let found: Vec<_> = layout.rings().map(|r| (r.rows, r.state_len)).collect();
+        let found: Vec<_> = planned(&codec, size, |plan| {
+            plan.rings().map(|r| (r.rows, r.state_len)).collect()
+        });
         let expected = [
             (70, 0),
             (70, 2 * 3 * per_single),
@@ -304,133 +309,192 @@ fn whole_maps_cost_what_they_hold() {
         // Squares and products of the normalisation, scores, weighted sums, the convolution.
         let area = 5 * 70;
         let macs = area * 6 * 2 + area * area * (6 + 6) + area * 6 * 9;
-        assert_eq!(model.decoder().macs(layout.grid()), macs);
+        let model = codec.model();
+        assert_eq!(model.decoder().macs(size.grid(1)), macs);
         assert!(model.decoder().sees_whole_map());
     }
 }
 
-/// A whole map that is done with makes room: of a chain, two are kept at a time, however long it is.
-#[test]
-fn whole_maps_share_their_place() {
+/// Six normalisations, one behind the other.
+fn chain() -> Draft {
     let mut draft = Draft::new(1, Dtype::F32, 1, 1, 1, &[4]);
     let mut graph = draft.start(draft.latent_map());
     for _ in 0..6 {
         draft.group_norm(&mut graph, 1, true);
     }
     draft.decoder = graph.ops;
-    let file = draft.file();
+    draft
+}
+
+/// The picture of the chain.
+const CHAINED: PictureSize = PictureSize {
+    width: 5,
+    height: 70,
+};
+
+/// Bytes of the chain's scratch: two maps, each with two numbers of its own.
+const CHAIN_BYTES: usize = 2 * (5 * 70 + 2) * size_of::<f32>();
+
+/// A whole map that is done with makes room: of a chain, two are kept at a time, however long it is.
+#[test]
+fn whole_maps_share_their_place() {
+    let file = chain().file();
     let model = Model::parse(&file).unwrap();
-    let mut plan = FullPlan::on(Backend::Scalar);
-    let (width, height) = (5, 70);
-    let layout = plan.decoder(&model, PictureSize { width, height }).unwrap();
-    let map = usize::from(width) * usize::from(height) + 2;
-    assert_eq!(layout.scratch_len(), 2 * map);
+    for backend in Backend::ALL {
+        let needs = needs(&model, Direction::Decode, CHAINED, backend).unwrap();
+        assert_eq!((needs.values, needs.scratch), (7, CHAIN_BYTES));
+    }
 }
 
 #[test]
-fn too_small_a_scratch_is_an_error() {
-    let file = Draft::random(7, Dtype::I8).file();
+fn too_small_a_memory_is_an_error_and_one_that_fits_is_enough() {
+    let file = chain().file();
     let model = Model::parse(&file).unwrap();
-    let mut plan = FullPlan::new();
-    let mut layout = plan.decoder(&model, model.native()).unwrap();
-    let needed = layout.scratch_len();
-    let mut scratch = vec![0i8; needed];
-    for given in [0, 1, needed - 1] {
-        let found = Engine::new(&mut layout, &mut scratch[..given]).err();
-        assert_eq!(found, Some(RunError::Scratch { needed, given }));
-    }
-    assert!(Engine::new(&mut layout, &mut scratch).is_ok());
+    let mut memory = Memory::<7, CHAIN_BYTES>::new();
+    assert!(Decoder::new(&model, CHAINED, &mut memory).is_ok());
 
-    let mut layout = plan.encoder(&model, model.native()).unwrap();
-    let needed = layout.scratch_len();
-    let mut scratch = vec![0i8; needed - 1];
-    let found = Engine::new(&mut layout, &mut scratch).err();
-    assert_eq!(
-        found,
-        Some(RunError::Scratch {
-            needed,
-            given: needed - 1
-        })
-    );
+    let mut memory = Memory::<7, { CHAIN_BYTES - 1 }>::new();
+    let needed = CHAIN_BYTES / 4;
+    let given = needed - 1;
+    let error = RunError::Scratch { needed, given };
+    let found = Decoder::new(&model, CHAINED, &mut memory).err();
+    assert_eq!(found, Some(Error::Run(error)));
+
+    let mut memory = Memory::<6, CHAIN_BYTES>::new();
+    let (needed, given) = (7, 6);
+    let error = PlanError::TooManyOps { needed, given };
+    let found = Decoder::new(&model, CHAINED, &mut memory).err();
+    assert_eq!(found, Some(Error::Plan(error)));
+}
+
+/// Of any model, in both directions: memory is refused exactly where it is smaller than what is asked for.
+#[test]
+fn needs_are_what_decoders_and_encoders_take() {
+    const BYTES: usize = 6_001;
+    let mut memory = Memory::<{ MAX_OPS + 1 }, BYTES>::new();
+    let (mut enough, mut too_small) = (0, 0);
+    for seed in 0..60 {
+        let dtype = [Dtype::I8, Dtype::F16, Dtype::F32][seed as usize % 3];
+        let file = Draft::random(seed, dtype).file();
+        let model = Model::parse(&file).unwrap();
+        for (direction, width) in [Direction::Decode, Direction::Encode]
+            .into_iter()
+            .flat_map(|direction| [1, 9, 24, 60].map(|width| (direction, width)))
+        {
+            let size = PictureSize { width, height: 10 };
+            let needs = needs(&model, direction, size, Backend::best()).unwrap();
+            let found = match direction {
+                Direction::Decode => Decoder::new(&model, size, &mut memory).err(),
+                Direction::Encode => Encoder::new(&model, size, &mut memory).err(),
+            };
+            let error = RunError::Scratch {
+                needed: needs.scratch / dtype.size(),
+                given: BYTES / dtype.size(),
+            };
+            let expected = (needs.scratch > BYTES).then_some(Error::Run(error));
+            assert_eq!(found, expected, "model {seed}, {direction:?}, {size:?}");
+            *[&mut enough, &mut too_small][usize::from(expected.is_some())] += 1;
+        }
+    }
+    assert!(enough > 100 && too_small > 100, "{enough}, {too_small}");
 }
 
 #[test]
 fn misuse_is_an_error() {
-    let file = Draft::random(7, Dtype::I8).file();
-    let model = Model::parse(&file).unwrap();
-    let mut plan = FullPlan::new();
-    let mut layout = plan.decoder(&model, model.native()).unwrap();
-    let mut scratch = vec![0i8; layout.scratch_len()];
-    let codes = vec![0; layout.code_count()];
+    let codec = Draft::random(7, Dtype::I8).codec();
+    let model = codec.model();
+    let size = model.native();
+    let (count, row_bytes) = planned(&codec, size, |plan| (plan.code_count(), plan.row_bytes()));
+    let codes = vec![0; count];
 
-    let mut singles = vec![0f32; layout.scratch_len()];
-    let found = Engine::new(&mut layout, &mut singles).err();
-    assert_eq!(
-        found,
-        Some(RunError::Dtype {
-            model: Dtype::I8,
-            used: Dtype::F32
-        })
-    );
-
-    let picture = Picture {
-        pixels: &[],
-        row_bytes: layout.row_bytes(),
+    let found = codec.decode_with::<f32>(&mut NoProbe, &codes, size).err();
+    let error = RunError::Dtype {
+        model: Dtype::I8,
+        used: Dtype::F32,
     };
-    let row_bytes = layout.row_bytes();
-    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
-    let (needed, given) = (codes.len(), codes.len() - 1);
-    let found = Decoder::new(&mut engine, &codes[1..]).err();
-    assert_eq!(found, Some(RunError::Codes { needed, given }));
-    let found = Encoder::new(&mut engine, picture).err();
-    assert_eq!(found, Some(RunError::Direction));
+    assert_eq!(found, Some(Error::Run(error)));
+    let (needed, given) = (count, count - 1);
+    let error = RunError::Codes { needed, given };
+    assert_eq!(
+        codec.decode(&codes[1..], size).err(),
+        Some(Error::Run(error))
+    );
+    let needed = row_bytes * usize::from(size.height);
+    let given = needed - 1;
+    let error = Some(Error::Run(RunError::Pixels { needed, given }));
+    let mut pixels = vec![0; given];
+    assert_eq!(codec.encode(&pixels, size).err(), error);
+    let found = codec.decode_rows(&codes, size, 0..size.height, &mut pixels);
+    assert_eq!(found.err(), error);
 
-    let needed = row_bytes;
-    let mut decoder = Decoder::new(&mut engine, &codes).unwrap();
-    let mut row = vec![0; needed];
-    let found = decoder.next_row(&mut row[1..]);
-    assert_eq!(
-        found,
-        Err(RunError::Row {
-            needed,
-            given: needed - 1
-        })
-    );
-    assert_eq!(
-        decoder.next_row(&mut row),
-        Ok(Some(0)),
-        "the row is not lost"
-    );
+    let direction = Some(Error::Run(RunError::Direction));
+    let found = codec.with_engine::<i8, _>(&model, Direction::Encode, size, |engine| {
+        Decoding::rows(engine, &codes, 0..1).map(drop)
+    });
+    assert_eq!(found.err(), direction);
+    let pixels = &pixels[..];
+    let found = codec.with_engine::<i8, _>(&model, Direction::Decode, size, |engine| {
+        Encoding::new(engine, Picture { pixels, row_bytes }).map(drop)
+    });
+    assert_eq!(found.err(), direction);
 }
 
-/// A scratch or an engine that was used before, for another picture or another graph, changes nothing.
+/// Room for every graph here.
+static MEMORY: Mutex<Memory<{ MAX_OPS + 1 }, { 1 << 20 }>> = Mutex::new(Memory::new());
+
+/// A memory or a decoder that was used before, for another picture, another graph or other elements, changes nothing.
 #[test]
-fn a_used_scratch_is_as_good_as_a_new_one() {
-    used_as_new(77i8);
-    used_as_new(f32::NAN);
-    used_as_new(f16::NAN);
-}
-
-fn used_as_new<E: Element>(left: E) {
-    for seed in 0..20 {
-        let file = Draft::random(seed, E::DTYPE).file();
-        let model = Model::parse(&file).unwrap();
-        let mut plan = FullPlan::new();
-        let mut layout = plan.decoder(&model, model.native()).unwrap();
-        let codes: Vec<u16> = (0..layout.code_count() as u16).map(|i| i % 3).collect();
-        let mut scratch = vec![left; layout.scratch_len()];
-        let mut row = vec![0; layout.row_bytes()];
+fn a_used_memory_is_as_good_as_a_new_one() {
+    let mut memory = MEMORY.lock().unwrap();
+    for seed in 0..60 {
+        spoil(&mut memory);
+        let dtype = [Dtype::I8, Dtype::F16, Dtype::F32][seed as usize % 3];
+        let codec = Draft::random(seed, dtype).codec();
+        let model = codec.model();
+        let size = model.native();
+        let count = size.grid(model.down()).cells() as usize * model.codebooks().len();
+        let codes: Vec<u16> = (0..count as u16).map(|i| i % 3).collect();
         let mut found = Vec::<u8>::new();
         for _ in 0..2 {
-            let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
+            let mut decoder = Decoder::new(&model, size, &mut memory).unwrap();
+            let mut row = vec![0; decoder.plan().row_bytes()];
             for _ in 0..2 {
-                let mut decoder = Decoder::new(&mut engine, &codes).unwrap();
-                while decoder.next_row(&mut row).unwrap().is_some() {
+                let mut rows = decoder.picture(&codes).unwrap();
+                while rows.next_row(&mut row).unwrap().is_some() {
                     found.extend(&row);
                 }
             }
         }
-        let expected = streamed::decode::<E>(&model, model.native(), &codes);
+        let expected = codec.decode(&codes, size).unwrap();
         assert_eq!(found, expected.repeat(4), "model {seed}");
     }
+}
+
+/// Leaves the memory full of what is no number: a picture of such embeddings, as wide as fits.
+fn spoil(memory: &mut Memory<{ MAX_OPS + 1 }, { 1 << 20 }>) {
+    let mut draft = Draft::new(1, Dtype::F32, 1, 1, 64, &[1]);
+    let mut graph = draft.start(draft.latent_map());
+    let table = draft.codebooks[0].table as usize;
+    draft.blob[table..][..64 * 4].fill(0xff);
+    let kernel = Kernel {
+        height: 1,
+        width: 1,
+    };
+    let shape = ConvShape {
+        out_channels: 1,
+        kernel,
+        stride: 1,
+    };
+    draft.conv(&mut graph, shape, false, Quant::UNIT);
+    draft.decoder = graph.ops;
+    let file = draft.file();
+    let model = Model::parse(&file).unwrap();
+    let size = PictureSize {
+        width: 3_500,
+        height: 1,
+    };
+    let mut decoder = Decoder::new(&model, size, memory).unwrap();
+    let mut row = vec![0; 3_500];
+    let codes = vec![0; 3_500];
+    decoder.picture(&codes).unwrap().next_row(&mut row).unwrap();
 }

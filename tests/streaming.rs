@@ -2,11 +2,9 @@
 
 use half::f16;
 use vq_core::format::Dtype;
-use vq_core::threads::decode_strips;
-use vq_core::{Backend, Element, Engine, Model, NoProbe, PictureSize, RunError};
+use vq_core::{Backend, Codec, HasKernels, Model, PictureSize};
 use vq_tests::reference::{self, Arithmetic, Tensor};
-use vq_tests::streamed::FullPlan;
-use vq_tests::{Draft, Random, streamed};
+use vq_tests::{Draft, Random};
 
 /// Models drawn for each element type.
 const MODELS: u64 = 60;
@@ -28,7 +26,7 @@ fn sizes(down: u8, grid: (u16, u16), random: &mut Random) -> [PictureSize; 2] {
     ]
 }
 
-fn decoded<E: Arithmetic + Element>(
+fn decoded<E: Arithmetic + HasKernels>(
     model: &Model<'_>,
     size: PictureSize,
     codes: &[u16],
@@ -47,7 +45,7 @@ fn decoded<E: Arithmetic + Element>(
         .collect()
 }
 
-fn encoded<E: Arithmetic + Element>(
+fn encoded<E: Arithmetic + HasKernels>(
     model: &Model<'_>,
     size: PictureSize,
     pixels: &[u8],
@@ -70,11 +68,12 @@ fn encoded<E: Arithmetic + Element>(
     reference::quantise(model, latent)
 }
 
-fn check<E: Arithmetic + Element>() {
+fn check<E: Arithmetic + HasKernels>() {
     for seed in 0..MODELS {
         let draft = Draft::random(seed, E::DTYPE);
-        let file = draft.file();
-        let model = Model::parse(&file).unwrap_or_else(|error| panic!("model {seed}: {error}"));
+        let codec = draft.codec();
+        let model = codec.model();
+        let by_backend = Backend::ALL.map(|backend| Codec::on(backend, draft.file()).unwrap());
         let mut random = Random::new(seed);
         for grid in GRIDS {
             for size in sizes(draft.down, grid, &mut random) {
@@ -85,13 +84,14 @@ fn check<E: Arithmetic + Element>() {
                     .map(|codes| random.below(codes) as u16)
                     .collect();
                 let expected = decoded::<E>(&model, size, &codes);
-                let found = streamed::decode::<E>(&model, size, &codes);
+                let found = codec.decode(&codes, size).unwrap();
                 assert!(found == expected, "decoder {seed}, {size:?}");
-                check_strip::<E>(&mut random, &model, size, &codes, &expected);
+                let any = &by_backend[random.below(by_backend.len())];
+                check_strip(&mut random, any, size, &codes, &expected);
 
                 let area = usize::from(size.width) * usize::from(size.height);
                 let pixels = random.bytes(area * usize::from(draft.channels));
-                let found = streamed::encode::<E>(&model, size, &pixels);
+                let found = codec.encode(&pixels, size).unwrap();
                 assert!(
                     found == encoded::<E>(&model, size, &pixels),
                     "encoder {seed}, {size:?}"
@@ -102,23 +102,24 @@ fn check<E: Arithmetic + Element>() {
 }
 
 /// Some rows alone, by a backend that need not be this machine's, are those of the whole picture.
-fn check_strip<E: Element>(
+fn check_strip(
     random: &mut Random,
-    model: &Model<'_>,
+    codec: &Codec,
     size: PictureSize,
     codes: &[u16],
     expected: &[u8],
 ) {
-    let backend = Backend::ALL[random.below(Backend::ALL.len())];
     let first = random.below(size.height.into());
     let last = first + random.below(usize::from(size.height) - first + 1);
-    let rows = first as u16..last as u16;
-    let found =
-        streamed::decode_rows::<E>(backend, model, size, codes, rows, &mut NoProbe).unwrap();
     let row_bytes = expected.len() / usize::from(size.height);
+    let expected = &expected[first * row_bytes..last * row_bytes];
+    let mut found = vec![0; expected.len()];
+    let rows = first as u16..last as u16;
+    codec.decode_rows(codes, size, rows, &mut found).unwrap();
     assert!(
-        found == expected[first * row_bytes..last * row_bytes],
-        "rows {first}..{last} of {size:?} by {backend:?}"
+        found == expected,
+        "rows {first}..{last} of {size:?} by {:?}",
+        codec.backend()
     );
 }
 
@@ -137,60 +138,20 @@ fn singles_are_exact() {
     check::<f32>();
 }
 
-#[test]
-fn strips_of_several_threads_are_the_whole_picture() {
-    for seed in 0..MODELS {
-        let file = Draft::random(seed, Dtype::I8).file();
-        let model = Model::parse(&file).unwrap();
-        let mut random = Random::new(seed);
-        for threads in [1, 2, 3, 8] {
-            let size = PictureSize {
-                width: 20,
-                height: 1 + random.below(100) as u16,
-            };
-            let mut plans = vec![FullPlan::new(); threads];
-            let layouts = plans
-                .iter_mut()
-                .map(|plan| plan.decoder(&model, size).unwrap());
-            let mut layouts: Vec<_> = layouts.collect();
-            let cells = layouts[0].code_count() / model.codebooks().len();
-            let books = model.codebooks().iter();
-            let codes: Vec<u16> = books
-                .flat_map(|book| vec![usize::from(book.codes); cells])
-                .map(|codes| random.below(codes) as u16)
-                .collect();
-            let mut scratches = vec![vec![0i8; layouts[0].scratch_len()]; threads];
-            let mut pixels = vec![0; layouts[0].row_bytes() * usize::from(size.height)];
-            let engines = layouts.iter_mut().zip(&mut scratches);
-            let mut engines: Vec<_> = engines
-                .map(|(layout, scratch)| Engine::new(layout, scratch).unwrap())
-                .collect();
-            decode_strips(&mut engines, &codes, &mut pixels).unwrap();
-            assert!(
-                pixels == streamed::decode::<i8>(&model, size, &codes),
-                "model {seed}, {threads} threads, {size:?}"
-            );
-            let (needed, given) = (pixels.len(), pixels.len() - 1);
-            let found = decode_strips(&mut engines, &codes, &mut pixels[1..]);
-            assert_eq!(found, Err(RunError::Pixels { needed, given }));
-        }
-    }
-}
-
 /// The drawn models are worth something only if their pictures are not all of one grey.
 #[test]
 fn drawn_models_use_their_range() {
     let mut seen = [false; 256];
     for seed in 0..MODELS {
-        let file = Draft::random(seed, Dtype::I8).file();
-        let model = Model::parse(&file).unwrap();
+        let codec = Draft::random(seed, Dtype::I8).codec();
+        let model = codec.model();
         let size = PictureSize {
             width: 24,
             height: 24,
         };
         let cells = size.grid(model.down()).cells() as usize * model.codebooks().len();
         let codes: Vec<u16> = (0..cells as u16).map(|i| i % 3).collect();
-        for byte in streamed::decode::<i8>(&model, size, &codes) {
+        for byte in codec.decode(&codes, size).unwrap() {
             seen[usize::from(byte)] = true;
         }
     }

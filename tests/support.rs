@@ -9,8 +9,6 @@ pub mod random;
 pub mod reference;
 #[path = "support/seal.rs"]
 pub mod seal;
-#[path = "support/streamed.rs"]
-pub mod streamed;
 
 pub use draft::Draft;
 pub use random::Random;

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use vq_core::format::{Dtype, Kernel, Op, Quant};
-use vq_core::{Decoder, Element, Engine, Model, PictureSize, Probe, Source, f16};
+use vq_core::{
+    Codec, Decoding, Direction, Element, HasKernels, PictureSize, Probe, Source, f16,
+};
 use vq_tests::Draft;
 use vq_tests::draft::ConvShape;
-use vq_tests::streamed::{self, FullPlan};
 use vq_train::checkpoint::Checkpoint;
 use vq_train::config::{Config, LayerConfig};
 use vq_train::export::{Options, export};
@@ -91,7 +92,7 @@ struct Fed<'a, E> {
     latents: &'a [E],
 }
 
-impl<E: Element> Source for Fed<'_, E> {
+impl<E: HasKernels> Source for Fed<'_, E> {
     type Element = E;
 
     fn fill(&mut self, y: u32, row: &mut [E]) {
@@ -113,23 +114,20 @@ impl<E: Element> Probe<E> for Last<E> {
 }
 
 /// The last value before it becomes bytes.
-fn decoded<E: Element>(file: &[u8], size: PictureSize, latents: &[E]) -> Vec<E> {
-    let model = Model::parse(file).unwrap();
-    let mut plan = FullPlan::new();
-    let mut layout = plan.decoder(&model, size).unwrap();
-    let mut scratch = vec![E::default(); layout.scratch_len()];
-    let mut row = vec![0; layout.row_bytes()];
+fn decoded<E: HasKernels>(file: &[u8], size: PictureSize, latents: &[E]) -> Vec<E> {
+    let codec = Codec::new(file.to_vec()).unwrap();
+    let model = codec.model();
     let mut last = Last {
         value: model.decoder().len(),
         rows: Vec::new(),
     };
-    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
-    let mut decoder = Decoder::with_source(&mut engine, Fed { latents }).unwrap();
-    while decoder
-        .next_row_with(&mut last, &mut row)
-        .unwrap()
-        .is_some()
-    {}
+    let decoded = codec.with_engine(&model, Direction::Decode, size, |engine| {
+        let mut row = vec![0; engine.plan().row_bytes()];
+        let mut decoding = Decoding::with_source(engine, Fed { latents }, 0..size.height)?;
+        while decoding.next_row_with(&mut last, &mut row)?.is_some() {}
+        Ok(())
+    });
+    decoded.unwrap();
     last.rows
 }
 
@@ -258,15 +256,14 @@ fn rows_come_in_order_and_the_first_costs_the_whole_map() {
     draft.attention(&mut graph, 1, 1, 2);
     draft.conv(&mut graph, POINT, false, Quant::UNIT);
     draft.decoder = graph.ops;
-    let file = draft.file();
-    let model = Model::parse(&file).unwrap();
+    let codec = draft.codec();
     let size = PictureSize {
         width: 6,
         height: 5,
     };
     let codes: Vec<u16> = (0..30).map(|i| i * 5 % 7).collect();
     let mut order = Order::default();
-    streamed::decode_with::<f16>(&model, size, &codes, &mut order).unwrap();
+    codec.decode_with::<f16>(&mut order, &codes, size).unwrap();
     for value in 0..4 {
         let rows = order.0.iter().filter(|&&(of, _)| of == value);
         assert!(rows.map(|&(_, y)| y).eq(0..5), "value {value}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 use vq_benches::finish;
-use vq_core::{Backend, Element, Table};
+use vq_core::{Backend, HasKernels, Table};
 
 /// Times the search and prints one JSON object.
 #[derive(Parser)]
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn run<E: Element>(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+fn run<E: HasKernels>(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let backend = match &args.backend {
         Some(name) => Backend::named(name).ok_or("no such backend")?,
         None => Backend::best(),

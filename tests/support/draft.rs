@@ -4,7 +4,7 @@ use crate::Random;
 use half::f16;
 use vq_core::format::container;
 use vq_core::format::*;
-use vq_core::{Map, PictureSize};
+use vq_core::{Codec, Map, PictureSize};
 
 /// A model in the making. Values are numbered as in the format.
 #[derive(Debug, Clone)]
@@ -109,6 +109,11 @@ impl Draft {
         let mut file = vec![0; container::encoded_len(&container)];
         container::encode(&container, &mut file).unwrap();
         file
+    }
+
+    /// The model at work.
+    pub fn codec(&self) -> Codec {
+        Codec::new(self.file()).unwrap_or_else(|error| panic!("a draft that is no model: {error}"))
     }
 
     /// The shape of the latent, value 0 of the decoder.

@@ -4,19 +4,26 @@
 //! drawn and then damaged; and whether the file's length and check sum are put right afterwards,
 //! without which nothing damaged would get past them.
 
+use std::sync::{Mutex, PoisonError};
 use vq_core::bitstream::MISSING;
 use vq_core::format::container::{CRC, MAGIC, PREAMBLE, VERSION};
 use vq_core::format::{Dtype, MAX_OPS};
-use vq_core::{Decoder, Element, Encoder, Engine, Model, Picture, PictureSize, Plan, f16};
+use vq_core::{
+    Backend, Codec, Decoder, Direction, Encoder, Memory, Model, Patch, Picture, PictureSize, needs,
+};
 use vq_tests::Draft;
 
 /// Bits of byte 0.
 const MEND: u8 = 0x80;
 const DRAWN: u8 = 0x40;
 
-/// What is not worth the time: multiplications and elements of scratch.
+/// What is not worth the time: multiplications and bytes of scratch.
 const MOST_MACS: u64 = 1 << 16;
-const MOST_SCRATCH: usize = 1 << 18;
+const MOST_SCRATCH: usize = 1 << 20;
+
+/// The memory of a device.
+type Room = Memory<{ MAX_OPS + 1 }, { 1 << 14 }>;
+static MEMORY: Mutex<Room> = Mutex::new(Memory::new());
 
 /// Panics if a promise is broken; returns whether the model was accepted.
 pub(crate) fn run(data: &[u8]) -> bool {
@@ -28,15 +35,13 @@ pub(crate) fn run(data: &[u8]) -> bool {
     if choice & MEND != 0 {
         mend(&mut file);
     }
-    let Ok(model) = Model::parse(&file) else {
+    let refused = Model::parse(&file).is_err();
+    let Ok(codec) = Codec::new(file) else {
+        assert!(refused);
         return false;
     };
-    inspect(&model);
-    match model.dtype() {
-        Dtype::I8 => play::<i8>(&model),
-        Dtype::F16 => play::<f16>(&model),
-        Dtype::F32 => play::<f32>(&model),
-    }
+    inspect(&codec.model());
+    play(&codec);
     true
 }
 
@@ -91,17 +96,14 @@ fn inspect(model: &Model<'_>) {
         let grid = model.native().grid(model.down());
         let _ = (network.macs_per_pixel(grid), network.tensor_bytes());
     }
-    let mut plan = Plan::<{ MAX_OPS + 1 }>::new();
-    let _ = plan
-        .decoder(model, model.native())
-        .map(|layout| layout.scratch_len());
-    let _ = plan
-        .encoder(model, model.native())
-        .map(|layout| layout.scratch_len());
+    for direction in [Direction::Decode, Direction::Encode] {
+        let _ = needs(model, direction, model.native(), Backend::best());
+    }
 }
 
 /// Decodes and encodes a picture of 3 x 2 codes whose size is not a multiple of theirs.
-fn play<E: Element>(model: &Model<'_>) {
+fn play(codec: &Codec) {
+    let model = codec.model();
     let down = u16::from(model.down());
     let size = PictureSize {
         width: 2 * down + 1,
@@ -115,51 +117,69 @@ fn play<E: Element>(model: &Model<'_>) {
     if macs.max() > Some(MOST_MACS) {
         return;
     }
-    let pixels = decode::<E>(model, size);
+    let pixels = decode(codec, size);
     if pixels.is_some() && model.encoder().is_some() {
-        encode::<E>(model, size, &pixels.unwrap_or_default());
+        encode(codec, size, &pixels.unwrap_or_default());
     }
 }
 
-fn decode<E: Element>(model: &Model<'_>, size: PictureSize) -> Option<Vec<u8>> {
-    let mut plan = Plan::<{ MAX_OPS + 1 }>::new();
-    let mut layout = plan.decoder(model, size).ok()?;
-    if layout.scratch_len() > MOST_SCRATCH {
+/// Whether pictures of this size are worth the time.
+fn is_small(model: &Model<'_>, direction: Direction, size: PictureSize) -> bool {
+    needs(model, direction, size, Backend::best()).is_ok_and(|needs| needs.scratch <= MOST_SCRATCH)
+}
+
+/// The picture, which is the same in parts, and on a device that it fits.
+fn decode(codec: &Codec, size: PictureSize) -> Option<Vec<u8>> {
+    let model = codec.model();
+    if !is_small(&model, Direction::Decode, size) {
         return None;
     }
-    let codes = some_codes(model, layout.grid().cells() as usize);
-    let mut scratch = vec![E::default(); layout.scratch_len()];
-    let mut row = vec![0; layout.row_bytes()];
-    let mut pixels = Vec::new();
-    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
-    let mut decoder = Decoder::new(&mut engine, &codes).unwrap();
-    while decoder.next_row(&mut row).unwrap().is_some() {
-        pixels.extend_from_slice(&row);
+    let grid = size.grid(model.down());
+    let codes = some_codes(&model, grid.cells() as usize);
+    let pixels = codec.decode(&codes, size).unwrap();
+    let row_bytes = usize::from(size.width) * usize::from(model.channels());
+    assert_eq!(pixels.len(), row_bytes * usize::from(size.height));
+    let first = Patch {
+        column: 0,
+        row: 0,
+        columns: 1,
+        rows: 1,
+    };
+    let patch = codec.decode_patch(&codes, size, first).unwrap();
+    let patch_bytes = usize::from(model.down()) * usize::from(model.channels());
+    for (part, whole) in patch.chunks(patch_bytes).zip(pixels.chunks(row_bytes)) {
+        assert_eq!(part, &whole[..patch_bytes]);
     }
-    assert_eq!(pixels.len(), row.len() * usize::from(size.height));
+    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Ok(mut decoder) = Decoder::new(&model, size, &mut memory) {
+        let mut row = vec![0; row_bytes];
+        let mut rows = decoder.picture(&codes).unwrap();
+        for expected in pixels.chunks(row_bytes) {
+            rows.next_row(&mut row).unwrap();
+            assert_eq!(row, expected);
+        }
+    }
     Some(pixels)
 }
 
-fn encode<E: Element>(model: &Model<'_>, size: PictureSize, pixels: &[u8]) {
-    let mut plan = Plan::<{ MAX_OPS + 1 }>::new();
-    let Ok(mut layout) = plan.encoder(model, size) else {
-        return;
-    };
-    if layout.scratch_len() > MOST_SCRATCH {
+/// The codes, which are the same on a device that it fits.
+fn encode(codec: &Codec, size: PictureSize, pixels: &[u8]) {
+    let model = codec.model();
+    if !is_small(&model, Direction::Encode, size) {
         return;
     }
-    let cells = layout.grid().cells() as usize;
-    let mut scratch = vec![E::default(); layout.scratch_len()];
-    let mut codes = vec![MISSING; layout.code_count()];
-    let picture = Picture {
-        pixels,
-        row_bytes: layout.row_bytes(),
-    };
-    let mut engine = Engine::new(&mut layout, &mut scratch).unwrap();
-    let encoder = Encoder::new(&mut engine, picture).unwrap();
-    encoder.encode(&mut codes).unwrap();
+    let cells = size.grid(model.down()).cells() as usize;
+    let codes = codec.encode(pixels, size).unwrap();
     for (codes, codebook) in codes.chunks(cells).zip(model.codebooks()) {
         assert!(codes.iter().all(|&code| code < codebook.codes));
+    }
+    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Ok(mut encoder) = Encoder::new(&model, size, &mut memory) {
+        let row_bytes = encoder.plan().row_bytes();
+        let mut found = vec![MISSING; codes.len()];
+        let picture = Picture { pixels, row_bytes };
+        encoder.encode(picture, &mut found).unwrap();
+        assert_eq!(found, codes);
     }
 }
 
