@@ -14,7 +14,7 @@ use vq_core::bitstream::{CodedPicture, Frames, Packet, Packets, frame_length};
 use vq_core::format::{
     Codebook, Container, DepthToSpace, Dtype, Entropy, Graph, Op, Quant, container,
 };
-use vq_core::{Backend, Model, PictureSize, Plan};
+use vq_core::{Backend, Direction, Model, PictureSize};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -80,27 +80,27 @@ fn named_file(variable: &str) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Rust source: the types and lengths of the firmware's static memory.
+/// Rust source: the lengths of the firmware's static memory.
 fn sizes(model: &Model, codes: &[u8]) -> Result<String> {
+    check_features(model.dtype())?;
     let backend = Backend::of_target(&env::var("TARGET")?, &env::var("CARGO_ENCODED_RUSTFLAGS")?);
-    let mut plan = Plan::<{ vq_core::format::MAX_OPS + 1 }>::on(backend);
-    let layout = plan.decoder(model, picture_size(model, codes))?;
-    let element = match model.dtype() {
-        Dtype::I8 => "i8",
-        Dtype::F16 => "vq_core::f16",
+    let size = picture_size(model, codes);
+    let needs = vq_core::needs(model, Direction::Decode, size, backend)?;
+    Ok(format!(
+        "/// What decoding the payload's picture needs.\npub const NEEDS: vq_core::Needs = vq_core::{needs:?};\n"
+    ))
+}
+
+/// Refuses a model for whose element type the firmware is built without arithmetic.
+fn check_features(dtype: Dtype) -> Result<()> {
+    let feature = match dtype {
+        Dtype::I8 => return Ok(()),
+        Dtype::F16 => "f16",
         Dtype::F32 => "f32",
     };
-    Ok(format!(
-        "/// The model's element type.\npub type Element = {element};\n\
-         /// Values of the decoder's graph.\npub const VALUES: usize = {};\n\
-         /// Codes of the picture, all stages.\npub const CODE_COUNT: usize = {};\n\
-         /// Elements of the decoder's scratch.\npub const SCRATCH_LEN: usize = {};\n\
-         /// Bytes of a row of pixels.\npub const ROW_BYTES: usize = {};\n",
-        model.decoder().len() + 1,
-        layout.code_count(),
-        layout.scratch_len(),
-        layout.row_bytes(),
-    ))
+    env::var_os(format!("CARGO_FEATURE_{}", feature.to_uppercase()))
+        .map(drop)
+        .ok_or_else(|| format!("the model holds {dtype:?}: add --features {feature}").into())
 }
 
 /// The size that the first good packet names.

@@ -3,48 +3,40 @@
 use core::fmt;
 
 use vq_core::bitstream::{Assembly, Frames};
-use vq_core::{Layout, Model, Plan};
+use vq_core::{Decoder, Model};
 
-use crate::payload::{CODE_COUNT, CODES, Element, MODEL, ROW_BYTES, SCRATCH_LEN, VALUES};
+use crate::payload::{CODES, MODEL, NEEDS};
 use crate::text::line;
 use crate::{board, stack};
 
 /// All memory that decoding needs beside the stack, of exactly the size that the payload needs.
 #[derive(Debug)]
 pub struct Memory {
-    plan: Plan<VALUES>,
-    codes: [u16; CODE_COUNT],
-    scratch: [Element; SCRATCH_LEN],
-    row: [u8; ROW_BYTES],
+    decoder: vq_core::Memory<{ NEEDS.values }, { NEEDS.scratch }>,
+    codes: [u16; NEEDS.codes],
+    row: [u8; NEEDS.row],
 }
 
 impl Memory {
     /// As it is at power-on.
     pub const NEW: Self = Self {
-        plan: Plan::new(),
-        codes: [0; CODE_COUNT],
-        scratch: [ZERO; SCRATCH_LEN],
-        row: [0; ROW_BYTES],
+        decoder: vq_core::Memory::new(),
+        codes: [0; NEEDS.codes],
+        row: [0; NEEDS.row],
     };
 }
 
-/// `0 as Element`, which the half-precision type does not know.
-// SAFETY: all bits zero are a number, 0, in each of the three element types.
-const ZERO: Element = unsafe { core::mem::zeroed() };
-
 /// A picture that is ready to be decoded.
 #[derive(Debug)]
-pub struct Session<'s, 'p> {
-    /// Where rows are kept.
-    pub layout: &'s mut Layout<'p>,
-    /// The rows' memory.
-    pub scratch: &'s mut [Element],
+pub struct Session<'s> {
+    /// Planned, with its memory.
+    pub decoder: Decoder<'s>,
     /// The picture's codes.
     pub codes: &'s [u16],
     /// Room for a row of pixels.
     pub row: &'s mut [u8],
     /// The proved model.
-    pub model: &'s Model<'p>,
+    pub model: &'s Model<'s>,
     /// What proving, reading the packets and planning took, in [`board::UNIT`]s.
     pub start: u64,
 }
@@ -64,10 +56,7 @@ pub fn open(memory: &mut Memory, body: impl FnOnce(Session)) {
     let Some(size) = assembly.size() else {
         fail("there is no good packet of this model");
     };
-    let mut layout = memory
-        .plan
-        .decoder(&model, size)
-        .unwrap_or_else(|e| fail(e));
+    let decoder = Decoder::new(&model, size, &mut memory.decoder).unwrap_or_else(|e| fail(e));
     let start = board::now() - began;
     line(format_args!(
         "picture width={} height={} channels={} missing={} refused={refused}",
@@ -77,8 +66,7 @@ pub fn open(memory: &mut Memory, body: impl FnOnce(Session)) {
         assembly.code_count() - assembly.codes_present(),
     ));
     body(Session {
-        layout: &mut layout,
-        scratch: &mut memory.scratch,
+        decoder,
         codes: assembly.codes(),
         row: &mut memory.row,
         model: &model,

@@ -2,13 +2,16 @@
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-use vq_core::{Decoder, Engine, Probe};
+use vq_core::Probe;
 use vq_firmware::board;
-use vq_firmware::payload::{Element, VALUES};
+use vq_firmware::payload::NEEDS;
 use vq_firmware::session::{Memory, Session, fail, open};
 use vq_firmware::text::line;
 
 vq_firmware::entry!(run, Memory);
+
+/// Values of the decoder's graph.
+const VALUES: usize = NEEDS.values;
 
 fn run(memory: &mut Memory) {
     open(memory, bench);
@@ -16,22 +19,20 @@ fn run(memory: &mut Memory) {
 
 fn bench(session: Session) {
     let Session {
-        layout,
-        scratch,
+        mut decoder,
         codes,
         row,
         model,
         ..
     } = session;
-    let grid = layout.grid();
+    let grid = decoder.plan().grid();
     let mut costs = Costs {
         of: [0; VALUES],
         between: 0,
         last: board::now(),
     };
-    let mut engine = Engine::new(layout, scratch).unwrap_or_else(|e| fail(e));
-    let mut decoder = Decoder::new(&mut engine, codes).unwrap_or_else(|e| fail(e));
-    while decoder
+    let mut rows = decoder.picture(codes).unwrap_or_else(|e| fail(e));
+    while rows
         .next_row_with(&mut costs, row)
         .unwrap_or_else(|e| fail(e))
         .is_some()
@@ -70,12 +71,12 @@ impl Costs {
     }
 }
 
-impl Probe<Element> for Costs {
+impl<E> Probe<E> for Costs {
     fn before(&mut self, _: usize) {
         self.between += self.lap();
     }
 
-    fn after(&mut self, value: usize, _: u32, _: &[Element]) {
+    fn after(&mut self, value: usize, _: u32, _: &[E]) {
         self.of[value] += self.lap();
     }
 }

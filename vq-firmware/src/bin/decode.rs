@@ -3,8 +3,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 use vq_core::format::container::CRC;
-use vq_core::{Decoder, Engine};
-use vq_firmware::payload::Element;
+use vq_firmware::payload::NEEDS;
 use vq_firmware::session::{Memory, Session, fail, open};
 use vq_firmware::text::{hex_line, line};
 use vq_firmware::{board, stack};
@@ -17,21 +16,18 @@ fn run(memory: &mut Memory) {
 
 fn decode(session: Session) {
     let Session {
-        layout,
-        scratch,
+        mut decoder,
         codes,
         row,
         start,
         ..
     } = session;
-    let scratch_bytes = size_of::<Element>() * layout.scratch_len();
     let mut crc = CRC.digest();
     let mut began = board::now();
-    let mut engine = Engine::new(layout, scratch).unwrap_or_else(|e| fail(e));
-    let mut decoder = Decoder::new(&mut engine, codes).unwrap_or_else(|e| fail(e));
+    let mut rows = decoder.picture(codes).unwrap_or_else(|e| fail(e));
     let mut spent = 0;
     loop {
-        let made = decoder.next_row(row).unwrap_or_else(|e| fail(e));
+        let made = rows.next_row(row).unwrap_or_else(|e| fail(e));
         // Sending the row does not count.
         spent += board::now() - began;
         if made.is_none() {
@@ -43,8 +39,9 @@ fn decode(session: Session) {
     }
     let deepest = stack::used();
     line(format_args!(
-        "report unit={} start={start} decode={spent} scratch={scratch_bytes} stack={deepest} crc32={:08x}",
+        "report unit={} start={start} decode={spent} scratch={} stack={deepest} crc32={:08x}",
         board::UNIT,
+        NEEDS.scratch,
         crc.finalize(),
     ));
 }

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+use vq_core::Model;
+use vq_core::format::Dtype;
 
 use super::board::{Board, workspace};
 use super::elf::{self, Footprint};
 use super::toolchain::Toolchain;
 use super::{FlashError, Payload};
+use crate::codec::CodecError;
 
 /// A firmware image in a file of its own.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ impl Firmware {
     /// # Errors
     /// What is missing or refused.
     pub(super) fn build(board: &Board, bin: &str, payload: &Payload) -> Result<Self, FlashError> {
+        let features = features(bin, payload)?;
         let toolchain = Toolchain::find(&board.target)?;
         let workspace = workspace()?;
         let target = workspace.join("target/firmware").join(toolchain.folder());
@@ -47,10 +51,9 @@ impl Firmware {
             "vq-firmware",
             "--bin",
             bin,
+            "--features",
+            features,
         ]);
-        if bin == "kernels" {
-            cargo.args(["--features", "check-kernels"]);
-        }
         cargo
             .args(["--profile", "firmware"])
             .env("VQ_BOARD", &board.name);
@@ -75,6 +78,19 @@ impl Firmware {
     pub(super) fn elf(&self) -> PathBuf {
         self.folder.path().join("firmware.elf")
     }
+}
+
+/// The features of the firmware that a binary and its payload need.
+fn features(bin: &str, payload: &Payload) -> Result<&'static str, FlashError> {
+    if bin == "kernels" {
+        return Ok("check-kernels");
+    }
+    let model = Model::parse(&payload.model).map_err(CodecError::Format)?;
+    Ok(match model.dtype() {
+        Dtype::I8 => "",
+        Dtype::F16 => "f16",
+        Dtype::F32 => "f32",
+    })
 }
 
 /// Puts a file for the build in place; leaves it alone where it is there already.
