@@ -77,6 +77,25 @@ fn longer_and_empty_files_are_errors() {
     assert_eq!(Model::parse(&[]).err(), Some(FormatError::Truncated));
 }
 
+/// FORMAT.md's example with a number of two bytes where one does, in the container and in an operator.
+#[test]
+fn longer_varints_than_needed_are_errors() {
+    let longer = |at: usize, graph: u8| {
+        let mut file = include_bytes!("golden/tiny.vqm").to_vec();
+        file.splice(at..=at, [file[at] | 0x80, 0]);
+        file[0x2a + usize::from(at < 0x2a)] += graph;
+        // One zero less to align the blob.
+        let pad = 0x41 + 1;
+        file[pad] -= 1;
+        file.remove(pad + 1);
+        fix_preamble(&mut file);
+        Model::parse(&file).err()
+    };
+    assert_eq!(longer(0x1d, 0), Some(FormatError::Message));
+    let fault = Fault::Message;
+    assert_eq!(longer(0x2d, 1), Some(FormatError::Decoder { op: 2, fault }));
+}
+
 /// Makes length and checksum right again, so that what lies behind them is looked at.
 fn fix_preamble(file: &mut [u8]) {
     let len = file.len() as u32;

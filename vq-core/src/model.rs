@@ -426,8 +426,10 @@ impl<'a> Network<'a> {
         if self.is_empty() || used.resize(self.len() + 1, false).is_err() {
             return Err((self.graph.count, Fault::Count));
         }
+        let mut bytes = 0;
         while let Some(layer) = layers.try_next() {
             let layer = layer.map_err(|fault| (layers.index, fault))?;
+            bytes += Graph::encoded_len(&[layer.op]);
             self.check_layer(&layer)
                 .map_err(|fault| (layer.index, fault))?;
             for input in layer.op.inputs() {
@@ -438,6 +440,10 @@ impl<'a> Network<'a> {
         }
         if let Some(value) = used.iter().take(self.len()).position(|&used| !used) {
             return Err((value as u16, Fault::Unused));
+        }
+        // Varints that are longer than need be; which operator has them is not looked for.
+        if bytes != self.graph.ops.len() {
+            return Err((self.graph.count, Fault::Message));
         }
         self.check_end(layers.output())
             .map_err(|fault| (self.graph.count, fault))

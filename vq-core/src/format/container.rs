@@ -159,6 +159,10 @@ fn message_of(message: &[u8]) -> Result<Container<'_>, FormatError> {
     if !rest.is_empty() {
         return Err(FormatError::Trailing);
     }
+    // Postcard takes varints that are longer than need be.
+    if size(&container) != message.len() {
+        return Err(FormatError::Message);
+    }
     let blob_at = PREAMBLE + message.len() - container.blob.len();
     let pad = container.pad;
     if !blob_at.is_multiple_of(BLOB_ALIGN) || pad.len() >= BLOB_ALIGN || pad.iter().any(|&b| b != 0)
