@@ -4,7 +4,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::thread;
 use vq_benches::{SIZE, decode_into, micro, native};
-use vq_core::bitstream::{Assembly, CodedPicture, Packets, Stream};
+use vq_core::bitstream::{CodedPicture, Packets, Receiver, Stream};
 use vq_core::format::Dtype;
 use vq_core::{
     Backend, Codec, Direction, Encoding, HasKernels, Model, NoProbe, Picture, PictureSize, f16,
@@ -56,11 +56,11 @@ fn packets(criterion: &mut Criterion) {
     let written = write();
     let mut read = [0; CODES];
     let mut receive = || {
-        let mut assembly = Assembly::new(&stream, &mut read);
+        let mut receiver = Receiver::new(&stream, &mut read);
         for packet in black_box(&written) {
-            assembly.add(packet).unwrap();
+            receiver.push(packet).unwrap();
         }
-        assembly.codes() == codes
+        receiver.codes() == codes
     };
     assert!(receive());
     let mut group = criterion.benchmark_group("packets");

@@ -12,6 +12,8 @@ mod lab;
 mod messages;
 #[path = "cli/outputs.rs"]
 mod outputs;
+#[path = "cli/packets.rs"]
+mod packets;
 #[path = "cli/refusals.rs"]
 mod refusals;
 #[path = "cli/resume.rs"]

@@ -2,8 +2,8 @@
 //! program, is what the core writes and reads.
 
 use vq_core::bitstream::{
-    Assembly, CodedPicture, Fragment, Frames, Header, Packet, PacketError, Packets, PictureSize,
-    Scan, Stream, frame_length,
+    CodedPicture, DERIVED_NUMBERS, Event, Fragment, Frames, Header, Packet, PacketError, Packets,
+    PictureId, PictureSize, Receiver, Scan, Stream, frame_length, image_number,
 };
 
 /// 32 x 24 pixels, 8 pixels a code, 5 codes: a grid of 4 x 3 codes of three bits.
@@ -22,7 +22,7 @@ fn pinned(stream: &Stream, header: Header, codes: &[u16], bytes: &[u8]) {
     let mut buffer = [0xaa; 64];
     let length = header.emit(stream, codes, &mut buffer).unwrap();
     assert_eq!(&buffer[..length], bytes);
-    assert_eq!(header.packet_len(stream), Ok(length));
+    assert_eq!(header.packet_len(stream, codes), Ok(length));
     assert_eq!(Header::read(bytes), Ok(header));
     let packet = Packet::check(bytes, stream).unwrap();
     assert_eq!(packet.header(), header);
@@ -189,12 +189,12 @@ fn file_of_packets() {
     assert_eq!(file[..4], [0x0a, 0x00, 0x15, 0x5c]);
     let stream = stream(&[5]);
     let mut codes = [0; 12];
-    let mut assembly = Assembly::new(&stream, &mut codes);
+    let mut receiver = Receiver::new(&stream, &mut codes);
     for packet in Frames::new(&file) {
-        assembly.add(packet.unwrap()).unwrap();
+        receiver.push(packet.unwrap()).unwrap();
     }
-    assert!(assembly.is_complete());
-    assert_eq!(assembly.codes(), CODES);
+    assert!(receiver.is_complete());
+    assert_eq!(receiver.codes(), CODES);
 }
 
 /// Each fault that a packet can have, made from the whole picture above, and its name.
@@ -255,7 +255,7 @@ fn faults_have_names() {
     );
     let frames = |file: &[u8]| Frames::new(file).find_map(Result::err);
     assert_eq!(frames(&[]), None);
-    assert_eq!(frames(&[1]), Some(PacketError::FileTruncated));
+    assert_eq!(frames(&[1]), Some(PacketError::FileStray));
     assert_eq!(frames(&[2, 0, 9]), Some(PacketError::FileTruncated));
     assert_eq!(frames(&[1, 0, 9, 0, 0]), Some(PacketError::FileEmptyPacket));
 }
@@ -337,25 +337,123 @@ fn senders_faults_have_names() {
 }
 
 #[test]
-fn receivers_faults_have_names() {
+fn a_receiver_says_what_it_has_and_what_is_missing() {
     let stream = stream(&[5]);
-    let mut codes = [0; 12];
-    let mut assembly = Assembly::new(&stream, &mut codes);
-    assembly.add(&FRAGMENTS[1]).unwrap();
+    let mut receiver = Receiver::new(&stream, [0; 12]);
+    let missing = |receiver: &Receiver<_>| receiver.missing().collect::<Vec<_>>();
+    assert_eq!((receiver.codes(), receiver.picture()), (&[][..], None));
+    assert_eq!(missing(&receiver), []);
+    assert_eq!(receiver.push(&FRAGMENTS[1]), Ok(Event::Codes));
+    assert_eq!(receiver.push(&FRAGMENTS[1]), Ok(Event::Repeated));
+    assert_eq!(missing(&receiver), [0, 2]);
+    assert_eq!(receiver.push(&FRAGMENTS[2]), Ok(Event::Codes));
+    assert_eq!(missing(&receiver), [0]);
+    assert_eq!((receiver.codes_present(), receiver.code_count()), (8, 12));
+    assert_eq!(
+        (receiver.packets_present(), receiver.packet_count()),
+        (2, 3)
+    );
+    assert_eq!(receiver.packets_repeated(), 1);
+    assert_eq!(receiver.push(&FRAGMENTS[0]), Ok(Event::Complete));
+    assert_eq!(receiver.push(&FRAGMENTS[0]), Ok(Event::Repeated));
+    assert_eq!(missing(&receiver), []);
+    assert_eq!(receiver.into_codes(), CODES);
+}
+
+/// Where neither model nor size nor number tells pictures apart, the codes do.
+#[test]
+fn packets_of_other_pictures_are_told_and_not_taken() {
+    let stream = stream(&[5]);
+    let mut receiver = Receiver::new(&stream, [0; 12]);
+    receiver.push(&FRAGMENTS[1]).unwrap();
     let mut other_image = FRAGMENTS[0][..8].to_vec();
     other_image[3] = 8;
     let mut other_codes = FRAGMENTS[1][..8].to_vec();
     other_codes[6] = 0;
-    for packet in [sealed(&other_image), sealed(&other_codes), WHOLE.to_vec()] {
-        assert_eq!(assembly.add(&packet), Err(PacketError::OtherPicture));
-    }
-    assert_eq!(
-        (assembly.codes_present(), assembly.packets_present()),
-        (4, 1)
-    );
-    let mut small = [0; 11];
-    assert_eq!(
-        Assembly::new(&stream, &mut small).add(&WHOLE),
-        Err(PacketError::Buffer)
-    );
+    let seven = receiver.picture().unwrap();
+    let eight = PictureId {
+        image: Some(8),
+        ..seven
+    };
+    let whole = PictureId {
+        image: None,
+        size: NATIVE,
+        scan: Scan::Raster,
+        packets: 1,
+    };
+    let [other_image, other_codes] = [other_image, other_codes].map(|body| sealed(&body));
+    let other = |picture, newer| Ok(Event::OtherPicture { picture, newer });
+    assert_eq!(receiver.push(&other_image), other(eight, true));
+    assert_eq!(receiver.push(&other_codes), other(seven, true));
+    assert_eq!(receiver.push(&WHOLE), other(whole, true));
+    let has = (receiver.codes_present(), receiver.packets_present());
+    assert_eq!(has, (4, 1));
+    // The caller decides; then the packets of the picture before are late.
+    receiver.restart();
+    assert_eq!(receiver.push(&other_image), Ok(Event::Codes));
+    assert_eq!(receiver.image(), Some(8));
+    assert_eq!(receiver.push(&FRAGMENTS[1]), other(seven, false));
+    assert_eq!(receiver.push(&WHOLE), other(whole, true));
+    // A sender that has begun anew under the number of the picture before.
+    receiver.restart();
+    receiver.push(&FRAGMENTS[1]).unwrap();
+    receiver.restart();
+    receiver.push(&other_codes).unwrap();
+    assert_eq!(receiver.push(&FRAGMENTS[1]), other(seven, true));
+    assert_eq!(receiver.push(&FRAGMENTS[0]), Ok(Event::Codes));
+}
+
+/// It can be kept in a `static`, in a task's state, or beside a file that was opened at run time.
+#[test]
+fn a_receiver_borrows_nothing_of_its_stream() {
+    fn kept<T: Send + Sync + 'static>(_: T) {}
+    let new = || stream(&[5]);
+    kept(Receiver::new(&new(), [0; 12]));
+    kept(Receiver::new(&new(), vec![0; 12]));
+    kept(Receiver::new(&new(), &mut Box::leak(Box::new([0; 12]))[..]));
+}
+
+#[test]
+fn a_receiver_without_room_refuses() {
+    let mut receiver = Receiver::new(&stream(&[5]), [0; 11]);
+    assert_eq!(receiver.push(&WHOLE), Err(PacketError::Buffer));
+    assert_eq!(receiver.push(&FRAGMENTS[0]), Err(PacketError::Buffer));
+    assert_eq!((receiver.picture(), receiver.codes_present()), (None, 0));
+}
+
+#[test]
+fn numbers_of_pictures_come_from_size_and_codes() {
+    let number = image_number(NATIVE, &CODES);
+    assert!(DERIVED_NUMBERS.contains(&number));
+    let wide = PictureSize {
+        width: 33,
+        ..NATIVE
+    };
+    assert_ne!(image_number(wide, &CODES), number);
+    // Each code of each picture counts.
+    let mut others: Vec<u16> = (0..12)
+        .map(|at| {
+            let mut codes = CODES;
+            codes[at] += 1;
+            image_number(NATIVE, &codes)
+        })
+        .chain([number])
+        .collect();
+    others.sort_unstable();
+    others.dedup();
+    assert_eq!(others.len(), 13);
+    assert!(DERIVED_NUMBERS.into_iter().all(|number| {
+        let fragment = Some(Fragment {
+            image: number,
+            index: 0,
+            count: 2,
+        });
+        let header = Header {
+            model: 0,
+            size: None,
+            scan: Scan::Dithered,
+            fragment,
+        };
+        header.overhead() == 9
+    }));
 }

@@ -3,6 +3,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Mutex;
+use vq_core::bitstream::{
+    CodedPicture, Frames, Packets, PictureSize, Receiver, Stream, frame_length, image_number,
+};
 use vq_core::format::{Dtype, MAX_OPS};
 use vq_core::{Decoder, Encoder, Memory, Model, Picture};
 use vq_tests::Draft;
@@ -57,6 +60,42 @@ fn operators_that_see_the_whole_map_allocate_nothing() {
         let mut drawn = (0..100).map(|seed| Draft::random(seed, dtype).file());
         allocate_nothing(&drawn.find(both).expect("one of a hundred has both"));
     }
+}
+
+#[test]
+fn packets_are_written_and_received_without_allocating() {
+    let size = PictureSize {
+        width: 64,
+        height: 48,
+    };
+    let stream = Stream::new(7, size, 4, &[300, 5]).unwrap();
+    let codes = [4; 2 * 16 * 12];
+    let mut file = Vec::with_capacity(2000);
+
+    let before = ALLOCATIONS.get();
+    let image = image_number(size, &codes);
+    let picture = CodedPicture {
+        size,
+        image,
+        codes: &codes,
+    };
+    let packets = Packets::new(&stream, picture, 40).unwrap();
+    for index in 0..packets.count() {
+        let mut packet = [0; 40];
+        let packet = packets.write(index, &mut packet).unwrap();
+        file.extend(frame_length(packet).unwrap());
+        file.extend_from_slice(packet);
+    }
+    // A damaged length, behind which the next packet is looked for.
+    file[0] ^= 0x40;
+    file.push(b'\n');
+    let mut receiver = Receiver::new(&stream, [0; 2 * 16 * 12]);
+    for packet in Frames::new(&file).filter_map(Result::ok) {
+        receiver.push(packet).unwrap();
+    }
+    assert_eq!(receiver.missing().count(), 0);
+    assert_eq!(ALLOCATIONS.get(), before);
+    assert_eq!(receiver.codes(), codes);
 }
 
 fn allocate_nothing(file: &[u8]) {

@@ -9,9 +9,7 @@ use std::path::PathBuf;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use vq_core::format::{Dtype, Kernel, Op, Quant};
-use vq_core::{
-    Codec, Decoding, Direction, Element, HasKernels, PictureSize, Probe, Source, f16,
-};
+use vq_core::{Codec, Decoding, Direction, Element, HasKernels, PictureSize, Probe, Source, f16};
 use vq_tests::Draft;
 use vq_tests::draft::ConvShape;
 use vq_train::checkpoint::Checkpoint;

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Width and height of a picture in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PictureSize {
     /// Pixels in a row.
     pub width: u16,

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use vq_core::bitstream::{Assembly, Frames};
+use vq_core::bitstream::{Event, Frames, Receiver};
 use vq_core::{Decoder, Model};
 
 use crate::payload::{CODES, MODEL, NEEDS};
@@ -42,18 +42,19 @@ pub struct Session<'s> {
 }
 
 /// Proves the model, puts the packets together, plans, says which picture it is, and hands all that to
-/// `body`. Damaged and foreign packets are passed over, as if they were lost.
+/// `body`. It is the picture of the first good packet; damaged packets and others' are passed over, as if they were
+/// lost.
 pub fn open(memory: &mut Memory, body: impl FnOnce(Session)) {
     stack::paint();
     let began = board::now();
     let model = Model::parse(MODEL).unwrap_or_else(|e| fail(e));
-    let mut assembly = Assembly::new(model.stream(), &mut memory.codes);
+    let mut receiver = Receiver::new(model.stream(), &mut memory.codes);
     let mut refused = 0;
     for packet in Frames::new(CODES) {
-        let packet = packet.unwrap_or_else(|e| fail(e));
-        refused += u32::from(assembly.add(packet).is_err());
+        let event = packet.and_then(|packet| receiver.push(packet));
+        refused += u32::from(matches!(event, Ok(Event::OtherPicture { .. }) | Err(_)));
     }
-    let Some(size) = assembly.size() else {
+    let Some(size) = receiver.size() else {
         fail("there is no good packet of this model");
     };
     let decoder = Decoder::new(&model, size, &mut memory.decoder).unwrap_or_else(|e| fail(e));
@@ -63,11 +64,11 @@ pub fn open(memory: &mut Memory, body: impl FnOnce(Session)) {
         size.width,
         size.height,
         model.channels(),
-        assembly.code_count() - assembly.codes_present(),
+        receiver.code_count() - receiver.codes_present(),
     ));
     body(Session {
         decoder,
-        codes: assembly.codes(),
+        codes: receiver.codes(),
         row: &mut memory.row,
         model: &model,
         start,

@@ -9,9 +9,7 @@ use rayon::prelude::*;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vq_core::bitstream::{
-    Assembly, CodedPicture, Frames, MISSING, Packet, PacketError, Packets, frame_length,
-};
+use vq_core::bitstream::{CodedPicture, PacketError, Packets, image_number};
 use vq_core::{
     Backend, Direction, FormatError, Grid, HasKernels, Model, PictureSize, PlanError, Probe,
     RunError,
@@ -86,21 +84,6 @@ impl From<vq_core::Error> for CodecError {
 #[derive(Debug, Clone)]
 pub struct Codec {
     core: Arc<vq_core::Codec>,
-}
-
-/// A picture put together from packets.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// Its size in pixels.
-    pub size: Size,
-    /// Stage by stage, row by row; [`MISSING`] where no packet told.
-    pub codes: Vec<u16>,
-    /// Packets that were usable, duplicates left out.
-    pub packets: usize,
-    /// Packets that the picture was sent in.
-    pub sent: usize,
-    /// The faults of those that were not usable.
-    pub faults: Vec<PacketError>,
 }
 
 impl Codec {
@@ -248,7 +231,8 @@ impl Codec {
         Ok(Picture::new(size, self.model().channels().into(), pixels))
     }
 
-    /// The packets of a picture's codes, each of at most `most` bytes.
+    /// The packets of a picture's codes, each of at most `most` bytes; without a number for the picture, with the one
+    /// that its codes give it ([`image_number`]).
     ///
     /// # Errors
     /// `most` outside 20..=65535, or a picture that takes too many packets of this size.
@@ -256,59 +240,17 @@ impl Codec {
         &self,
         codes: &[u16],
         size: Size,
-        image: u16,
+        image: Option<u16>,
         most: usize,
     ) -> Result<Vec<Vec<u8>>, CodecError> {
         let model = self.model();
-        let picture = CodedPicture {
-            size: picture_size(size)?,
-            image,
-            codes,
-        };
+        let size = picture_size(size)?;
+        let image = image.unwrap_or_else(|| image_number(size, codes));
+        let picture = CodedPicture { size, image, codes };
         let packets = Packets::new(model.stream(), picture, most)?;
         let mut buffer = vec![0; most];
         let write = |index| Ok(packets.write(index, &mut buffer)?.to_vec());
         (0..packets.count()).map(write).collect()
-    }
-
-    /// Puts a picture together from whatever packets came, in any order.
-    ///
-    /// # Errors
-    /// [`CodecError::Nothing`] when not one of them is usable, [`CodecError::TooLarge`] when they
-    /// name a size that would exhaust the memory.
-    pub fn receive(&self, packets: &[&[u8]]) -> Result<Received, CodecError> {
-        let model = self.model();
-        let stream = model.stream();
-        // The first usable packet names the size; one of another model must not.
-        let mut checked = packets
-            .iter()
-            .filter_map(|packet| Packet::check(packet, stream).ok());
-        let size = checked
-            .next()
-            .map_or(stream.native(), |packet| packet.size());
-        picture_size(size_of(size))?;
-        let mut codes = vec![MISSING; stream.code_count(size)?];
-        let mut assembly = Assembly::new(stream, &mut codes);
-        let mut faults = Vec::new();
-        for packet in packets {
-            faults.extend(assembly.add(packet).err());
-        }
-        let (got, sent) = (
-            assembly.packets_present().into(),
-            assembly.packet_count().into(),
-        );
-        let Some(size) = assembly.size() else {
-            return Err(CodecError::Nothing(
-                faults.first().copied().unwrap_or(PacketError::Truncated),
-            ));
-        };
-        Ok(Received {
-            size: size_of(size),
-            codes,
-            packets: got,
-            sent,
-            faults,
-        })
     }
 }
 
@@ -330,27 +272,6 @@ pub fn read(path: &Path) -> Result<Vec<u8>, CodecError> {
         });
     }
     Ok(bytes)
-}
-
-/// Packets as the bytes of a `.vqc` file.
-///
-/// # Errors
-/// A packet too long for the file's framing.
-pub fn join(packets: &[Vec<u8>]) -> Result<Vec<u8>, PacketError> {
-    let mut file = Vec::new();
-    for packet in packets {
-        file.extend(frame_length(packet)?);
-        file.extend(packet);
-    }
-    Ok(file)
-}
-
-/// The packets of a `.vqc` file.
-///
-/// # Errors
-/// Where the framing ends in the middle of a packet.
-pub fn split(file: &[u8]) -> Result<Vec<&[u8]>, PacketError> {
-    Frames::new(file).collect()
 }
 
 /// Strips that a picture is worth.

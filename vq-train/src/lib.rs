@@ -25,6 +25,7 @@ pub mod train;
 
 // From a trained model to figures.
 pub mod codec;
+pub mod packets;
 pub mod link;
 pub mod strip;
 pub mod export;

@@ -5,7 +5,7 @@
 //! packets.
 
 use crc::{CRC_16_IBM_3740, Crc};
-use vq_core::bitstream::{Assembly, Frames, Header, MISSING, Packet, PictureSize, Stream};
+use vq_core::bitstream::{Event, Frames, Header, MISSING, Packet, PictureSize, Receiver, Stream};
 
 /// Bit of byte 0.
 const MEND: u8 = 0x80;
@@ -17,32 +17,50 @@ pub(crate) fn run(data: &[u8]) -> usize {
     };
     let mut refused = 0;
     let stream = stream(choice);
-    let mut room = [0; 4096];
-    let mut assembly = Assembly::new(&stream, &mut room);
-    for packet in Frames::new(file).map_while(Result::ok) {
+    let mut receiver = Receiver::new(&stream, [0; 4096]);
+    for packet in Frames::new(file).filter_map(Result::ok) {
         let mut packet = packet.to_vec();
         if choice & MEND != 0 {
             mend(&mut packet, &stream);
         }
-        let before = assembly.codes_present();
-        match assembly.add(&packet) {
-            Ok(_) => writes_back(&packet, &stream),
+        let before = receiver.codes_present();
+        match receiver.push(&packet) {
+            Ok(event) => {
+                writes_back(&packet, &stream);
+                if matches!(event, Event::OtherPicture { .. }) {
+                    assert_eq!(receiver.codes_present(), before);
+                    refused += 1;
+                }
+                said_truly(&receiver, event);
+            }
             Err(_) => {
-                assert_eq!(assembly.codes_present(), before);
+                assert_eq!(receiver.codes_present(), before);
                 refused += 1;
             }
         }
         let _ = Header::read(&packet);
     }
-    let present = assembly.codes().iter().filter(|&&code| code != MISSING);
-    assert_eq!(present.count(), assembly.codes_present());
-    assert!(assembly.packets_present() <= assembly.packet_count());
-    let stages = assembly.code_count() / stream.stages().len();
-    let codes = assembly.codes().chunks(stages.max(1)).zip(stream.stages());
+    let stages = receiver.code_count() / stream.stages().len();
+    let codes = receiver.codes().chunks(stages.max(1)).zip(stream.stages());
     for (codes, &k) in codes {
         assert!(codes.iter().all(|&code| code < k || code == MISSING));
     }
     refused
+}
+
+/// The receiver's counts agree with its codes and with what it has said.
+fn said_truly(receiver: &Receiver<[u16; 4096]>, event: Event) {
+    let present = receiver.codes().iter().filter(|&&code| code != MISSING);
+    assert_eq!(present.count(), receiver.codes_present());
+    let missing = receiver.missing().count();
+    let (come, all) = (receiver.packets_present(), receiver.packet_count());
+    assert_eq!(missing + usize::from(come), usize::from(all));
+    assert_eq!(missing == 0, receiver.is_complete());
+    match event {
+        Event::Codes => assert!(!receiver.is_complete()),
+        Event::Complete => assert!(receiver.is_complete()),
+        _ => {}
+    }
 }
 
 fn stream(choice: u8) -> Stream {

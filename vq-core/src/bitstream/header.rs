@@ -19,8 +19,8 @@ const DITHERED: u8 = 4;
 /// The payload is entropy-coded: not in this version.
 const CODED: u8 = 8;
 
-const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_3740);
-pub(super) const CRC_BYTES: usize = 2;
+static CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_IBM_3740);
+const CRC_BYTES: usize = 2;
 /// Byte 0 and the model id.
 const FIXED_BYTES: usize = 3;
 
@@ -144,6 +144,13 @@ pub(super) fn seal(packet: &mut [u8]) {
     if let Some((body, crc)) = packet.split_last_chunk_mut::<CRC_BYTES>() {
         *crc = CRC.checksum(body).to_le_bytes();
     }
+}
+
+/// The check sum of numbers of 16 bits, little-endian.
+pub(super) fn sum_of(numbers: impl Iterator<Item = u16>) -> u16 {
+    let mut digest = CRC.digest();
+    numbers.for_each(|number| digest.update(&number.to_le_bytes()));
+    digest.finalize()
 }
 
 /// The flags of a packet of this version. Looked at before the check sum, which a later version

@@ -4,31 +4,33 @@
 //!
 //! ```text
 //! send:     codes -> Packets (how many, which codes in which) -> Header::emit -> bytes
-//! receive:  bytes -> Packet::check -> Assembly -> codes, MISSING where a packet was lost
+//! receive:  bytes -> Packet::check -> Receiver -> codes, MISSING where a packet was lost
 //! keep:     bytes of a file -> Frames -> one packet after the other
 //! ```
 //!
 //! What both ends know beforehand is a [`Stream`]; where in a picture the codes of a packet lie is
-//! the business of its [`Scan`]. Nothing here knows about codebooks' contents or pixels' values.
+//! the business of its [`Scan`], and how they become bytes that of its coder. Nothing here knows about codebooks'
+//! contents or pixels' values.
 
-mod assembly;
-mod bits;
 mod error;
-mod file;
-mod header;
-mod packet;
-mod scan;
-mod send;
 mod stream;
+mod header;
+mod scan;
+mod places;
+mod coder;
+mod packet;
+mod send;
+mod receiver;
+mod file;
 
 pub use crate::shape::{Grid, MAX_STAGES, PictureSize};
-pub use assembly::{Added, Assembly};
 pub use error::PacketError;
 pub use file::{Frames, frame_length};
 pub use header::{Fragment, Header};
-pub use packet::{Codes, Packet};
+pub use packet::{Codes, Packet, PictureId};
+pub use receiver::{Event, Receiver};
 pub use scan::{Cells, Scan};
-pub use send::{CodedPicture, Packets};
+pub use send::{CodedPicture, Packets, image_number};
 pub use stream::Stream;
 
 /// The version of the packet format that this crate writes, and the newest that it reads.
@@ -45,3 +47,6 @@ pub const MAX_PACKETS: u16 = (1 << 14) - 1;
 
 /// Packets may be limited to any number of bytes in this range.
 pub const PACKET_BYTES: core::ops::RangeInclusive<usize> = 20..=65535;
+
+/// What [`image_number`] gives: all that take two bytes in a header.
+pub const DERIVED_NUMBERS: core::ops::RangeInclusive<u16> = 1 << 7..=(1 << 14) - 1;

@@ -1,16 +1,33 @@
 //! One packet: the checked view of received bytes, and the writing of a packet from its header.
 
-use super::bits::{BitReader, BitWriter};
-use super::header::{CRC_BYTES, seal};
-use super::stream::code_bits;
-use super::{Cells, Grid, Header, PacketError, PictureSize, Scan, Stream};
+use super::coder::{Coder, Fixed, Part, Reader, Symbol};
+use super::header::seal;
+use super::places::{Place, Places};
+use super::{Grid, Header, MISSING, PacketError, PictureSize, Scan, Stream};
 
 /// A packet that has passed every check: no accessor can fail.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Packet<'a> {
     header: Header,
-    extent: Extent<'a>,
+    picture: PictureId,
+    contents: Contents<'a>,
     payload: &'a [u8],
+}
+
+/// What all packets of one picture have in common, and by which pictures are told apart.
+///
+/// A packet without a fragment field has no image id: it is a picture by itself, and two of them with other codes
+/// are two pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PictureId {
+    /// The image id of its fragments.
+    pub image: Option<u16>,
+    /// In pixels.
+    pub size: PictureSize,
+    /// The order of its codes.
+    pub scan: Scan,
+    /// How many packets it takes.
+    pub packets: u16,
 }
 
 impl<'a> Packet<'a> {
@@ -21,20 +38,13 @@ impl<'a> Packet<'a> {
     /// [`Header::emit`] writes for the same header and codes.
     pub fn check(bytes: &'a [u8], stream: &'a Stream) -> Result<Self, PacketError> {
         let (header, payload) = Header::split(bytes)?;
-        let extent = Extent::new(&header, stream)?;
-        if payload.len() != extent.payload_len() {
-            return Err(PacketError::Length);
-        }
-        let mut bits = BitReader::new(payload);
-        if !extent.codebooks().all(|k| bits.pull(code_bits(k)) < k) {
-            return Err(PacketError::Code);
-        }
-        if !bits.padding_is_zero() {
-            return Err(PacketError::Padding);
-        }
+        let contents = Contents::new(&header, stream)?;
+        let places = contents.places_if_asked(header.scan);
+        contents.coder.check(contents.part, places, payload)?;
         Ok(Self {
             header,
-            extent,
+            picture: header.picture(stream),
+            contents,
             payload,
         })
     }
@@ -44,18 +54,27 @@ impl<'a> Packet<'a> {
         self.header
     }
 
+    /// Which picture it belongs to.
+    pub fn picture(&self) -> PictureId {
+        self.picture
+    }
+
     /// The picture's size, said or native.
     pub fn size(&self) -> PictureSize {
-        self.header.size.unwrap_or(self.extent.stream.native())
+        self.picture.size
+    }
+
+    /// How many codes the picture has, all stages counted.
+    pub fn code_count(&self) -> usize {
+        self.contents.code_count()
     }
 
     /// The packet's codes, each with its index in the picture's codes: stage * cells + row *
     /// columns + column.
     pub fn codes(&self) -> Codes<'a> {
-        let places = Places::new(self.extent, self.header.scan);
         Codes {
-            places,
-            bits: BitReader::new(self.payload),
+            places: self.contents.places(self.header.scan),
+            reader: self.contents.coder.reader(self.payload),
         }
     }
 }
@@ -64,7 +83,7 @@ impl<'a> Packet<'a> {
 #[derive(Clone, Debug)]
 pub struct Codes<'a> {
     places: Places<'a>,
-    bits: BitReader<'a>,
+    reader: <Fixed<'a> as Coder>::Reader<'a>,
 }
 
 impl Iterator for Codes<'_> {
@@ -72,7 +91,7 @@ impl Iterator for Codes<'_> {
 
     fn next(&mut self) -> Option<(usize, u16)> {
         let place = self.places.next()?;
-        Some((place.index, self.bits.pull(code_bits(place.k))))
+        Some((place.index, self.reader.next(place)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -83,59 +102,63 @@ impl Iterator for Codes<'_> {
 impl ExactSizeIterator for Codes<'_> {}
 
 impl Header {
-    /// Length in bytes of the packet with this header.
+    /// Length in bytes of the packet with this header and its part of `codes`, which are those of the whole
+    /// picture, stage by stage and row by row.
     ///
     /// # Errors
-    /// `WrongModel`, `Size` or `Fragment` if the stream has no such packet.
-    pub fn packet_len(&self, stream: &Stream) -> Result<usize, PacketError> {
-        Ok(self.overhead() + Extent::new(self, stream)?.payload_len())
+    /// `WrongModel`, `Size` or `Fragment` if the stream has no such packet; `CodeCount` for a wrong number of codes.
+    pub fn packet_len(&self, stream: &Stream, codes: &[u16]) -> Result<usize, PacketError> {
+        let contents = Contents::of(self, stream, codes)?;
+        let places = contents.places_if_asked(self.scan);
+        let symbols = places.map(|place| symbol(codes, place));
+        let payload = contents.coder.payload_len(contents.part, symbols);
+        Ok(self.overhead() + payload)
     }
 
     /// Writes the packet with this header into the front of `buffer` and returns its length.
     /// `codes` are those of the whole picture, stage by stage and row by row.
     ///
     /// # Errors
-    /// As [`Header::packet_len`]; `CodeCount` and `Buffer` for wrong lengths; `Code` where a code
-    /// of the packet is not below its stage's K, as a missing one.
+    /// As [`Header::packet_len`]; `Buffer` if it does not fit; `Code` where a code of the packet is not below its
+    /// stage's K, as a missing one.
     pub fn emit(
         &self,
         stream: &Stream,
         codes: &[u16],
         buffer: &mut [u8],
     ) -> Result<usize, PacketError> {
-        let extent = Extent::new(self, stream)?;
-        if codes.len() != stream.numbers(extent.grid) as usize {
-            return Err(PacketError::CodeCount);
-        }
-        let length = self.overhead() + extent.payload_len();
-        let packet = buffer.get_mut(..length).ok_or(PacketError::Buffer)?;
-        let rest = self.put(packet)?;
-        let payload = rest.len() - CRC_BYTES;
-        let mut bits = BitWriter::new(&mut rest[..payload]);
-        for Place { index, k } in Places::new(extent, self.scan) {
-            let code = codes[index];
-            if code >= k {
-                return Err(PacketError::Code);
-            }
-            bits.push(code, code_bits(k));
-        }
-        bits.finish();
-        seal(packet);
+        let contents = Contents::of(self, stream, codes)?;
+        let places = contents.places(self.scan);
+        let symbols = places.map(|place| symbol(codes, place));
+        let rest = self.put(buffer)?;
+        let payload = contents.coder.write(contents.part, symbols, rest)?;
+        let length = self.overhead() + payload;
+        seal(buffer.get_mut(..length).ok_or(PacketError::Buffer)?);
         Ok(length)
+    }
+
+    /// The picture that this packet of `stream` belongs to.
+    pub(super) fn picture(&self, stream: &Stream) -> PictureId {
+        PictureId {
+            image: self.fragment.map(|part| part.image),
+            size: self.size.unwrap_or(stream.native()),
+            scan: self.scan,
+            packets: self.fragment.map_or(1, |part| part.count),
+        }
     }
 }
 
-/// Which code numbers of which grid a packet holds.
+/// Which codes of which grid a packet holds, and how they are coded.
 #[derive(Clone, Copy, Debug)]
-struct Extent<'a> {
-    stream: &'a Stream,
+pub(super) struct Contents<'a> {
+    stages: &'a [u16],
     grid: Grid,
-    first: u32,
-    end: u32,
+    coder: Fixed<'a>,
+    part: Part,
 }
 
-impl<'a> Extent<'a> {
-    fn new(header: &Header, stream: &'a Stream) -> Result<Self, PacketError> {
+impl<'a> Contents<'a> {
+    pub(super) fn new(header: &Header, stream: &'a Stream) -> Result<Self, PacketError> {
         if header.model != stream.model() {
             return Err(PacketError::WrongModel);
         }
@@ -143,94 +166,42 @@ impl<'a> Extent<'a> {
             return Err(PacketError::Size);
         }
         let grid = stream.grid(header.size.unwrap_or(stream.native()))?;
-        let Some(part) = header.fragment else {
-            return Ok(Self {
-                stream,
-                grid,
-                first: 0,
-                end: stream.numbers(grid),
-            });
-        };
-        if !part.is_possible() || u32::from(part.count) > stream.most_packets(grid) {
-            return Err(PacketError::Fragment);
-        }
-        let first = stream.first_of(grid, part.index, part.count);
-        let end = stream.first_of(grid, part.index + 1, part.count);
+        let coder = stream.coder(grid);
         Ok(Self {
-            stream,
+            stages: stream.stages(),
             grid,
-            first,
-            end,
+            coder,
+            part: coder.part(header.fragment)?,
         })
     }
 
-    fn payload_len(&self) -> usize {
-        let bit = |number| self.stream.bit_of(self.grid, number);
-        (bit(self.end) - bit(self.first)).div_ceil(8) as usize
-    }
-
-    /// The K of each code's codebook, in the order of the payload.
-    fn codebooks(self) -> impl Iterator<Item = u16> {
-        Places::new(self, Scan::Raster).map(|place| place.k)
-    }
-}
-
-/// Where one code of a packet belongs.
-struct Place {
-    /// In the picture's codes.
-    index: usize,
-    /// Of its stage's codebook.
-    k: u16,
-}
-
-/// The places of a packet's codes, in the order of the payload.
-#[derive(Clone, Debug)]
-struct Places<'a> {
-    extent: Extent<'a>,
-    scan: Scan,
-    stage: usize,
-    cells: Cells,
-}
-
-impl<'a> Places<'a> {
-    fn new(extent: Extent<'a>, scan: Scan) -> Self {
-        let cells = extent.grid.cells();
-        let cells = cells.max(1);
-        let (stage, position) = (extent.first / cells, extent.first % cells);
-        Self {
-            extent,
-            scan,
-            stage: stage as usize,
-            cells: scan.cells(extent.grid, position),
+    /// As [`Contents::new`], for a picture of these codes.
+    fn of(header: &Header, stream: &'a Stream, codes: &[u16]) -> Result<Self, PacketError> {
+        let contents = Self::new(header, stream)?;
+        if codes.len() == contents.code_count() {
+            Ok(contents)
+        } else {
+            Err(PacketError::CodeCount)
         }
     }
 
-    fn left(&self) -> usize {
-        (self.extent.end - self.extent.first) as usize
+    fn code_count(&self) -> usize {
+        self.stages.len() * self.grid.cells() as usize
+    }
+
+    /// Where the packet's codes belong, in the order in which they are sent.
+    pub(super) fn places(&self, scan: Scan) -> Places<'a> {
+        Places::new(self.stages, self.grid, scan, self.part)
+    }
+
+    /// The same, for a coder that may have no use for them: where the scan begins is looked for with the first.
+    fn places_if_asked(self, scan: Scan) -> impl Iterator<Item = Place> + use<'a> {
+        core::iter::once(self).flat_map(move |contents| contents.places(scan))
     }
 }
 
-impl Iterator for Places<'_> {
-    type Item = Place;
-
-    fn next(&mut self) -> Option<Place> {
-        if self.left() == 0 {
-            return None;
-        }
-        self.extent.first += 1;
-        if self.cells.len() == 0 {
-            self.stage += 1;
-            self.cells = self.scan.cells(self.extent.grid, 0);
-        }
-        let cell = self.cells.next()?;
-        let k = *self.extent.stream.stages().get(self.stage)?;
-        Some(Place {
-            index: self.stage * self.extent.grid.cells() as usize + cell,
-            k,
-        })
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left(), Some(self.left()))
-    }
+/// The code at a place, out of all of the picture's.
+fn symbol(codes: &[u16], place: Place) -> Symbol {
+    let code = codes.get(place.index).copied().unwrap_or(MISSING);
+    Symbol { place, code }
 }

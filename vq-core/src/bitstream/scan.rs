@@ -20,7 +20,7 @@
 use super::Grid;
 
 /// Which order a packet's codes follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scan {
     /// Row by row, from the top left.
     Raster,

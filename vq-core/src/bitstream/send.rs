@@ -1,7 +1,8 @@
 //! A picture's codes as packets: how many it takes, and each of them on demand.
 
-use super::header::{Fragment, Header};
-use super::{MAX_PACKETS, PACKET_BYTES, PacketError, PictureSize, Scan, Stream};
+use super::coder::Coder;
+use super::header::{Fragment, Header, sum_of};
+use super::{DERIVED_NUMBERS, PACKET_BYTES, PacketError, PictureSize, Scan, Stream};
 
 /// What is to be sent.
 #[derive(Clone, Copy, Debug)]
@@ -9,10 +10,21 @@ pub struct CodedPicture<'a> {
     /// In pixels.
     pub size: PictureSize,
     /// Tells pictures of one sender apart when they take several packets; not sent when one packet
-    /// holds all. Below 128 it costs one byte a packet.
+    /// holds all. Below 128 it costs one byte a packet, below 16384 two.
     pub image: u16,
     /// Stage by stage, row by row; none missing.
     pub codes: &'a [u16],
+}
+
+/// A number for a picture that nobody has numbered: made from the CRC-16 of its size and codes, so that two
+/// pictures share one in some 16,000 cases, and a picture that is sent again keeps its own.
+///
+/// It lies in [`DERIVED_NUMBERS`] and so costs two bytes a packet. A sender that counts its pictures from 0 can do
+/// with one, but it has to remember the count when it starts again.
+pub fn image_number(size: PictureSize, codes: &[u16]) -> u16 {
+    let (first, last) = DERIVED_NUMBERS.into_inner();
+    let numbers = [size.width, size.height].into_iter();
+    first + sum_of(numbers.chain(codes.iter().copied())) % (last - first + 1)
 }
 
 /// The packets of one picture. If it fits one packet, that packet is in raster order; if not, the
@@ -41,7 +53,7 @@ impl<'a> Packets<'a> {
             return Err(PacketError::PacketSize);
         }
         let grid = stream.grid(picture.size)?;
-        if picture.codes.len() != stream.numbers(grid) as usize {
+        if picture.codes.len() != stream.code_count(picture.size)? {
             return Err(PacketError::CodeCount);
         }
         let stages = picture
@@ -53,22 +65,18 @@ impl<'a> Packets<'a> {
                 return Err(PacketError::Code);
             }
         }
-        let most = stream.most_packets(grid).min(MAX_PACKETS.into()) as u16;
         let packets = |count| Self {
             stream,
             picture,
             count,
         };
-        // Every count below this is too small even without headers, which saves trying them.
-        let bits = stream.bit_of(grid, stream.numbers(grid));
-        let least = (bits / 8 / packet_bytes as u32).clamp(1, most.into()) as u16;
-        let fitting = (least..=most)
-            .map(packets)
-            .find(|packets| packets.fit(packet_bytes));
+        // Without headers every payload could be as long as a packet.
+        let mut counts = stream.coder(grid).counts(packet_bytes);
+        let fitting = counts.find_map(|count| Some(packets(count)).filter(|p| p.fit(packet_bytes)));
         fitting.ok_or(PacketError::TooManyPackets)
     }
 
-    /// How many packets the picture takes: 1..=[`MAX_PACKETS`].
+    /// How many packets the picture takes: 1..=[`MAX_PACKETS`](super::MAX_PACKETS).
     pub fn count(&self) -> u16 {
         self.count
     }
@@ -115,7 +123,9 @@ impl<'a> Packets<'a> {
 
     fn fit(&self, packet_bytes: usize) -> bool {
         (0..self.count).all(|index| {
-            let length = self.header(index).packet_len(self.stream);
+            let length = self
+                .header(index)
+                .packet_len(self.stream, self.picture.codes);
             length.is_ok_and(|length| length <= packet_bytes)
         })
     }

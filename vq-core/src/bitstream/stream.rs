@@ -1,10 +1,9 @@
 //! What sender and receiver know before the first packet, and what follows from it: how many codes
-//! a picture has, how wide each is, and which of them go into which packet.
-//!
-//! Codes are numbered stage-major: number = stage * cells + position in the scan.
+//! a picture has, and how they are coded.
 
 use heapless::Vec;
 
+use super::coder::Fixed;
 use super::{MAX_CODES, MAX_STAGES, PacketError};
 use crate::shape::{Grid, PictureSize};
 
@@ -88,65 +87,14 @@ impl Stream {
     /// # Errors
     /// As [`Stream::grid`].
     pub fn code_count(&self, size: PictureSize) -> Result<usize, PacketError> {
-        Ok(self.numbers(self.grid(size)?) as usize)
+        Ok(self.stages.len() * self.grid(size)?.cells() as usize)
     }
 
-    /// One more than the highest code number of a picture with this (checked) grid.
-    pub(super) fn numbers(&self, grid: Grid) -> u32 {
-        self.stages.len() as u32 * grid.cells()
-    }
-
-    /// Where code `number` starts, in bits, when all codes of the picture stand in one row.
-    pub(super) fn bit_of(&self, grid: Grid, number: u32) -> u32 {
-        let mut left = number;
-        let mut bit = 0;
-        for &k in &self.stages {
-            let codes = left.min(grid.cells());
-            bit += codes * code_bits(k);
-            left -= codes;
+    /// How the codes of pictures with this grid become payloads.
+    pub(super) fn coder(&self, grid: Grid) -> Fixed<'_> {
+        Fixed {
+            stages: &self.stages,
+            cells: grid.cells(),
         }
-        bit
     }
-
-    /// The number of the first code that starts at `bit` or behind it.
-    fn number_at(&self, grid: Grid, bit: u32) -> u32 {
-        let mut left = bit;
-        let mut number = 0;
-        for &k in &self.stages {
-            let bits = code_bits(k);
-            if left <= grid.cells() * bits {
-                // A stage of one code has no bits: all of it starts at the same place.
-                return number + left.div_ceil(bits.max(1));
-            }
-            left -= grid.cells() * bits;
-            number += grid.cells();
-        }
-        number
-    }
-
-    /// The first code of packet `index` of `count`: the codes' bits are dealt out evenly, so that
-    /// neither the first code nor the number of codes needs a place in the header.
-    pub(super) fn first_of(&self, grid: Grid, index: u16, count: u16) -> u32 {
-        if index >= count {
-            return self.numbers(grid);
-        }
-        let bits = self.bit_of(grid, self.numbers(grid));
-        let (index, count) = (u32::from(index), u32::from(count));
-        // floor(index * bits / count) in 32 bits: both products stay below 2^28.
-        let share = index * (bits / count.max(1)) + index * (bits % count.max(1)) / count.max(1);
-        self.number_at(grid, share)
-    }
-
-    /// Most packets that a picture may be divided into: each is then sure to hold a code.
-    pub(super) fn most_packets(&self, grid: Grid) -> u32 {
-        let widest = self.stages.iter().map(|&k| code_bits(k)).max().unwrap_or(0);
-        self.bit_of(grid, self.numbers(grid))
-            .checked_div(widest)
-            .unwrap_or(1)
-    }
-}
-
-/// Width of a code of a codebook of `k` codes, in bits: ceil(log2 k).
-pub(super) const fn code_bits(k: u16) -> u32 {
-    16 - k.saturating_sub(1).leading_zeros()
 }

@@ -21,7 +21,8 @@ use std::time::Duration;
 use serde::Serialize;
 use vq_core::format::container::CRC;
 
-use crate::codec::{self, Codec, CodecError};
+use crate::codec::{Codec, CodecError};
+use crate::packets::{frames, receive};
 use crate::picture::{Picture, Size};
 
 pub use board::{Board, Runner, names as boards};
@@ -185,7 +186,10 @@ struct Expected {
 impl Expected {
     fn of(payload: &Payload) -> Result<Self, CodecError> {
         let codec = Codec::from_bytes(payload.model.clone())?;
-        let received = codec.receive(&codec::split(&payload.codes)?)?;
+        let packets: Vec<&[u8]> = frames(&payload.codes)
+            .filter_map(|frame| frame.packet.ok())
+            .collect();
+        let received = receive(codec.model().stream(), &packets)?;
         let picture = codec.decode(&received.codes, received.size)?;
         let model = codec.model();
         let macs = model.decoder().macs(codec.grid(received.size)?);

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use vq_train::codec::{Codec, CodecError, join};
+use vq_train::codec::{Codec, CodecError};
 use vq_train::config::Config;
 use vq_train::data::Dataset;
 use vq_train::evaluate::{Coded, Contestant, Report, Setup, evaluate};
 use vq_train::link::drop_packets;
 use vq_train::metrics::psnr;
+use vq_train::packets::{join, receive};
 use vq_train::picture::Picture;
 use vq_train::rivals::{Rival, RivalError};
 use vq_train::sheet::{Cell, Sheet};
@@ -169,7 +170,7 @@ enum DemoError {
 /// A picture in as few packets as it takes, all of them arriving.
 fn whole(codec: &Codec, picture: &Picture) -> std::result::Result<Coded, DemoError> {
     let codes = codec.encode(picture)?;
-    let packets = codec.packets(&codes, picture.size(), 0, 65535)?;
+    let packets = codec.packets(&codes, picture.size(), None, 65535)?;
     let bytes = packets.iter().map(Vec::len).sum();
     let picture = codec.decode(&codes, picture.size())?;
     Ok(Coded {
@@ -188,12 +189,12 @@ fn lossy(
     out: &Path,
 ) -> Result<(Cell, f64)> {
     let codes = codec.encode(picture)?;
-    let packets = codec.packets(&codes, picture.size(), image, PACKET)?;
+    let packets = codec.packets(&codes, picture.size(), Some(image), PACKET)?;
     let stem = path.file_stem().unwrap_or_default();
     write(&out.join(stem).with_extension("vqc"), &join(&packets)?)?;
     let mut arrived: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
     drop_packets(&mut arrived, LOST, image.into());
-    let received = codec.receive(&arrived)?;
+    let received = receive(codec.model().stream(), &arrived)?;
     let decoded = codec.decode(&received.codes, received.size)?;
     let psnr = psnr(picture, &decoded);
     let left = format!("{} of {} packets", received.packets, received.sent);

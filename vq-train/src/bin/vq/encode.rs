@@ -5,7 +5,8 @@ use crate::outputs::{Files, Kind, print_json};
 use crate::shared::{Result, encoder, pictures};
 use serde::Serialize;
 use std::path::PathBuf;
-use vq_train::codec::{CodecError, join};
+use vq_train::codec::{CodecError, picture_size};
+use vq_train::packets::{Numbers, join};
 use vq_train::picture::{Size, files};
 use vq_train::refine;
 
@@ -37,9 +38,10 @@ pub(crate) struct Args {
     /// Codes to try out in place of each, by their decoded pixels: some 0.3 dB for 12, in 16 decodes each
     #[arg(long, value_name = "CANDIDATES", default_value_t = 0)]
     search: usize,
-    /// Number of the (first) picture, to tell the packets of several apart
-    #[arg(long, default_value_t = 0)]
-    image: u16,
+    /// Number of the (first) picture, to tell the packets of several apart; below 128 it takes one byte a packet,
+    /// else two [default: two bytes made from its codes]
+    #[arg(long)]
+    image: Option<u16>,
     /// Print the figures as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -65,15 +67,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bpp: 0.0,
     };
     let mut pixels = 0;
+    let mut numbers = Numbers::from(args.image);
     let pictures = pictures(&args.input, args.size)?;
     let paths = pictures.iter().map(|(path, _)| path.as_path());
     let outputs = read.outputs(&args.input, paths, &args.out, Kind::Packets)?;
-    for (i, ((path, picture), out)) in pictures.iter().zip(outputs).enumerate() {
+    for ((path, picture), out) in pictures.iter().zip(outputs) {
         let named = |e: CodecError| format!("{}: {e}", path.display());
         let codes = refine::encode(&codec, picture, args.search).map_err(named)?;
-        let image = args.image.wrapping_add(i as u16);
+        let size = picture_size(picture.size()).map_err(named)?;
+        let image = numbers.next(size, &codes);
         let packets = codec
-            .packets(&codes, picture.size(), image, args.packet.into())
+            .packets(&codes, picture.size(), Some(image), args.packet.into())
             .map_err(named)?;
         let bytes: usize = packets.iter().map(Vec::len).sum();
         out.write(&join(&packets)?)?;

@@ -9,6 +9,7 @@ use vq_train::codec::{Codec, CodecError};
 use vq_train::evaluate::{Coded, Contestant, Report, Setup, evaluate};
 use vq_train::link::drop_packets;
 use vq_train::metrics::Lpips;
+use vq_train::packets::receive;
 use vq_train::picture::{Picture, Size, files};
 use vq_train::refine;
 use vq_train::rivals::{Rival, RivalError};
@@ -186,7 +187,7 @@ fn title(codecs: &[Codec], report: &Report) -> String {
 /// One picture to packets, through the lossy link, and back.
 fn coded(codec: &Codec, args: &Args, picture: &Picture) -> std::result::Result<Coded, EvalError> {
     let codes = refine::encode(codec, picture, args.search)?;
-    let packets = codec.packets(&codes, picture.size(), 0, args.packet.into())?;
+    let packets = codec.packets(&codes, picture.size(), None, args.packet.into())?;
     let bytes = packets.iter().map(Vec::len).sum();
     let mut arrived: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
     drop_packets(
@@ -194,7 +195,7 @@ fn coded(codec: &Codec, args: &Args, picture: &Picture) -> std::result::Result<C
         args.drop / 100.0,
         args.seed.wrapping_add(u64::from(codes[0])),
     );
-    let received = codec.receive(&arrived)?;
+    let received = receive(codec.model().stream(), &arrived)?;
     let decoded = codec.decode(&received.codes, received.size)?;
     let stages = codec.model().codebooks().len();
     let codes = codes

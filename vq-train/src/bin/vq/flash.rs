@@ -2,11 +2,12 @@
 
 use crate::messages::note;
 use crate::outputs::{Files, Kind, Output, print_beside, print_json, stem};
-use crate::shared::Result;
-use std::path::PathBuf;
+use crate::shared::{Result, sorted};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-use vq_train::codec::{self, Codec, join};
+use vq_train::codec::{self, Codec};
 use vq_train::flash::{self, Board, FlashReport, Job, LayerCost, Payload};
+use vq_train::packets::join;
 use vq_train::picture::Picture;
 use vq_train::strip::without_encoder;
 
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let out = output(args)?;
     let codec = Codec::load(&args.model)?;
     let codes = match &args.codes {
-        Some(path) => codec::read(path)?,
+        Some(path) => good_packets(&codec, path)?,
         None => test_card(&codec)?,
     };
     let model = without_encoder(codec.bytes())?;
@@ -87,6 +88,18 @@ fn output(args: &Args) -> Result<Option<Output>> {
     let out = args.out.as_deref();
     out.map(|out| read.output(out, Kind::Png, &stem))
         .transpose()
+}
+
+/// The good packets of a file, those of its first picture.
+fn good_packets(codec: &Codec, path: &Path) -> Result<Vec<u8>> {
+    let file = codec::read(path)?;
+    let pictures = sorted(path, &file, codec.model().stream())?.pictures;
+    if pictures.len() > 1 {
+        let path = path.display();
+        note!("{path}: the first of {} pictures", pictures.len());
+    }
+    let packets = pictures.first().map_or(&[][..], |bundle| &bundle.packets);
+    Ok(join(packets)?)
 }
 
 /// The report for people: a line each figure.
@@ -162,5 +175,5 @@ fn test_card(codec: &Codec) -> Result<Vec<u8>> {
             .flat_map(|c| spread(c.codes))
             .collect()
     };
-    Ok(join(&codec.packets(&codes, size, 0, 65535)?)?)
+    Ok(join(&codec.packets(&codes, size, None, 65535)?)?)
 }

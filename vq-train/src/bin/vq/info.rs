@@ -4,12 +4,14 @@ use crate::outputs::{print, print_json};
 use crate::shared::{Result, packets as split};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use vq_core::bitstream::Header;
 use vq_core::format::container::MAGIC;
 use vq_core::model::Network;
 use vq_core::{Backend, Direction, Model, PictureSize};
 use vq_train::codec::{self, Codec, CodecError};
+use vq_train::packets::Frame;
 use vq_train::strip::without_encoder;
 
 /// Widths that RAM is told for.
@@ -27,12 +29,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let path = args.file.display();
     let bytes = codec::read(&args.file)?;
     if bytes.starts_with(&MAGIC[..3]) || args.file.extension().is_some_and(|e| e == "vqm") {
         return model(&codec(&args.file, bytes)?, args.json);
     }
-    packets(&bytes, args.json).map_err(|e| format!("{path} is no file of packets: {e}").into())
+    packets(&split(&args.file, &bytes)?, args.json)
 }
 
 fn codec(path: &Path, bytes: Vec<u8>) -> Result<Codec> {
@@ -210,7 +211,18 @@ fn print_graph(name: &str, g: &GraphInfo) -> Result<()> {
 
 #[derive(Debug, Serialize)]
 struct PacketInfo {
+    /// Where it begins in the file, with its length field.
+    at: usize,
+    /// Its own; of bytes that are no packet, all.
     bytes: usize,
+    /// What is wrong with it.
+    damaged: Option<String>,
+    #[serde(flatten)]
+    header: Option<HeaderInfo>,
+}
+
+#[derive(Debug, Serialize)]
+struct HeaderInfo {
     model: String,
     size: Option<String>,
     scan: String,
@@ -220,12 +232,30 @@ struct PacketInfo {
     overhead: usize,
 }
 
-fn packets(file: &[u8], json: bool) -> Result<()> {
-    let mut infos = Vec::new();
-    for packet in split(file)? {
-        let h = Header::read(packet)?;
-        infos.push(PacketInfo {
-            bytes: packet.len(),
+fn packets(frames: &[Frame<'_>], json: bool) -> Result<()> {
+    let infos: Vec<_> = frames.iter().map(PacketInfo::of).collect();
+    if json {
+        return print_json(&serde_json::json!({ "packets": infos }));
+    }
+    let mut lines = infos.iter().enumerate();
+    lines.try_for_each(|(i, info)| print(format_args!("packet {i}: {info}")))
+}
+
+impl PacketInfo {
+    fn of(frame: &Frame<'_>) -> Self {
+        let header = frame.packet.and_then(Header::read);
+        Self {
+            at: frame.at,
+            bytes: frame.packet.map_or(frame.bytes, <[u8]>::len),
+            damaged: header.err().map(|fault| fault.to_string()),
+            header: header.ok().map(HeaderInfo::of),
+        }
+    }
+}
+
+impl HeaderInfo {
+    fn of(h: Header) -> Self {
+        Self {
             model: format!("{:04x}", h.model),
             size: h.size.map(|s| format!("{}x{}", s.width, s.height)),
             scan: format!("{:?}", h.scan).to_lowercase(),
@@ -233,12 +263,20 @@ fn packets(file: &[u8], json: bool) -> Result<()> {
             index: h.fragment.map(|f| f.index),
             count: h.fragment.map(|f| f.count),
             overhead: h.overhead(),
-        });
+        }
     }
-    if json {
-        return print_json(&serde_json::json!({ "packets": infos }));
-    }
-    for (i, p) in infos.iter().enumerate() {
+}
+
+impl fmt::Display for PacketInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(p) = &self.header else {
+            let why = self.damaged.as_deref().unwrap_or_default();
+            return write!(
+                f,
+                "{} bytes from byte {}: DAMAGED: {why}",
+                self.bytes, self.at
+            );
+        };
         let size = p.size.as_deref().unwrap_or("native size");
         let part = match (p.image, p.index, p.count) {
             (Some(image), Some(index), Some(count)) => {
@@ -246,10 +284,10 @@ fn packets(file: &[u8], json: bool) -> Result<()> {
             }
             _ => "the whole picture".into(),
         };
-        print(format_args!(
-            "packet {i}: {} bytes, {} of them header and checksum; model {}, {size}, {} scan, {part}",
-            p.bytes, p.overhead, p.model, p.scan
-        ))?;
+        write!(
+            f,
+            "{} bytes, {} of them header and checksum; model {}, {size}, {} scan, {part}",
+            self.bytes, p.overhead, p.model, p.scan
+        )
     }
-    Ok(())
 }

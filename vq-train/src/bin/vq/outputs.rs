@@ -149,6 +149,23 @@ impl Files {
         Ok(outputs)
     }
 
+    /// Opens the output for picture `number` of an input that turns out to hold several, where `output` was opened for
+    /// one: `out.png` becomes `out-1.png`.
+    pub(crate) fn numbered(&self, output: &Output, kind: Kind, number: usize) -> Result<Output> {
+        let Output::File(path) = output else {
+            return Err(
+                "several pictures do not go to standard output: name a file or folder".into(),
+            );
+        };
+        let mut name = stem(path);
+        name.push(format!("-{number}"));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        self.file(path.with_file_name(name), kind)
+    }
+
     /// Refuses `path` if it is, by whatever name, a file that is read.
     pub(crate) fn refuse(&self, path: &Path) -> Result<()> {
         let same = identity(path).and_then(|id| self.known().get(&id));

@@ -3,9 +3,11 @@
 use crate::messages::note;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::path::{Path, PathBuf};
+use vq_core::bitstream::{Header, Stream};
 use vq_core::format::container::MAGIC;
-use vq_train::codec::{Codec, split};
+use vq_train::codec::{Codec, CodecError};
 use vq_train::data::Source;
+use vq_train::packets::{Fault, Frame, Sorted, frames};
 use vq_train::picture::{Picture, Size, files};
 
 /// Every command ends with this; what is printed is the error's own text.
@@ -34,15 +36,39 @@ pub(crate) fn encoder(path: &Path) -> Result<Codec> {
     Ok(codec)
 }
 
-/// The packets in the bytes of a .vqc file; at least one.
-pub(crate) fn packets(file: &[u8]) -> Result<Vec<&[u8]>> {
-    if file.starts_with(&MAGIC) {
-        return Err("it is a model".into());
+/// The packets in the bytes of the .vqc file `path`, and what is damaged between them; at least one.
+pub(crate) fn packets<'f>(path: &Path, file: &'f [u8]) -> Result<Vec<Frame<'f>>> {
+    let frames: Vec<_> = frames(file).collect();
+    let good = |frame: &Frame<'_>| frame.packet.and_then(Header::read).is_ok();
+    let fault = frames.iter().find_map(|frame| frame.packet.err());
+    let why = match fault {
+        _ if file.is_empty() => "it is empty".to_owned(),
+        _ if file.starts_with(&MAGIC) => "it is a model".to_owned(),
+        // Other bytes than packets hardly lead from one length to the next up to their end.
+        Some(fault) if !frames.iter().any(good) => fault.to_string(),
+        _ => return Ok(frames),
+    };
+    Err(format!("{} is no file of packets: {why}", path.display()).into())
+}
+
+/// The good packets of the .vqc file `path`, by picture. What could not be used is named.
+pub(crate) fn sorted<'f>(path: &Path, file: &'f [u8], stream: &Stream) -> Result<Sorted<'f>> {
+    let frames = packets(path, file)?;
+    let frames = frames.iter().map(|frame| (frame.at, frame.packet));
+    let sorted = Sorted::new(stream, frames);
+    let path = path.display();
+    for Fault { at, error } in &sorted.faults {
+        note!("{path}: refused at byte {at}: {error}");
     }
-    if file.is_empty() {
-        return Err("it is empty".into());
+    for number in sorted.shared_numbers() {
+        note!("{path}: several pictures have the number {number}, and may be mixed");
     }
-    Ok(split(file)?)
+    match sorted.faults.first() {
+        Some(fault) if sorted.pictures.is_empty() => {
+            Err(format!("{path}: {}", CodecError::Nothing(fault.error)).into())
+        }
+        _ => Ok(sorted),
+    }
 }
 
 /// Pictures of a file or a folder; with `size`, cropped and resampled. Unreadable ones in a folder

@@ -45,7 +45,7 @@ impl<'a> BitWriter<'a> {
 
 /// Reads numbers of up to 16 bits; behind the end there are zeros.
 #[derive(Clone, Debug)]
-pub(super) struct BitReader<'a> {
+pub(in crate::bitstream) struct BitReader<'a> {
     bytes: slice::Iter<'a, u8>,
     /// The lowest `held` bits are yet to be read.
     hold: u32,
