@@ -2,8 +2,8 @@
 
 use half::f16;
 use vq_core::format::Dtype;
-use vq_core::{Backend, Codec, HasKernels, Model, PictureSize};
-use vq_tests::reference::{self, Arithmetic, Tensor};
+use vq_core::{Backend, Codec, HasKernels, PictureSize};
+use vq_tests::reference::{Arithmetic, decoded, encoded};
 use vq_tests::{Draft, Random};
 
 /// Models drawn for each element type.
@@ -24,48 +24,6 @@ fn sizes(down: u8, grid: (u16, u16), random: &mut Random) -> [PictureSize; 2] {
             height: height - (down - 1 - missing),
         },
     ]
-}
-
-fn decoded<E: Arithmetic + HasKernels>(
-    model: &Model<'_>,
-    size: PictureSize,
-    codes: &[u16],
-) -> Vec<u8> {
-    let grid = size.grid(model.down());
-    let latent = reference::embed::<E>(model, grid.rows.into(), grid.columns.into(), codes);
-    let picture = reference::run(model, model.decoder(), latent)
-        .pop()
-        .unwrap();
-    let rows = picture
-        .data
-        .chunks(picture.w * picture.c)
-        .take(size.height.into());
-    rows.flat_map(|row| &row[..usize::from(size.width) * picture.c])
-        .map(|&x| x.byte())
-        .collect()
-}
-
-fn encoded<E: Arithmetic + HasKernels>(
-    model: &Model<'_>,
-    size: PictureSize,
-    pixels: &[u8],
-) -> Vec<u16> {
-    let (grid, c) = (size.grid(model.down()), usize::from(model.channels()));
-    let down = usize::from(model.down());
-    let (h, w) = (
-        usize::from(grid.rows) * down,
-        usize::from(grid.columns) * down,
-    );
-    let mut input = Tensor::filled(h, w, c, E::pixel(0));
-    for (i, value) in input.data.iter_mut().enumerate() {
-        let y = (i / c / w).min(usize::from(size.height) - 1);
-        let x = (i / c % w).min(usize::from(size.width) - 1);
-        *value = E::pixel(pixels[(y * usize::from(size.width) + x) * c + i % c]);
-    }
-    let latent = reference::run(model, model.encoder().unwrap(), input)
-        .pop()
-        .unwrap();
-    reference::quantise(model, latent)
 }
 
 fn check<E: Arithmetic + HasKernels>() {

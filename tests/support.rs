@@ -1,8 +1,10 @@
-//! What the tests share: a source of random numbers, models made of them, a plain executor,
+//! What the tests share: a source of random numbers, models made of them, a golden one among them, a plain executor,
 //! and the check sum of packets.
 
 #[path = "support/draft.rs"]
 pub mod draft;
+#[path = "support/operators.rs"]
+pub mod operators;
 #[path = "support/random.rs"]
 pub mod random;
 #[path = "support/reference.rs"]

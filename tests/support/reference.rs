@@ -3,6 +3,7 @@
 //! It shares the format's types with the core, but no arithmetic and no geometry.
 
 use half::f16;
+use vq_core::PictureSize;
 use vq_core::format::*;
 use vq_core::model::{Model, Network};
 
@@ -302,6 +303,38 @@ impl Arithmetic for f16 {
     fn stored(x: f32) -> f16 {
         half(x)
     }
+}
+
+/// The picture of codes, none of them missing.
+pub fn decoded<E: Arithmetic>(model: &Model<'_>, size: PictureSize, codes: &[u16]) -> Vec<u8> {
+    let grid = size.grid(model.down());
+    let latent = embed::<E>(model, grid.rows.into(), grid.columns.into(), codes);
+    let picture = run(model, model.decoder(), latent).pop().unwrap();
+    let rows = picture
+        .data
+        .chunks(picture.w * picture.c)
+        .take(size.height.into());
+    rows.flat_map(|row| &row[..usize::from(size.width) * picture.c])
+        .map(|&x| x.byte())
+        .collect()
+}
+
+/// The codes of a picture, widened to whole codes.
+pub fn encoded<E: Arithmetic>(model: &Model<'_>, size: PictureSize, pixels: &[u8]) -> Vec<u16> {
+    let (grid, c) = (size.grid(model.down()), usize::from(model.channels()));
+    let down = usize::from(model.down());
+    let (h, w) = (
+        usize::from(grid.rows) * down,
+        usize::from(grid.columns) * down,
+    );
+    let mut input = Tensor::filled(h, w, c, E::pixel(0));
+    for (i, value) in input.data.iter_mut().enumerate() {
+        let y = (i / c / w).min(usize::from(size.height) - 1);
+        let x = (i / c % w).min(usize::from(size.width) - 1);
+        *value = E::pixel(pixels[(y * usize::from(size.width) + x) * c + i % c]);
+    }
+    let latent = run(model, model.encoder().unwrap(), input).pop().unwrap();
+    quantise(model, latent)
 }
 
 /// Every value of the graph, its input first.
