@@ -6,11 +6,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::hint::black_box;
 use vq_train::config::Config;
-use vq_train::model::{Pixels, VqVae, Workspace};
+use vq_train::loss::PixelLoss;
+use vq_train::model::VqVae;
+use vq_train::nn::Workspace;
 
 fn step(criterion: &mut Criterion, name: &str, text: &str, batch: usize) {
     let config = Config::parse(text, name).expect("a configuration of this repository");
-    let model = VqVae::build(&config).expect("checked with the configuration");
+    let model = VqVae::build(&config).expect("layers whose shapes chain");
     let mut params: Vec<f32> = model.table.init(&mut ChaCha8Rng::seed_from_u64(1));
     let [width, height] = config.data.size;
     let shape = (batch, height, width, config.model.channels);
@@ -22,7 +24,7 @@ fn step(criterion: &mut Criterion, name: &str, text: &str, batch: usize) {
     let mut draws = ChaCha8Rng::seed_from_u64(2);
     model.quantizer().place(&mut params, values, &mut draws);
     let mut space = Workspace::default();
-    let mut pixels = Pixels {
+    let mut pixels = PixelLoss {
         kind: config.loss.kind,
         scale: 0.3,
     };

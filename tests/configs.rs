@@ -7,11 +7,12 @@ use vq_core::{Backend, Direction, PictureSize};
 use vq_train::checkpoint::Checkpoint;
 use vq_train::codec::Codec;
 use vq_train::config::Config;
-use vq_train::data::{Dataset, Purpose, generator, to_batch};
+use vq_train::data::{Dataset, to_batch};
 use vq_train::export::{ExportError, Options, export};
 use vq_train::loss::Lpips;
 use vq_train::model::VqVae;
 use vq_train::picture::{Picture, Size};
+use vq_train::random::{Purpose, generator};
 use vq_train::strip::without_encoder;
 use vq_train::train::Trainer;
 
@@ -83,7 +84,7 @@ fn trained(path: &Path) -> Trainer {
     let mut trainer = Trainer::resume(checkpoint).unwrap();
     if config.loss.lpips > 0.0 {
         let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("oracle/lpips.safetensors");
-        trainer.perceive(Lpips::find(Some(&small)).unwrap());
+        trainer.set_lpips(Lpips::find(Some(&small)).unwrap());
     }
     let report = trainer.train_step(&x, &data).unwrap();
     assert!(

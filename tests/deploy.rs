@@ -10,7 +10,7 @@ use vq_train::data::Dataset;
 use vq_train::export::{ExportError, Options, export};
 use vq_train::metrics::psnr;
 use vq_train::picture::{Picture, Size};
-use vq_train::train::Trainer;
+use vq_train::train::{Networks, Trainer};
 
 const CONFIG: &str = r#"
 name = "layers"
@@ -97,7 +97,7 @@ fn trained(text: &str, steps: u64) -> (Trainer, Vec<Picture>) {
     let size = Size { width, height };
     let pictures: Vec<Picture> = (0..8).map(|i| photo(size, f64::from(i))).collect();
     let data = Dataset::from_pictures(&config, pictures.clone(), Vec::new());
-    let mut trainer = Trainer::new(config, &data).unwrap();
+    let mut trainer = Trainer::new(Networks::build(config).unwrap(), &data);
     for step in 0..steps {
         trainer.train_step(&data.batch(step, 4), &data).unwrap();
     }

@@ -12,7 +12,7 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::Deserialize;
 use vq_train::config::QuantizerConfig;
 use vq_train::nn::ParamTable;
-use vq_train::quantizer::{Quantized, Quantizer};
+use vq_train::quantizer::{QuantizeAny, Quantized, Quantizer};
 
 /// Of single precision against double, relative to the largest number.
 const TOLERANCE: f64 = 1e-5;

@@ -14,10 +14,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use vq_tests::Random;
 use vq_train::config::{Codes, Config, LossConfig};
-use vq_train::data::{Purpose, generator, to_batch};
-use vq_train::model::{Pixels, VqVae, Workspace};
-use vq_train::optim::Adam;
+use vq_train::data::to_batch;
+use vq_train::loss::PixelLoss;
+use vq_train::model::VqVae;
+use vq_train::nn::Workspace;
+use vq_train::optim::{Adam, Progress};
 use vq_train::quantizer::{histogram, perplexity};
+use vq_train::random::{Purpose, generator};
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -105,14 +108,17 @@ fn repeat(case: &Case, fixture: &Fixture, config: Config) {
         let side = config.data.size[0];
         let x = to_batch(&oracle::pictures(&mut random, case.batch, side));
         let draws = |chunk| generator(0, Purpose::Layers, chunk);
-        let mut pixels = Pixels {
+        let mut pixels = PixelLoss {
             kind: config.loss.kind,
             scale: fixture.variance,
         };
         let out = model.step(&mut space, &params, true, x.view(), &mut pixels, draws);
-        let position = (step as u64, config.train.steps);
+        let progress = Progress {
+            step: step as u64,
+            steps: config.train.steps,
+        };
         let (rates, grads) = (&config.optimizer, space.grads());
-        adam.update(rates, &model.table, position, grads, &mut params);
+        adam.update(rates, &model.table, progress, grads, &mut params);
         let chosen = out.quantized.unwrap();
         let quantizer = model.quantizer::<f32>();
         quantizer.update(&mut params, &out.z, &chosen, &mut draws(0));

@@ -71,7 +71,7 @@ def health(log):
     return {
         "skipped": skipped,
         "gap": statistics.mean(line["d_real"] - line["d_fake"] for line in last),
-        "rests": statistics.mean(bool(line["d_rests"]) for line in steps),
+        "paused": statistics.mean(bool(line["d_paused"]) for line in steps),
     }
 
 
@@ -96,7 +96,7 @@ def main():
     args = parser.parse_args()
     args.judged = args.validation or PHOTOS / "demo"
     vq = shlex.split(args.vq)
-    print("| variant | lost | PSNR, dB | SSIM | LPIPS | SSIMULACRA2 | D(real) - D(fake) | rests, % | skipped steps |")
+    print("| variant | lost | PSNR, dB | SSIM | LPIPS | SSIMULACRA2 | D(real) - D(fake) | paused, % | skipped steps |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in args.only or VARIANTS:
         folder = args.out.resolve() / "".join(c if c.isalnum() else "-" for c in name)
@@ -111,7 +111,7 @@ def main():
             cell(good, "lpips", 3),
             cell(good, "ssimulacra2", 1),
             cell(good, "gap", 2),
-            cell(good, "rests", 0, 100),
+            cell(good, "paused", 0, 100),
             str(sum(run["skipped"] for run in good)),
         ]
         print("| " + " | ".join(cells) + " |", flush=True)

@@ -14,10 +14,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use vq_benches::finish;
-use vq_train::config::{Config, LayerConfig, LossKind, OptimizerConfig, Schedule};
-use vq_train::data::{Dataset, Source, to_pictures};
+use vq_train::config::{Config, LayerConfig, OptimizerConfig, PixelLossKind, Schedule, Source};
+use vq_train::data::{Dataset, to_pictures};
 use vq_train::interchange::{self, Names};
-use vq_train::train::Trainer;
+use vq_train::train::{Networks, Trainer};
 
 const CONFIG: &str = include_str!("../../configs/sonnet-cifar10.toml");
 /// The codebook's buffers in models.py.
@@ -83,7 +83,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             if *optimizer {
                 config.optimizer = OptimizerConfig::default();
             }
-            train(args, Trainer::new(config, &data)?, &data)?;
+            train(args, Trainer::new(Networks::build(config)?, &data), &data)?;
         }
     }
     Ok(())
@@ -92,7 +92,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 /// The configuration with PyTorch's loss and optimiser: MSE and Adam, without warm-up, schedule and clipping.
 fn comparable(args: &Args) -> Result<Config, Box<dyn Error>> {
     let mut config = Config::parse(CONFIG, "configs/sonnet-cifar10.toml")?;
-    config.loss.kind = LossKind::Mse;
+    config.loss.kind = PixelLossKind::Mse;
     config.optimizer.schedule = Schedule::Constant;
     config.optimizer.warmup = 0;
     config.optimizer.clip = 0.0;
@@ -107,7 +107,12 @@ fn plain(mut config: Config, start: &Path, data: &Dataset) -> Result<Trainer, Bo
     config.quantizer.restart = 0.0;
     let names = Names::parse(NAMES, "NAMES")?;
     let start = interchange::import(&config, &std::fs::read(start)?, &names, None)?;
-    Ok(Trainer::with_params(config, start.checkpoint.params, data)?)
+    let networks = Networks::build(config)?;
+    Ok(Trainer::with_params(
+        networks,
+        start.checkpoint.params,
+        data,
+    ))
 }
 
 /// The encoder's last convolution makes so many channels.

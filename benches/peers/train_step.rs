@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use vq_benches::finish;
-use vq_train::config::{Config, DiscriminatorConfig, GanConfig, LayerConfig, LossConfig, LossKind};
+use vq_train::config::{
+    Config, DiscriminatorConfig, GanConfig, LayerConfig, LossConfig, PixelLossKind,
+};
 use vq_train::data::Dataset;
 use vq_train::picture::{Picture, Size};
-use vq_train::train::Trainer;
+use vq_train::train::{Networks, Trainer};
 
 /// Blocks of steps, of whose rates the median counts.
 const BLOCKS: u32 = 10;
@@ -53,7 +55,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         .build_global()?;
     let mut config = comparable(Config::load(&args.config)?, args.batch);
     if args.adversarial {
-        config.loss.kind = LossKind::L1;
+        config.loss.kind = PixelLossKind::L1;
         config.gan = Some(adversarial());
     }
     if let Some(side) = args.side {
@@ -140,7 +142,7 @@ fn peak_mib() -> Option<u64> {
 fn images_per_second(config: Config, args: &Args) -> Result<f64, Box<dyn std::error::Error>> {
     let data = Dataset::from_pictures(&config, noise(&config, args.batch), Vec::new());
     let x = data.batch(0, args.batch);
-    let mut trainer = Trainer::new(config, &data)?;
+    let mut trainer = Trainer::new(Networks::build(config)?, &data);
     for _ in 0..WARM_UP {
         trainer.train_step(&x, &data)?;
     }

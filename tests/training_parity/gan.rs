@@ -153,7 +153,7 @@ fn assert_figures(step: usize, ours: &StepReport, theirs: &Figures) {
     let adversary = ours.adversary.unwrap();
     for (name, ours, theirs) in [
         ("loss", ours.loss, theirs.loss),
-        ("g", ours.parts.g_loss.unwrap(), theirs.g),
+        ("g", ours.terms.g_loss.unwrap(), theirs.g),
         ("weight", ours.g_weight.unwrap(), theirs.weight),
         ("d", adversary.d_loss, theirs.d),
         ("real", adversary.d_real, theirs.real),

@@ -6,9 +6,9 @@
 use crate::atomic;
 use crate::config::Config;
 use crate::gan::AdversaryState;
+use crate::health::Health;
 use crate::input;
 use crate::optim::Adam;
-use crate::train::Health;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

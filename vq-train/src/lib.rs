@@ -1,27 +1,50 @@
-//! The host side of `vq`: pictures in, trained models and measurements out.
+//! vq-train: trains models of vector-quantised codes, exports them for `vq-core`, and measures them.
 //!
-//! The modules stand in the order in which data passes them.
+//! Data's path through the crate:
+//!
+//! ```text
+//! train:     configuration -> networks; pictures -> batches -> encoder -> quantiser -> decoder -> losses
+//!            -> gradients -> optimiser -> checkpoint
+//! export:    checkpoint -> layers folded and lowered -> .vqm bytes
+//! evaluate:  pictures -> packets -> pictures -> figures and sheets
+//! flash:     .vqm bytes -> firmware -> a microcontroller, or QEMU
+//! ```
+//!
+//! The modules stand from bottom to top: each uses only modules above it in this file.
+//!
+//! Features: none. MSRV: see `rust-version` in the workspace's `Cargo.toml`.
 #![deny(unsafe_code)]
 
+// Files and pictures.
 pub mod atomic;
 pub mod claim;
 pub mod input;
 pub mod picture;
+pub mod tensorboard;
 
-// From pictures to a trained model.
+// What is to be trained, and on what.
 pub mod config;
+pub mod random;
 pub mod data;
+
+// The networks, and what they learn by.
 pub mod nn;
 pub mod quantizer;
-pub mod loss;
-pub mod gan;
-pub mod model;
 pub mod optim;
+pub mod loss;
+pub mod model;
+pub mod gan;
+
+// How people judge and compare pictures.
+pub mod metrics;
+pub mod sheet;
+
+// Training.
+pub mod health;
 pub mod checkpoint;
-pub mod tensorboard;
+pub mod train;
 pub mod run;
 pub mod interchange;
-pub mod train;
 
 // From a trained model to figures.
 pub mod codec;
@@ -29,10 +52,8 @@ pub mod packets;
 pub mod link;
 pub mod strip;
 pub mod export;
-pub mod metrics;
 pub mod rivals;
 pub mod refine;
-pub mod sheet;
 pub mod evaluate;
 
 // A trained model on a microcontroller.

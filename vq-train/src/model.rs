@@ -5,19 +5,19 @@
 //! data alone, not on the number of threads.
 
 mod build;
-mod objective;
+mod adaptive_weight;
+mod step;
 
 pub use build::chain;
-pub use objective::{Grades, Objective, Pixels, Second};
+pub use step::StepOutput;
 
 use crate::config::{Config, ConfigError, LayerConfig, field_error};
-use crate::nn::{Chain, Layer, ParamTable, Scalar, Tape, Weights, Worker, flat, flat_mut};
-use crate::quantizer::{Quantize, Quantized, Quantizer, SquareOrder};
+use crate::nn::{Chain, Layer, ParamTable, Scalar, Tape, Weights};
+use crate::quantizer::{Quantize, QuantizeAny, Quantizer, SquareOrder};
+use adaptive_weight::SplitDecoder;
 pub(crate) use build::MAX_PARAMS;
 use build::{Builder, Shape};
 use ndarray::{Array4, ArrayView4, Axis};
-use objective::Ends;
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 /// At most this many chunks a batch: enough to keep any machine's cores busy at these model
@@ -46,91 +46,37 @@ pub struct VqVae {
     pub dim: usize,
     /// Pixels per code, each way.
     pub down: usize,
-    ends: Option<Ends>,
-}
-
-/// Memory of a training step, used again by the next.
-#[derive(Debug, Default)]
-pub struct Workspace<T> {
-    pub(crate) workers: Vec<Worker<T>>,
-    pub(crate) panels: Vec<T>,
-}
-
-/// What a step comes to. Losses are means over the batch.
-#[derive(Debug, Clone)]
-pub struct StepOutput<T> {
-    /// What is minimised: the objective's losses and the quantiser's terms.
-    pub loss: f64,
-    /// Mean squared error over all values, in the network's units.
-    pub mse: f64,
-    /// What the objective's second loss counted, if it had one.
-    pub weight: Option<f64>,
-    /// What the quantiser chose; none while quantisation is off.
-    pub quantized: Option<Quantized<T>>,
-    /// The batch's latent vectors `[P, D]`, in the quantiser's order.
-    pub z: Vec<T>,
+    /// The decoder again, where the weight of an adversarial loss may be adapted.
+    split: Option<SplitDecoder>,
 }
 
 impl VqVae {
-    /// Builds the layers and checks that their shapes chain.
+    /// Builds the layers that a checked configuration describes.
+    ///
+    /// # Errors
+    /// Layers whose shapes do not chain, or do not fit to the pictures, the quantiser or adversarial training.
     pub fn build(config: &Config) -> Result<VqVae, ConfigError> {
         let mut table = ParamTable::default();
-        let channels = config.model.channels;
         let dim = config.quantizer.dim;
-        let mut build = |side: &str, from: Shape, layers: &[LayerConfig]| {
-            let prefix = side.to_string();
-            let mut builder = Builder {
-                table: &mut table,
-                path: format!("model.{side}"),
-            };
-            builder.chain(layers, from, &prefix)
-        };
         let picture = Shape {
-            channels,
+            channels: config.model.channels,
             num: 1,
             den: 1,
         };
-        let (mut encoder, latent) = build("encoder", picture, &config.model.encoder)?;
+        let (mut encoder, latent) =
+            chain_of("encoder", &config.model.encoder, picture, &mut table)?;
         let grid = Shape {
             channels: dim,
             ..latent
         };
-        let (decoder, out) = build("decoder", grid, &config.model.decoder)?;
-        if latent.channels != dim {
-            let reason = format!(
-                "ends with {} channels, quantizer.dim is {dim}",
-                latent.channels
-            );
-            return Err(field_error("model.encoder", reason));
-        }
-        if latent.num != 1 || latent.den > 256 {
-            return Err(field_error(
-                "model.encoder",
-                "must shrink the picture by 1 to 256",
-            ));
-        }
-        if out.channels != channels || out.num != out.den {
-            let reason = format!(
-                "ends with {} channels at {}/{} of the picture's size, must be {channels} at 1/1",
-                out.channels, out.num, out.den
-            );
-            return Err(field_error("model.decoder", reason));
-        }
-        let down = latent.den;
-        // Before the first layer that learns, nobody needs a gradient.
+        let (decoder, out) = chain_of("decoder", &config.model.decoder, grid, &mut table)?;
+        check_shapes(config, latent, out)?;
+        // Nothing reads the gradient by the input of the first layer that learns.
         if let Some(Layer::Conv2d(first)) = encoder.layers.iter_mut().find(|l| l.may_learn()) {
             first.input_grad = false;
         }
-        let side = config.quantizer.side(0);
-        if config.data.size.iter().any(|s| s % (down * side) != 0) {
-            let square = down * side;
-            let reason = format!(
-                "width and height must be multiples of {square}, what one of the coarsest codes is for"
-            );
-            return Err(field_error("data.size", reason));
-        }
-        let ends = Ends::of(&decoder, &table);
-        if config.gan.as_ref().is_some_and(|gan| gan.adaptive) && ends.is_none() {
+        let split = SplitDecoder::of(&decoder, &table);
+        if config.gan.as_ref().is_some_and(|gan| gan.adaptive) && split.is_none() {
             let reason = "with gan.adaptive the last layer that learns must be a conv, a transposed conv or a \
                           linear one";
             return Err(field_error("model.decoder", reason));
@@ -146,8 +92,8 @@ impl VqVae {
             table,
             quantizer,
             dim,
-            down,
-            ends,
+            down: latent.den,
+            split,
         })
     }
 
@@ -193,144 +139,61 @@ impl VqVae {
         let per_chunk = n.div_ceil(CHUNKS).max(smallest.min(n.div_ceil(FEW_CHUNKS)));
         x.axis_chunks_iter(Axis(0), per_chunk).collect()
     }
+}
 
-    /// Losses of one batch `[n, h, w, channels]`, and their gradients in `space`.
-    ///
-    /// Without `quantize` the latents pass unchanged. `seed` makes the generators of the quantiser and of
-    /// chunks.
-    pub fn step<T: Scalar>(
-        &self,
-        space: &mut Workspace<T>,
-        p: &[T],
-        quantize: bool,
-        x: ArrayView4<'_, T>,
-        objective: &mut impl Objective<T>,
-        seed: impl Fn(u64) -> ChaCha8Rng,
-    ) -> StepOutput<T> {
-        let values = x.len();
-        let chunks = VqVae::chunks(&x);
-        space.prepare(chunks.len(), self.table.len(), &seed);
-        let workers = &mut space.workers[..];
-        let p = &Weights::new(
-            &self.table,
-            &[&self.encoder, &self.decoder],
-            p,
-            &mut space.panels,
+/// The layers of one side of the model, on maps of the shape `from`, and the shape of their output.
+fn chain_of(
+    side: &str,
+    layers: &[LayerConfig],
+    from: Shape,
+    table: &mut ParamTable,
+) -> Result<(Chain, Shape), ConfigError> {
+    let mut builder = Builder {
+        table,
+        path: format!("model.{side}"),
+    };
+    builder.chain(layers, from, side)
+}
+
+/// Checks the shapes of latents and of the decoder's output against the configuration.
+fn check_shapes(config: &Config, latent: Shape, out: Shape) -> Result<(), ConfigError> {
+    let (channels, dim) = (config.model.channels, config.quantizer.dim);
+    if latent.channels != dim {
+        let reason = format!(
+            "ends with {} channels, quantizer.dim is {dim}",
+            latent.channels
         );
-        let copies = chunks.iter().zip(workers.iter_mut());
-        let maps = copies.map(|(x, w)| w.tape.copy_of(x)).collect();
-        let maps = self.encoder.forward_all(p, maps, workers);
-        let mut z = Vec::with_capacity(values / (self.down * self.down * x.dim().3) * self.dim);
-        maps.iter().for_each(|z_| z.extend_from_slice(flat(z_)));
-        let order = self.square_order([x.dim().1 / self.down, x.dim().2 / self.down]);
-        let z = order.gathered(z);
-        let quantized = quantize.then(|| {
-            let mut draws = seed(0);
-            self.quantizer().forward(p.values, &z, Some(&mut draws))
-        });
-        let decoded = quantized.as_ref().map_or(&z, |q| &q.values);
-        let maps = scattered(maps, &order.scattered(decoded));
-        let (maps, depths) = self.forward_decoder(p, maps, objective.balances(), workers);
-        let Grades { sums, maps, second } = objective.grade(&chunks, maps);
-        let other = second.as_ref().map_or(0.0, |second| second.loss);
-        let (maps, weight) = self.backward_decoder(p, depths, (maps, second.as_ref()), workers);
-        if let Some(second) = second {
-            objective.take_back(second.maps);
-        }
-        let maps = match &quantized {
-            None => maps,
-            Some(out) => {
-                let mut dz = Vec::with_capacity(z.len());
-                maps.iter().for_each(|dz_| dz.extend_from_slice(flat(dz_)));
-                let mut dz = order.gathered(dz);
-                let grads = &mut workers[0].grads;
-                self.quantizer().backward(p.values, &z, out, &mut dz, grads);
-                scattered(maps, &order.scattered(&dz))
-            }
-        };
-        let maps = self.encoder.backward_all(p, maps, workers);
-        let ends = maps.into_iter().zip(workers.iter_mut());
-        ends.for_each(|(dx, w)| w.tape.recycle(dx));
-        space.reduce();
-        StepOutput {
-            loss: sums.loss
-                + weight.map_or(0.0, |weight| weight * other)
-                + quantized.as_ref().map_or(0.0, |q| q.loss),
-            mse: sums.squares / values as f64,
-            weight,
-            quantized,
-            z,
-        }
+        return Err(field_error("model.encoder", reason));
     }
-}
-
-impl<T: Scalar> Workspace<T> {
-    /// The gradients of the last step, in the order of the parameter table.
-    pub fn grads(&mut self) -> &mut [T] {
-        self.workers.first_mut().map_or(&mut [], |w| &mut w.grads)
+    if latent.num != 1 || latent.den > 256 {
+        let reason = "must shrink the picture by 1 to 256";
+        return Err(field_error("model.encoder", reason));
     }
-
-    /// Bytes that it holds on to between steps.
-    pub fn bytes(&self) -> usize {
-        let floats = |v: &Vec<T>| v.capacity() * size_of::<T>();
-        let worker = |w: &Worker<T>| w.tape.bytes() + floats(&w.grads);
-        self.workers.iter().map(worker).sum::<usize>() + floats(&self.panels)
+    if out.channels != channels || out.num != out.den {
+        let reason = format!(
+            "ends with {} channels at {}/{} of the picture's size, must be {channels} at 1/1",
+            out.channels, out.num, out.den
+        );
+        return Err(field_error("model.decoder", reason));
     }
-
-    /// A worker for each chunk, with zeros for gradients and nothing on its tape.
-    pub(crate) fn prepare(
-        &mut self,
-        chunks: usize,
-        params: usize,
-        seed: impl Fn(u64) -> ChaCha8Rng,
-    ) {
-        self.workers.resize_with(chunks, || Worker {
-            tape: Tape::recording(),
-            grads: Vec::new(),
-        });
-        for (i, worker) in self.workers.iter_mut().enumerate() {
-            worker.tape.clear();
-            worker.tape.seed(seed(i as u64 + 1));
-            worker.grads.resize(params, T::zero());
-        }
-        let workers = self.workers.par_iter_mut();
-        workers.for_each(|w| w.grads.fill(T::zero()));
+    let square = latent.den * config.quantizer.side(0);
+    if config.data.size.iter().any(|side| side % square != 0) {
+        let reason = format!(
+            "width and height must be multiples of {square}, what one of the coarsest codes is for"
+        );
+        return Err(field_error("data.size", reason));
     }
-
-    /// Adds the chunks' gradients up in their order, into those of the first.
-    pub(crate) fn reduce(&mut self) {
-        const RANGE: usize = 1 << 14;
-        let Some((first, others)) = self.workers.split_first_mut() else {
-            return;
-        };
-        let ranges = first.grads.par_chunks_mut(RANGE).enumerate();
-        ranges.for_each(|(i, range)| {
-            for other in others.iter() {
-                for (a, &b) in range.iter_mut().zip(&other.grads[i * RANGE..]) {
-                    *a += b;
-                }
-            }
-        });
-    }
-}
-
-/// The values, one behind the other, in maps of the given shapes.
-fn scattered<T: Scalar>(mut maps: Vec<Array4<T>>, values: &[T]) -> Vec<Array4<T>> {
-    let mut rest = values;
-    for map in &mut maps {
-        let (own, behind) = rest.split_at(map.len());
-        rest = behind;
-        flat_mut(map).copy_from_slice(own);
-    }
-    maps
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LossKind;
-    use crate::nn::{Role, normal};
+    use crate::config::PixelLossKind;
+    use crate::loss::PixelLoss;
+    use crate::nn::{Role, Workspace, normal};
     use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
     const CONFIG: &str = r#"
         name = "t"
@@ -356,11 +219,11 @@ mod tests {
         model: VqVae,
         params: Vec<f64>,
         x: Array4<f64>,
-        pixels: Pixels,
+        pixels: PixelLoss,
     }
 
-    fn pixels(kind: LossKind) -> Pixels {
-        Pixels { kind, scale: 0.4 }
+    fn pixels(kind: PixelLossKind) -> PixelLoss {
+        PixelLoss { kind, scale: 0.4 }
     }
 
     impl Case {
@@ -374,7 +237,7 @@ mod tests {
         }
     }
 
-    fn case(kind: LossKind) -> Case {
+    fn case(kind: PixelLossKind) -> Case {
         let model = VqVae::build(&Config::parse(CONFIG, "test").unwrap()).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         let mut params: Vec<f64> = model.table.init(&mut rng);
@@ -414,7 +277,7 @@ mod tests {
 
     #[test]
     fn gradients_without_quantisation_match_finite_differences() {
-        for loss in [LossKind::Mse, LossKind::L1] {
+        for loss in [PixelLossKind::Mse, PixelLossKind::L1] {
             let case = case(loss);
             let run = |p: &[f64]| case.step(p, false);
             assert_gradients(&case, &run(&case.params).1, |p| run(p).0.loss);
@@ -449,7 +312,7 @@ mod tests {
             model,
             params,
             x,
-            pixels: pixels(LossKind::Mse),
+            pixels: pixels(PixelLossKind::Mse),
         }
     }
 
@@ -475,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_chunks_one_notes_the_vectors_of_spectral_normalisation() {
+    fn spectral_normalisations_vectors_come_from_one_of_many_chunks() {
         let mut case = more(130);
         follow(&mut case);
         let vectors = case.model.table.entries.iter();
@@ -490,7 +353,7 @@ mod tests {
     /// step from latent to code are held fixed.
     #[test]
     fn straight_through_gradients_match_finite_differences_of_their_surrogate() {
-        let case = case(LossKind::Mse);
+        let case = case(PixelLossKind::Mse);
         let (out, grads) = case.step(&case.params, true);
         let z0 = case.model.encode(&case.params, case.x.view());
         let chosen = out.quantized.unwrap();
@@ -507,7 +370,7 @@ mod tests {
 
     #[test]
     fn memory_of_a_step_does_not_grow() {
-        let case = case(LossKind::Mse);
+        let case = case(PixelLossKind::Mse);
         let mut space = Workspace::default();
         let mut bytes = Vec::new();
         for _ in 0..5 {
@@ -526,7 +389,7 @@ mod tests {
 
     #[test]
     fn the_result_does_not_depend_on_the_number_of_threads() {
-        let case = case(LossKind::Mse);
+        let case = case(PixelLossKind::Mse);
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
@@ -544,7 +407,8 @@ mod tests {
         let wrong = |from: &str, to: &str| {
             let text = CONFIG.replace(from, to);
             assert_ne!(text, CONFIG);
-            Config::parse(&text, "test").unwrap_err().to_string()
+            let config = Config::parse(&text, "test").unwrap();
+            VqVae::build(&config).unwrap_err().to_string()
         };
         let error = wrong(
             "{ conv = { out = 3, kernel = 1 } }",

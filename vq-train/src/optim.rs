@@ -9,6 +9,15 @@ use std::ops::Range;
 /// Added to the root of the second moment.
 const EPSILON: f32 = 1e-8;
 
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps done before this one.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+}
+
 /// First and second moments, laid out like the parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Adam {
@@ -39,16 +48,16 @@ impl Adam {
         self.v[range].fill(0.0);
     }
 
-    /// One update of all parameters. `step` counts from 0, over `steps` in all.
+    /// One update of all parameters.
     pub fn update(
         &mut self,
         config: &OptimizerConfig,
         table: &ParamTable,
-        (step, steps): (u64, u64),
+        progress: Progress,
         grads: &[f32],
         params: &mut [f32],
     ) {
-        let lr = learning_rate(config, step, steps);
+        let lr = learning_rate(config, progress);
         let [b1, b2] = config.betas;
         self.seen += 1;
         let t = self.seen as f64;
@@ -127,7 +136,8 @@ fn follow(rate: f32, values: &[f32], params: &mut [f32]) {
 }
 
 /// Linear warm-up, then the schedule down to `final_lr * lr` at the last step.
-pub fn learning_rate(config: &OptimizerConfig, step: u64, steps: u64) -> f64 {
+pub fn learning_rate(config: &OptimizerConfig, progress: Progress) -> f64 {
+    let Progress { step, steps } = progress;
     if step < config.warmup {
         return config.lr * (step + 1) as f64 / config.warmup as f64;
     }
@@ -198,6 +208,10 @@ mod tests {
     use super::*;
     use crate::nn::Init;
 
+    fn at(step: u64, steps: u64) -> Progress {
+        Progress { step, steps }
+    }
+
     #[test]
     fn first_step_moves_by_the_learning_rate_against_the_sign() {
         let mut table = ParamTable::default();
@@ -209,7 +223,7 @@ mod tests {
             ..Default::default()
         };
         let mut p = [1.0, -2.0];
-        Adam::new(2).update(&config, &table, (0, 10), &[3.0, -0.5], &mut p);
+        Adam::new(2).update(&config, &table, at(0, 10), &[3.0, -0.5], &mut p);
         assert!(
             (p[0] - 0.9).abs() < 1e-6 && (p[1] + 1.9).abs() < 1e-6,
             "{p:?}"
@@ -226,7 +240,7 @@ mod tests {
             ..Default::default()
         };
         let mut p = [1.0];
-        Adam::new(1).update(&config, &table, (900, 1000), &[3.0], &mut p);
+        Adam::new(1).update(&config, &table, at(900, 1000), &[3.0], &mut p);
         assert!((p[0] - 0.9).abs() < 1e-6, "{p:?}");
     }
 
@@ -244,7 +258,7 @@ mod tests {
         let (mut adam, mut p) = (Adam::new(1), [0.5f32]);
         let (mut w, mut m, mut v) = (0.5f64, 0.0, 0.0);
         for (t, g) in [(1, 0.2f64), (2, -0.4)] {
-            adam.update(&config, &table, (t - 1, 10), &[g as f32], &mut p);
+            adam.update(&config, &table, at(t - 1, 10), &[g as f32], &mut p);
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;
             w *= 1.0 - 0.01 * 0.1;
@@ -269,7 +283,7 @@ mod tests {
         table.add("codes".into(), &[1], Init::Zero, Role::State);
         let mut p = [1.0, 7.0];
         let config = OptimizerConfig::default();
-        Adam::new(2).update(&config, &table, (0, 10), &[3.0, 5.0], &mut p);
+        Adam::new(2).update(&config, &table, at(0, 10), &[3.0, 5.0], &mut p);
         assert_eq!(p, [1.5, 7.0]);
     }
 
@@ -279,10 +293,10 @@ mod tests {
         table.add("codes".into(), &[3], Init::Zero, Role::Bias);
         let config = OptimizerConfig::default();
         let (mut adam, mut p) = (Adam::new(3), [0.0; 3]);
-        adam.update(&config, &table, (0, 10), &[1.0; 3], &mut p);
+        adam.update(&config, &table, at(0, 10), &[1.0; 3], &mut p);
         adam.forget(1..2);
         let before = p;
-        adam.update(&config, &table, (1, 10), &[0.0; 3], &mut p);
+        adam.update(&config, &table, at(1, 10), &[0.0; 3], &mut p);
         assert!(p[0] < before[0] && p[2] < before[2], "{p:?}");
         assert_eq!(p[1], before[1]);
     }
@@ -295,10 +309,10 @@ mod tests {
             final_lr: 0.1,
             ..Default::default()
         };
-        assert!((learning_rate(&config, 0, 110) - 0.1).abs() < 1e-12);
-        assert!((learning_rate(&config, 9, 110) - 1.0).abs() < 1e-12);
-        assert!((learning_rate(&config, 60, 110) - 0.55).abs() < 1e-12);
-        assert!((learning_rate(&config, 110, 110) - 0.1).abs() < 1e-12);
+        assert!((learning_rate(&config, at(0, 110)) - 0.1).abs() < 1e-12);
+        assert!((learning_rate(&config, at(9, 110)) - 1.0).abs() < 1e-12);
+        assert!((learning_rate(&config, at(60, 110)) - 0.55).abs() < 1e-12);
+        assert!((learning_rate(&config, at(110, 110)) - 0.1).abs() < 1e-12);
     }
 
     #[test]
@@ -311,7 +325,7 @@ mod tests {
                 schedule,
                 ..Default::default()
             };
-            learning_rate(&config, step, 310)
+            learning_rate(&config, at(step, 310))
         };
         for (schedule, step, expected) in [
             (Schedule::Linear, 160, 1.01),

@@ -1,24 +1,24 @@
-//! Adversarial training.
+//! The `[gan]` of a configuration: adversarial training.
 
-use super::{ConfigError, OptimizerConfig, field_error};
-use crate::gan::Discriminator;
-use crate::model::MAX_PARAMS;
+use super::error::{ConfigError, require};
+use super::optimizer::OptimizerConfig;
 use serde::{Deserialize, Serialize};
 
-/// A discriminator, and how the generator listens to it (Esser et al. 2021).
+/// A discriminator, and how its losses train the generator (Esser et al. 2021).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GanConfig {
-    /// The first step on which the generator is trained by the discriminator.
+    /// The first step at which the adversarial loss is part of the total loss.
     pub start: u64,
-    /// The first step on which the discriminator learns: 0, so that it is worth listening to at `start`.
+    /// The first step at which the discriminator learns; at most `start`, so that its weights are no longer fresh
+    /// when the generator learns from them.
     pub learns_from: u64,
-    /// What the adversarial loss counts against the reconstruction's: their gradients by the decoder's last
-    /// weights have this ratio, or with `adaptive = false` the losses themselves.
+    /// Weight of the adversarial loss: the ratio of its gradient by the decoder's last weights to the
+    /// reconstruction losses', or with `adaptive = false` the ratio of the losses themselves.
     pub weight: f64,
     /// Whether the weight adapts to the gradients.
     pub adaptive: bool,
-    /// The losses of both sides.
+    /// The adversarial losses of discriminator and generator.
     pub loss: AdversarialLoss,
     /// Weight of feature matching: mean absolute distances between the discriminator's features of picture
     /// and reconstruction, summed over its layers (Wang et al. 2018).
@@ -32,15 +32,15 @@ pub struct GanConfig {
     pub r1: f64,
     /// The penalty is taken on every so-many-th step, as many times as strong.
     pub r1_every: u64,
-    /// The discriminator rests when its loss, averaged over some steps, is below this share of what guessing
-    /// costs, until it is above twice that: it has won, and to win higher teaches the generator nothing. The
-    /// generator listens to it as it is. Below 0.5; 0 never rests.
+    /// The discriminator's learning is paused when its loss, averaged over some steps, falls below this share of
+    /// what guessing costs, until it is above twice that: a discriminator that tells all pictures apart gives the
+    /// generator no useful gradient. The adversarial loss stays part of the total loss. Below 0.5; 0 never pauses.
     pub rest: f64,
-    /// The discriminator's learning rate; in all that is not said here it learns as `optimizer` says.
+    /// The discriminator's learning rate; all other settings of its optimiser are those of `optimizer`.
     pub lr: f64,
-    /// Its Adam's decay rates.
+    /// Decay rates of the discriminator's Adam.
     pub betas: [f64; 2],
-    /// Its layers.
+    /// The discriminator's layers.
     pub discriminator: DiscriminatorConfig,
 }
 
@@ -88,7 +88,7 @@ pub struct DiscriminatorConfig {
     pub channels: usize,
     /// Layers that halve the map.
     pub layers: usize,
-    /// What keeps its layers in check.
+    /// Normalisation of its layers.
     pub norm: DiscriminatorNorm,
 }
 
@@ -110,77 +110,34 @@ pub enum DiscriminatorNorm {
     Batch,
     /// Spectral normalisation of all weights.
     Spectral,
-    /// None.
+    /// No normalisation.
     None,
 }
 
-impl DiscriminatorConfig {
-    /// The layers for pictures of this width and height.
-    ///
-    /// # Errors
-    /// Pictures that are too small for them, or too many parameters.
-    pub(crate) fn build(
-        &self,
-        [width, height]: [usize; 2],
-        channels: usize,
-    ) -> Result<Discriminator, ConfigError> {
-        let net = Discriminator::new(self, channels);
-        if net.patches([height, width]).is_none() {
-            let reason = format!("too many for pictures of {width}x{height}");
-            return Err(field_error("gan.discriminator.layers", reason));
-        }
-        if net.table.len() > MAX_PARAMS {
-            let reason = format!("makes more than {MAX_PARAMS} parameters");
-            return Err(field_error("gan.discriminator.channels", reason));
-        }
-        Ok(net)
-    }
-}
-
 impl GanConfig {
-    /// Checks everything, for pictures of this width and height.
-    pub(super) fn check(&self, size: [usize; 2], channels: usize) -> Result<(), ConfigError> {
-        let finite = |x: f64| x >= 0.0 && x.is_finite();
-        let rules = [
-            ("gan.weight", finite(self.weight)),
-            ("gan.features", finite(self.features)),
-            ("gan.lecam", finite(self.lecam)),
-            ("gan.r1", finite(self.r1)),
-            ("gan.rest", finite(self.rest)),
-        ];
-        if let Some((field, _)) = rules.iter().find(|(_, ok)| !ok) {
-            return Err(field_error(*field, "must be at least 0 and finite"));
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for (field, weight) in [
+            ("gan.weight", self.weight),
+            ("gan.features", self.features),
+            ("gan.lecam", self.lecam),
+            ("gan.r1", self.r1),
+            ("gan.rest", self.rest),
+        ] {
+            let finite = weight >= 0.0 && weight.is_finite();
+            require(finite, field, "must be at least 0 and finite")?;
         }
-        if !(0.0..1.0).contains(&self.lecam_decay) {
-            let reason = "must be at least 0 and below 1";
-            return Err(field_error("gan.lecam_decay", reason));
-        }
-        if self.rest >= 0.5 {
-            let reason = "must be below 0.5: it wakes at twice that, and guessing costs 1";
-            return Err(field_error("gan.rest", reason));
-        }
-        if self.learns_from > self.start {
-            let reason = "must not be after gan.start: the generator would listen to fresh weights";
-            return Err(field_error("gan.learns_from", reason));
-        }
-        if self.r1_every == 0 {
-            return Err(field_error("gan.r1_every", "must be at least 1"));
-        }
-        let DiscriminatorConfig {
-            channels: first,
-            layers,
-            ..
-        } = self.discriminator;
-        if !(1..=4096).contains(&first) {
-            return Err(field_error(
-                "gan.discriminator.channels",
-                "must be 1 to 4096",
-            ));
-        }
-        if !(1..=8).contains(&layers) {
-            return Err(field_error("gan.discriminator.layers", "must be 1 to 8"));
-        }
-        self.discriminator.build(size, channels)?;
+        let below_one = (0.0..1.0).contains(&self.lecam_decay);
+        require(
+            below_one,
+            "gan.lecam_decay",
+            "must be at least 0 and below 1",
+        )?;
+        let reason = "must be below 0.5: learning goes on at twice that, and guessing costs 1";
+        require(self.rest < 0.5, "gan.rest", reason)?;
+        let reason = "must not be after gan.start: the generator would learn from fresh weights";
+        require(self.learns_from <= self.start, "gan.learns_from", reason)?;
+        require(self.r1_every > 0, "gan.r1_every", "must be at least 1")?;
+        self.discriminator.check()?;
         self.optimizer(&OptimizerConfig::default()).check("gan")
     }
 
@@ -192,5 +149,14 @@ impl GanConfig {
             ema: 0.0,
             ..*generator
         }
+    }
+}
+
+impl DiscriminatorConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let channels = (1..=4096).contains(&self.channels);
+        require(channels, "gan.discriminator.channels", "must be 1 to 4096")?;
+        let layers = (1..=8).contains(&self.layers);
+        require(layers, "gan.discriminator.layers", "must be 1 to 8")
     }
 }

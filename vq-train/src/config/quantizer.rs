@@ -23,8 +23,7 @@
 //! levels = [8, 5, 5, 5]
 //! ```
 
-use super::{ConfigError, field_error};
-use crate::quantizer::Entropy;
+use super::error::{self, ConfigError};
 use serde::{Deserialize, Serialize};
 use vq_core::bitstream::MAX_STAGES;
 
@@ -164,15 +163,6 @@ pub struct EntropyConfig {
     pub temperature: f64,
 }
 
-impl From<EntropyConfig> for Entropy {
-    fn from(config: EntropyConfig) -> Entropy {
-        Entropy {
-            weight: config.weight,
-            temperature: config.temperature,
-        }
-    }
-}
-
 /// Gumbel-softmax: `gumbel = { temperature = [1.0, 0.0625], steps = 20000, kl = 5e-4 }`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -310,10 +300,7 @@ impl QuantizerConfig {
 }
 
 fn require(ok: bool, field: &str, reason: &str) -> Result<(), ConfigError> {
-    if ok {
-        return Ok(());
-    }
-    Err(field_error(format!("quantizer.{field}"), reason))
+    error::require(ok, &format!("quantizer.{field}"), reason)
 }
 
 fn is_one(x: &usize) -> bool {

@@ -1,6 +1,6 @@
 //! CIFAR-10's binary files: records of a label and three 32x32 planes (Krizhevsky 2009).
 
-use super::{DataError, Loaded};
+use super::loaded::{DataError, Loaded};
 use crate::picture::{Picture, Size};
 use std::path::Path;
 

@@ -5,8 +5,8 @@
 //! number there follow from n by a division. The first of the folders has floor(share * n) of the first n
 //! samples; the others part what is left in the same way.
 
-use super::{Purpose, generator};
 use crate::picture::Picture;
+use crate::random::{Purpose, generator};
 use rand::RngExt;
 use std::sync::Mutex;
 

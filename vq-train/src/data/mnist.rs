@@ -1,6 +1,6 @@
 //! MNIST and Fashion-MNIST: idx files of pictures, plain or gzipped (LeCun's page of 1998).
 
-use super::{DataError, Loaded};
+use super::loaded::{DataError, Loaded};
 use crate::picture::{Picture, Size};
 use std::io::Read;
 use std::path::Path;

@@ -3,87 +3,23 @@
 //! Which pictures make up step `t`, how they are cropped and how they are flipped follows from the
 //! seed and `t` alone. So a resumed run needs no generator's state, and no thread count changes it.
 
+mod loaded;
+mod photos;
+mod mnist;
 mod cifar10;
 mod mix;
-mod mnist;
-mod photos;
-mod source;
 
-pub use source::Source;
+pub use loaded::DataError;
 
-use crate::config::{Config, DataConfig, DataKind};
-use crate::picture::{Picture, PictureError, Size};
+use crate::config::{Config, DataConfig, DataKind, Source};
+use crate::picture::{Picture, Size};
+use crate::random::{Purpose, generator};
+use loaded::Loaded;
 use mix::Mix;
 use ndarray::Array4;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 use rayon::prelude::*;
-use std::path::{Path, PathBuf};
-
-/// What the generators of a run are for; each purpose has its own stream at every step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// The parameters' first values.
-    Weights = 1,
-    /// The order of the pictures in an epoch.
-    Order = 2,
-    /// One picture's crop and flip.
-    Crop = 3,
-    /// k-means and restarted codes.
-    Codes = 4,
-    /// What is random in a pass: dropout, and quantisers that sample.
-    Layers = 5,
-    /// A discriminator's first values.
-    Discriminator = 6,
-    /// Where LPIPS looks.
-    Window = 7,
-}
-
-/// The generator for one purpose at one position of a run.
-pub fn generator(seed: u64, purpose: Purpose, position: u64) -> ChaCha8Rng {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8] = purpose as u8;
-    key[16..24].copy_from_slice(&position.to_le_bytes());
-    ChaCha8Rng::from_seed(key)
-}
-
-/// Why training data cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// No folder was named.
-    #[error(
-        "no training data: name a folder with --data DIR, or as data.path in the configuration"
-    )]
-    NoPath,
-    /// A file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// A file is not what its name says.
-    #[error("{path}: {reason}")]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A folder of pictures.
-    #[error(transparent)]
-    Picture(#[from] PictureError),
-    /// Nothing is left to train on.
-    #[error("{path}: no usable pictures: {reason}")]
-    Empty {
-        /// The folder.
-        path: PathBuf,
-        /// Why none is usable.
-        reason: String,
-    },
-}
+use std::path::Path;
 
 /// Pictures to train on and pictures to validate on.
 #[derive(Debug)]
@@ -234,14 +170,6 @@ fn nothing_in(path: &Path, skipped: &[String]) -> DataError {
         path: path.to_owned(),
         reason: format!("{} files skipped; {first}", skipped.len()),
     }
-}
-
-/// What a loader found.
-struct Loaded {
-    train: Vec<Picture>,
-    /// A test set of the format's own.
-    validation: Option<Vec<Picture>>,
-    skipped: Vec<String>,
 }
 
 fn load(data: &DataConfig, path: &Path, channels: usize, size: Size) -> Result<Loaded, DataError> {

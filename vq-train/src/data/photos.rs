@@ -1,6 +1,6 @@
 //! A folder of photographs, and random crops of them at many scales.
 
-use super::{DataError, Loaded};
+use super::loaded::{DataError, Loaded};
 use crate::picture::files::load_folder;
 use crate::picture::{Picture, Region, Size};
 use rand::{Rng, RngExt};

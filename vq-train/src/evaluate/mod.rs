@@ -5,6 +5,7 @@
 //! Every picture is coded by one or more of them, measured, and given to each rival at the setting nearest in
 //! bytes to the first; the figures are means over the pictures.
 
+mod setup;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -13,8 +14,9 @@ use rayon::prelude::*;
 
 pub use report::{CodeUse, Figures, ModelFigures, Report, RivalFigures};
 use report::{Measure, ModelMeasure, RivalMeasure, Row};
+pub use setup::{Contestant, Setup};
 
-use crate::metrics::{Lpips, Scores};
+use crate::metrics::Scores;
 use crate::picture::Picture;
 use crate::rivals::{Rival, RivalError, RivalPicture};
 use crate::sheet::{Cell, Sheet};
@@ -28,28 +30,6 @@ pub struct Coded {
     pub bytes: usize,
     /// The codes of each stage; values outside of the codebook (missing codes) are not counted.
     pub codes: Vec<Vec<u16>>,
-}
-
-/// What to measure.
-#[derive(Clone, Copy)]
-pub struct Setup<'a> {
-    /// The network for LPIPS, or none to leave it out.
-    pub lpips: Option<&'a Lpips>,
-    /// The models, one at least.
-    pub models: &'a [Contestant],
-    /// Whom to compare with.
-    pub rivals: &'a [Rival],
-    /// How many pictures, from the first, to keep for a contact sheet.
-    pub samples: usize,
-}
-
-/// What has to be known of a model to report on it.
-#[derive(Clone, Debug)]
-pub struct Contestant {
-    /// What it is called in tables and on sheets.
-    pub name: String,
-    /// The number of codes in each stage's codebook.
-    pub codebooks: Vec<usize>,
 }
 
 /// The outcome of [`evaluate`].

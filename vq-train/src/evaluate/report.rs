@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Contestant, Setup};
+use super::setup::{Contestant, Setup};
 use crate::metrics::Scores;
 use crate::quantizer;
 

@@ -73,7 +73,7 @@ mod tests {
     use crate::data::Dataset;
     use crate::export::{Options, export};
     use crate::picture::{Picture, Size};
-    use crate::train::Trainer;
+    use crate::train::{Networks, Trainer};
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
     use vq_core::format::Dtype;
@@ -112,7 +112,7 @@ mod tests {
         );
         let config = Config::parse(&text, "test").unwrap();
         let data = Dataset::from_pictures(&config, pictures(), Vec::new());
-        let mut trainer = Trainer::new(config, &data).unwrap();
+        let mut trainer = Trainer::new(Networks::build(config).unwrap(), &data);
         for step in 0..8 {
             trainer.train_step(&data.batch(step, 4), &data).unwrap();
         }

@@ -10,9 +10,18 @@ use vq_core::format::Dtype;
 
 use super::board::{Board, workspace};
 use super::elf::{self, Footprint};
+use super::error::FlashError;
 use super::toolchain::Toolchain;
-use super::{FlashError, Payload};
 use crate::codec::CodecError;
+
+/// What goes into the flash beside the program.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// A `.vqm` file.
+    pub model: Vec<u8>,
+    /// A `.vqc` file.
+    pub codes: Vec<u8>,
+}
 
 /// A firmware image in a file of its own.
 #[derive(Debug)]

@@ -27,19 +27,11 @@ use crate::picture::{Picture, Size};
 
 pub use board::{Board, Runner, names as boards};
 pub use error::FlashError;
+pub use firmware::Payload;
 
 use elf::Footprint;
 use firmware::Firmware;
 use report::{Line, Transcript};
-
-/// What goes into the flash beside the program.
-#[derive(Clone, Debug)]
-pub struct Payload {
-    /// A `.vqm` file.
-    pub model: Vec<u8>,
-    /// A `.vqc` file.
-    pub codes: Vec<u8>,
-}
 
 /// What is to be run, and where.
 #[derive(Clone, Debug)]

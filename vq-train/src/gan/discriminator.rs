@@ -1,6 +1,7 @@
-//! The discriminator's layers, and what passes through them.
+//! The discriminator's layers, their forward and backward passes, and the penalty R1.
 
-use crate::config::{DiscriminatorConfig, DiscriminatorNorm};
+use crate::config::{Config, ConfigError, DiscriminatorConfig, DiscriminatorNorm, field_error};
+use crate::model::MAX_PARAMS;
 use crate::nn::{
     Activation, BatchNorm, BatchNormSpec, Chain, Conv2d, ConvSpec, Init, Layer, Normed, ParamTable,
     Scalar, SpectralNorm, Weights, Worker, add, copies, on_each, recycle,
@@ -25,13 +26,43 @@ pub struct Discriminator {
     stages: Vec<Chain>,
 }
 
+/// The settings of [`Discriminator::penalise`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct R1 {
+    /// The weight of the penalty, times two.
+    pub(super) gamma: f64,
+    /// How far the pictures of the difference lie to both sides, as a root mean square in the network's units.
+    pub(super) reach: f64,
+}
+
 impl Discriminator {
-    /// For pictures of so many channels.
+    /// The layers that a checked configuration asks for, if it asks for any.
+    ///
+    /// # Errors
+    /// Pictures that are too small for the layers, or too many parameters.
+    pub fn build(config: &Config) -> Result<Option<Discriminator>, ConfigError> {
+        let Some(gan) = &config.gan else {
+            return Ok(None);
+        };
+        let [width, height] = config.data.size;
+        let net = Discriminator::new(&gan.discriminator, config.model.channels);
+        if net.patches([height, width]).is_none() {
+            let reason = format!("too many for pictures of {width}x{height}");
+            return Err(field_error("gan.discriminator.layers", reason));
+        }
+        if net.table.len() > MAX_PARAMS {
+            let reason = format!("makes more than {MAX_PARAMS} parameters");
+            return Err(field_error("gan.discriminator.channels", reason));
+        }
+        Ok(Some(net))
+    }
+
+    /// The layers for pictures of so many channels.
     pub fn new(config: &DiscriminatorConfig, channels: usize) -> Discriminator {
         Discriminator::with_activation(config, channels, Activation::LeakyRelu { slope: SLOPE })
     }
 
-    /// With another curve after its convolutions.
+    /// The layers with another activation after the convolutions.
     pub(super) fn with_activation(
         config: &DiscriminatorConfig,
         channels: usize,
@@ -116,7 +147,8 @@ impl Discriminator {
         back.fold(logits, |maps, stage| stage.backward_all(p, maps, workers))
     }
 
-    /// As [`Discriminator::backward`], with gradients of the features added, stage by stage.
+    /// The gradients of logits and features, the latter stage by stage, to the pictures'; the parameters' go to the
+    /// workers.
     pub(super) fn backward_features<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
@@ -135,8 +167,8 @@ impl Discriminator {
         maps
     }
 
-    /// Runs a task whose backward passes leave the parameters alone.
-    pub(super) fn held<T: Scalar, R>(
+    /// Runs a task whose backward passes add nothing to the parameters' gradients.
+    pub(super) fn without_gradients<T: Scalar, R>(
         workers: &mut [Worker<T>],
         task: impl FnOnce(&mut [Worker<T>]) -> R,
     ) -> R {
@@ -160,7 +192,7 @@ impl Discriminator {
         &self,
         p: &Weights<'_, T>,
         pictures: &[ArrayView4<'_, T>],
-        (gamma, reach): (f64, f64),
+        r1: R1,
         workers: &mut [Worker<T>],
     ) -> f64 {
         let n: usize = pictures.iter().map(|x| x.dim().0).sum();
@@ -170,8 +202,8 @@ impl Discriminator {
         let squares: f64 = squares.sum();
         let length = squares.sqrt();
         if length > 0.0 && length.is_finite() {
-            let step = reach * (values as f64).sqrt();
-            let strength = gamma / n as f64 * length / (2.0 * step);
+            let step = r1.reach * (values as f64).sqrt();
+            let strength = r1.gamma / n as f64 * length / (2.0 * step);
             for side in [1.0, -1.0] {
                 let far = T::of(side * step / length);
                 let mut moved = copies(&slopes, workers);
@@ -197,7 +229,7 @@ impl Discriminator {
         workers: &mut [Worker<T>],
     ) -> Vec<Array4<T>> {
         let logits = self.forward(p, pictures, workers, None);
-        Self::held(workers, |workers| {
+        Self::without_gradients(workers, |workers| {
             self.backward(p, means(logits, 1.0), workers)
         })
     }

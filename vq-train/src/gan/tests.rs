@@ -1,9 +1,12 @@
-//! What the generator hears, and what the discriminator learns, against finite differences in f64.
+//! The generator's losses and the discriminator's penalty against finite differences in f64; the discriminator's steps.
 
+use super::discriminator::R1;
 use super::*;
-use crate::config::{AdversarialLoss, DiscriminatorConfig, DiscriminatorNorm};
-use crate::nn::{Activation, normal};
-use ndarray::Axis;
+use crate::config::{AdversarialLoss, Config, DiscriminatorConfig, DiscriminatorNorm};
+use crate::loss::adversarial::{Discriminate, feature_matching, gradient_of_mean, mean};
+use crate::nn::{Activation, Workspace, normal};
+use crate::optim::Progress;
+use ndarray::{Array4, ArrayView4, Axis};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -72,8 +75,8 @@ impl Case {
         let fake = self.net.forward(p, &y, workers, Some(&mut of_fake));
         let kind = AdversarialLoss::NonSaturating;
         let loss = mean(&fake, |l| kind.generator(l).0);
-        let slopes = slopes(fake, |l| kind.generator(l).1);
-        let (other, features) = matched(&of_real, of_fake, matching);
+        let slopes = gradient_of_mean(fake, |l| kind.generator(l).1);
+        let (other, features) = feature_matching(&of_real, of_fake, matching);
         let maps = self.net.backward_features(p, features, slopes, workers);
         space.reduce();
         let views: Vec<_> = maps.iter().map(|map| map.view()).collect();
@@ -88,7 +91,8 @@ impl Case {
         space.prepare(x.len(), self.net.table.len(), ChaCha8Rng::seed_from_u64);
         let Workspace { workers, panels } = &mut space;
         let p = &self.net.weights(params, panels);
-        let slope = self.net.penalise(p, &x, (2.0, reach), workers);
+        let r1 = R1 { gamma: 2.0, reach };
+        let slope = self.net.penalise(p, &x, r1, workers);
         space.reduce();
         (slope, space.grads().to_vec())
     }
@@ -116,7 +120,7 @@ impl Case {
 }
 
 #[test]
-fn what_the_generator_hears_is_the_slope_of_its_losses() {
+fn the_generators_gradients_are_the_slopes_of_its_losses() {
     for norm in NORMS {
         let case = case(norm);
         let (_, maps, grads) = case.generator(&case.params, &case.y, 0.7);
@@ -170,32 +174,49 @@ fn pictures(seed: u64) -> Array4<f32> {
     Array4::from_shape_simple_fn((4, 16, 16, 3), || (bright + 0.1 * normal(&mut rng)) as f32)
 }
 
-/// Looks and learns; listens, too, if asked to.
-fn step(adversary: &mut Adversary, config: &Config, at: u64, listens: bool) -> AdversaryReport {
+fn adversary(config: &Config) -> Adversary {
+    let net = Discriminator::build(config).unwrap().unwrap();
+    Adversary::new(net, config.gan.as_ref().unwrap(), config.seed)
+}
+
+fn learn(
+    adversary: &mut Adversary,
+    x: &Array4<f32>,
+    config: &Config,
+    step: u64,
+) -> Option<AdversaryReport> {
+    let steps = config.train.steps;
+    adversary.learn(
+        &[x.view()],
+        &config.optimizer,
+        1.0,
+        Progress { step, steps },
+    )
+}
+
+/// One step of the discriminator on a batch that passes with or without the generator's losses.
+fn step(adversary: &mut Adversary, config: &Config, at: u64, generator: bool) -> AdversaryReport {
     let (x, y) = (pictures(0), pictures(1));
-    adversary.look(&[x.view()], std::slice::from_ref(&y), listens);
-    let position = (at, config.train.steps);
-    let rates = (&config.optimizer, 1.0);
-    adversary.learn(&[x.view()], rates, position).unwrap()
+    adversary.pass(&[x.view()], std::slice::from_ref(&y), generator);
+    learn(adversary, &x, config, at).unwrap()
 }
 
 #[test]
-fn whether_the_generator_listens_is_nothing_to_the_discriminator() {
+fn the_generators_losses_change_nothing_for_the_discriminator() {
     let config = config("features = 1.0\nr1 = 1.0\nr1_every = 2");
-    let mut deaf = Adversary::new(&config).unwrap().unwrap();
-    let mut heard = Adversary::new(&config).unwrap().unwrap();
+    let (mut alone, mut with_generator) = (adversary(&config), adversary(&config));
     for at in 0..4 {
-        let one = step(&mut deaf, &config, at, false);
-        assert_eq!(one, step(&mut heard, &config, at, true));
+        let one = step(&mut alone, &config, at, false);
+        assert_eq!(one, step(&mut with_generator, &config, at, true));
         assert_eq!(one.d_slope.is_some(), at % 2 == 0);
     }
-    assert_eq!(deaf.params(), heard.params());
+    assert_eq!(alone.params(), with_generator.params());
 }
 
 #[test]
-fn it_learns_to_tell_apart_then_rests_until_it_is_unsure() {
+fn learning_is_paused_while_the_discriminator_tells_all_pictures_apart() {
     let config = config("lr = 0.01\nlecam = 0.0\nrest = 0.45");
-    let mut adversary = Adversary::new(&config).unwrap().unwrap();
+    let mut adversary = adversary(&config);
     let first = step(&mut adversary, &config, 0, false);
     let reports: Vec<_> = (1..90)
         .map(|at| step(&mut adversary, &config, at, false))
@@ -205,21 +226,20 @@ fn it_learns_to_tell_apart_then_rests_until_it_is_unsure() {
         last.d_loss < 0.5 * first.d_loss && last.d_real > last.d_fake,
         "{last:?}"
     );
-    assert!(last.d_rests && last.d_grad_norm == 0.0, "{last:?}");
-    // What it cannot tell apart wakes it up.
+    assert!(last.d_paused && last.d_grad_norm == 0.0, "{last:?}");
+    // It learns on when pictures and reconstructions are alike.
     let same = pictures(0);
-    let woken = (90..290).any(|at| {
-        adversary.look(&[same.view()], std::slice::from_ref(&same), false);
-        let report = adversary.learn(&[same.view()], (&config.optimizer, 1.0), (at, 300));
-        !report.unwrap().d_rests
+    let learns = (90..290).any(|at| {
+        adversary.pass(&[same.view()], std::slice::from_ref(&same), false);
+        !learn(&mut adversary, &same, &config, at).unwrap().d_paused
     });
-    assert!(woken);
+    assert!(learns);
 }
 
 #[test]
-fn it_waits_for_its_first_step() {
+fn nothing_is_learnt_before_the_configured_step() {
     let config = config("start = 2\nlearns_from = 2");
-    let mut adversary = Adversary::new(&config).unwrap().unwrap();
+    let mut adversary = adversary(&config);
     let before = adversary.params().to_vec();
     step(&mut adversary, &config, 0, false);
     step(&mut adversary, &config, 1, false);
@@ -231,14 +251,13 @@ fn it_waits_for_its_first_step() {
 #[test]
 fn what_is_not_finite_changes_nothing() {
     let config = config("");
-    let mut adversary = Adversary::new(&config).unwrap().unwrap();
+    let mut adversary = adversary(&config);
     step(&mut adversary, &config, 0, false);
     let before = adversary.state().clone();
     let (x, mut y) = (pictures(0), pictures(1));
     y[[0, 3, 3, 0]] = f32::NAN;
-    adversary.look(&[x.view()], std::slice::from_ref(&y), true);
-    let learnt = adversary.learn(&[x.view()], (&config.optimizer, 1.0), (1, 100));
-    assert!(learnt.is_none());
+    adversary.pass(&[x.view()], std::slice::from_ref(&y), true);
+    assert!(learn(&mut adversary, &x, &config, 1).is_none());
     assert_eq!(*adversary.state(), before);
 }
 
@@ -246,7 +265,7 @@ fn what_is_not_finite_changes_nothing() {
 fn pictures_that_are_too_small_are_named() {
     let mut config = config("");
     config.gan.as_mut().unwrap().discriminator.layers = 3;
-    let error = Adversary::new(&config).unwrap_err().to_string();
+    let error = Discriminator::build(&config).unwrap_err().to_string();
     assert!(
         error.contains("gan.discriminator.layers") && error.contains("16x16"),
         "{error}"

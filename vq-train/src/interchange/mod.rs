@@ -9,77 +9,29 @@
 //! `[K, D]`. The optimiser's state and the configuration are in the checkpoint only, not in such files.
 
 mod compare;
+mod error;
 mod faults;
 mod layout;
 mod matching;
 mod names;
 mod pixels;
 
+pub use error::InterchangeError;
 pub use faults::Faults;
 pub use names::Names;
 pub use pixels::{Pixels, PixelsError};
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::model::VqVae;
 use crate::nn::ParamInfo;
+use crate::train::Networks;
 use half::{bf16, f16};
 use layout::Layouts;
 use matching::{Pairing, Source};
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-/// Why weights cannot be taken over.
-#[derive(Debug, thiserror::Error)]
-pub enum InterchangeError {
-    /// Not a whole safetensors file.
-    #[error("not a whole safetensors file: {0}")]
-    File(#[from] SafeTensorError),
-    /// A map of names that cannot be read.
-    #[error("cannot read the map of names {path}: {source}", path = path.display())]
-    ReadNames {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// A map of names that is no table of strings.
-    #[error(
-        "{origin}: {reason}; each line says \"OURS\" = \"THEIRS\", a parameter or a whole module"
-    )]
-    Names {
-        /// The file.
-        origin: String,
-        /// What is wrong, and where.
-        reason: String,
-    },
-    /// Names or shapes that do not pair up.
-    #[error("{0}")]
-    Unmatched(Faults),
-    /// An element type that has no exact value as f32, or is no float.
-    #[error("{name} is of type {dtype}, not F32, F16 or BF16: convert it before it is saved")]
-    Type {
-        /// The tensor.
-        name: String,
-        /// Its element type.
-        dtype: Dtype,
-    },
-    /// A weight that is NaN or infinite.
-    #[error("{name}[{index}] is {value}: the training that wrote this file has failed")]
-    NotFinite {
-        /// The tensor.
-        name: String,
-        /// Place in the flat tensor.
-        index: usize,
-        /// NaN or an infinity.
-        value: f32,
-    },
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-}
 
 /// A model made from another framework's weights.
 #[derive(Debug)]
@@ -134,7 +86,7 @@ pub fn import(
     pixels: Option<Pixels>,
 ) -> Result<Imported, InterchangeError> {
     let file = SafeTensors::deserialize(file)?;
-    let mut model = VqVae::build(config)?;
+    let mut model = Networks::build(config.clone())?.model;
     let layouts = Layouts::of(&model);
     let wanted = |e: &ParamInfo| (e.name.clone(), layouts.shape(e));
     let ours: Vec<_> = model.table.entries.iter().map(wanted).collect();

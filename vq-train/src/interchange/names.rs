@@ -1,6 +1,6 @@
 //! The user's map of names.
 
-use super::InterchangeError;
+use super::error::InterchangeError;
 use crate::input;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Round trips, foreign element types, folded pixels, and files that are not what they should be.
 
 use super::*;
-use crate::data::{Purpose, generator};
 use crate::nn::normal;
+use crate::random::{Purpose, generator};
 use crate::train::Trainer;
 use ndarray::Array4;
 

@@ -43,6 +43,7 @@ mod tape;
 mod upsample;
 #[allow(unsafe_code)] // as correlation
 mod winograd;
+mod workspace;
 
 pub use activation::Activation;
 pub use attention::Attention;
@@ -67,6 +68,7 @@ pub use shuffle::{PixelShuffle, PixelUnshuffle};
 pub use spectral_norm::{Normed, SpectralNorm};
 pub use tape::{Cache, Tape, Worker};
 pub use upsample::Upsample;
+pub use workspace::Workspace;
 
 use ndarray::{Array4, NdFloat};
 use params::Pack;

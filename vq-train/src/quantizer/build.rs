@@ -3,11 +3,18 @@
 //! A lone codebook's parameters are `quantizer.codebook` and so on; those of stage s and group g have s
 //! and g in their names, `quantizer.s.g.codebook`, each only where there are several.
 
-use super::{
-    Coarse, Codebook, Ema, Following, Fsq, Gradient, Grouped, Gumbel, GumbelSettings, Learning,
-    Quantizer, Residual, SimVq, Terms,
-};
-use crate::config::{QuantizerConfig, QuantizerKind};
+use super::any::Quantizer;
+use super::coarse::Coarse;
+use super::codebook::{Codebook, Learning, Terms};
+use super::ema::{Ema, Following};
+use super::entropy::Entropy;
+use super::fsq::Fsq;
+use super::gradient::Gradient;
+use super::grouped::Grouped;
+use super::gumbel::{Gumbel, GumbelSettings};
+use super::residual::Residual;
+use super::simvq::SimVq;
+use crate::config::{EntropyConfig, QuantizerConfig, QuantizerKind};
 use crate::nn::ParamTable;
 
 impl Quantizer {
@@ -110,7 +117,14 @@ fn codebook(
             share: 1.0 / config.groups as f64,
             cosine: config.cosine,
             rotation: config.rotation,
-            entropy: config.entropy.map(|e| e.into()),
+            entropy: config.entropy.map(regulariser),
         },
+    }
+}
+
+fn regulariser(config: EntropyConfig) -> Entropy {
+    Entropy {
+        weight: config.weight,
+        temperature: config.temperature,
     }
 }

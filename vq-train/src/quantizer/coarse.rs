@@ -4,22 +4,22 @@
 //! That is also the code of the least sum of squared distances to all of them. As the first stages of a
 //! residual quantiser, coarse codes say what neighbours have in common, and the fine ones what is left.
 
-use super::{Moved, Part, Quantize, Quantized, Quantizer, Stage, Table};
+use super::quantize::{Moved, Part, Quantize, QuantizeAny, Quantized, Stage, Table};
 use crate::nn::Scalar;
 use rand_chacha::ChaCha8Rng;
 
 /// A quantiser of the means of squares. The latents of a square are neighbours, see [`super::SquareOrder`].
 #[derive(Debug, Clone)]
-pub struct Coarse {
+pub struct Coarse<Q> {
     /// Latents of a square, each way.
     pub side: usize,
     /// D.
     pub dim: usize,
     /// What quantises the means.
-    pub inner: Box<Quantizer>,
+    pub inner: Box<Q>,
 }
 
-impl Coarse {
+impl<Q> Coarse<Q> {
     fn area(&self) -> usize {
         self.side * self.side
     }
@@ -52,7 +52,7 @@ impl Coarse {
     }
 }
 
-impl<T: Scalar> Quantize<T> for Coarse {
+impl<T: Scalar, Q: QuantizeAny + Send + Sync> Quantize<T> for Coarse<Q> {
     fn stages(&self) -> Vec<Stage> {
         let stages = self.inner.of::<T>().stages().into_iter();
         let wider = |stage: Stage| Stage {

@@ -14,13 +14,16 @@
 //! unit codes: all of one length, so that the nearest of them to a vector of any length is the one at the
 //! least angle, and the core's search needs to know nothing of it.
 
-use super::entropy::Batch;
+use super::ema::Ema;
+use super::entropy::{Batch, Entropy};
+use super::gradient::Gradient;
 use super::learn::Learn;
+use super::members::Members;
+use super::nearest::nearest;
+use super::quantize::{Moved, Quantize, Quantized, Stage, TASK, Table};
 use super::rotation::rotate_back;
+use super::simvq::SimVq;
 use super::sphere::{unit, unit_back};
-use super::{
-    Ema, Entropy, Gradient, Members, Moved, Quantize, Quantized, SimVq, Stage, TASK, Table, nearest,
-};
 use crate::nn::Scalar;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;

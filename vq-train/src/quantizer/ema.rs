@@ -5,8 +5,10 @@
 //! N~ = (N + e) / (sum N + K e) * sum N. A code that hardly any vector chooses is restarted at a
 //! vector of the batch, together with its N and m.
 
+use super::kmeans::{ITERATIONS, VECTORS_PER_CODE, kmeans};
 use super::learn::{Learn, follow, restart, total};
-use super::{KMEANS_ITERATIONS, KMEANS_VECTORS, Members, Moved, kmeans};
+use super::members::Members;
+use super::quantize::Moved;
 use crate::nn::{Init, ParamTable, Role, Scalar};
 use rand_chacha::ChaCha8Rng;
 use std::borrow::Cow;
@@ -90,12 +92,12 @@ impl<T: Scalar> Learn<T> for Ema {
     fn pull(&self, _p: &[T], _dcodes: &[T], _grads: &mut [T]) {}
 
     fn wanted(&self) -> usize {
-        KMEANS_VECTORS * self.settings.codes
+        VECTORS_PER_CODE * self.settings.codes
     }
 
     fn place(&self, p: &mut [T], z: &[T], draws: &mut ChaCha8Rng) {
         let Following { codes, dim, .. } = self.settings;
-        self.set(p, &kmeans(z, dim, codes, KMEANS_ITERATIONS, draws));
+        self.set(p, &kmeans(z, dim, codes, ITERATIONS, draws));
     }
 
     fn update(&self, p: &mut [T], z: &[T], codes: &[u16], draws: &mut ChaCha8Rng) -> Moved {
@@ -129,7 +131,7 @@ impl<T: Scalar> Learn<T> for Ema {
 
 #[cfg(test)]
 mod tests {
-    use super::super::nearest;
+    use super::super::nearest::nearest;
     use super::*;
     use rand::SeedableRng;
 

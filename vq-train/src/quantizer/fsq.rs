@@ -12,7 +12,7 @@
 //! Deploys as the table of all products of levels; encoders end with bounded / floor(L / 2), of which
 //! the nearest entry is the rounded one.
 
-use super::{Bridge, Moved, Quantize, Quantized, Stage, Step, TASK, Table};
+use super::quantize::{Bridge, Moved, Quantize, Quantized, Stage, Step, TASK, Table};
 use crate::nn::Scalar;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;

@@ -10,6 +10,7 @@ use super::*;
 use crate::config::QuantizerConfig;
 use crate::nn::{ParamTable, normal};
 use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 /// P.
 const VECTORS: usize = 16;

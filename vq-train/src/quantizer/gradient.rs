@@ -5,8 +5,10 @@
 //! of the batch, and the optimiser forgets what it knew of that code.
 
 use super::ema::Following;
+use super::kmeans::{ITERATIONS, VECTORS_PER_CODE, kmeans};
 use super::learn::{Learn, follow, restart};
-use super::{KMEANS_ITERATIONS, KMEANS_VECTORS, Members, Moved, kmeans};
+use super::members::Members;
+use super::quantize::Moved;
 use crate::nn::{Init, ParamTable, Role, Scalar};
 use rand_chacha::ChaCha8Rng;
 use std::borrow::Cow;
@@ -53,12 +55,12 @@ impl<T: Scalar> Learn<T> for Gradient {
     }
 
     fn wanted(&self) -> usize {
-        KMEANS_VECTORS * self.settings.codes
+        VECTORS_PER_CODE * self.settings.codes
     }
 
     fn place(&self, p: &mut [T], z: &[T], draws: &mut ChaCha8Rng) {
         let Following { codes, dim, .. } = self.settings;
-        let placed = kmeans(z, dim, codes, KMEANS_ITERATIONS, draws);
+        let placed = kmeans(z, dim, codes, ITERATIONS, draws);
         p[self.codebook.clone()].copy_from_slice(&placed);
         p[self.counts.clone()].fill(T::one());
     }
@@ -86,7 +88,7 @@ impl<T: Scalar> Learn<T> for Gradient {
 
 #[cfg(test)]
 mod tests {
-    use super::super::nearest;
+    use super::super::nearest::nearest;
     use super::*;
     use rand::SeedableRng;
 

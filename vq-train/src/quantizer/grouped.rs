@@ -3,7 +3,8 @@
 //! G codebooks of K codes tell K^G latents apart. Deploys as one stage for each group, with zeros outside of
 //! the group's channels.
 
-use super::{Codebook, Moved, Part, Quantize, Quantized, Stage, Table};
+use super::codebook::Codebook;
+use super::quantize::{Moved, Part, Quantize, Quantized, Stage, Table};
 use crate::nn::Scalar;
 use rand_chacha::ChaCha8Rng;
 

@@ -16,11 +16,10 @@
 //! that is exact but for rounding, in f16 a few logits that are nearly the largest win, in i8 too many do.
 
 use super::codebook::{looked_up, mean_square};
-use super::nearest::largest;
-use super::{
-    Bridge, KMEANS_ITERATIONS, KMEANS_VECTORS, Members, Moved, Quantize, Quantized, Stage, Step,
-    Table, kmeans, nearest,
-};
+use super::kmeans::{ITERATIONS, VECTORS_PER_CODE, kmeans};
+use super::members::Members;
+use super::nearest::{largest, nearest};
+use super::quantize::{Bridge, Moved, Quantize, Quantized, Stage, Step, Table};
 use crate::nn::lanes::dot;
 use crate::nn::softmax::log_softmax;
 use crate::nn::{Init, ParamTable, Right, Role, Scalar, add_transposed_product};
@@ -218,14 +217,14 @@ impl<T: Scalar> Quantize<T> for Gumbel {
     fn terms(&self, _p: &[T], _z: &[T], _out: &Quantized<T>, _dz: &mut [T], _grads: &mut [T]) {}
 
     fn wanted(&self) -> usize {
-        KMEANS_VECTORS * self.settings.codes
+        VECTORS_PER_CODE * self.settings.codes
     }
 
     /// E by k-means, and logits that are -|z - e|^2 over its mean, up to a constant of z: the nearest code
     /// is the likeliest.
     fn place(&self, p: &mut [T], z: &[T], draws: &mut ChaCha8Rng) {
         let GumbelSettings { codes: k, dim, .. } = self.settings;
-        let placed = kmeans(z, dim, k, KMEANS_ITERATIONS, draws);
+        let placed = kmeans(z, dim, k, ITERATIONS, draws);
         let values = looked_up(&placed, dim, &nearest(&placed, dim, z));
         let scale = 1.0 / (dim as f64 * mean_square(z, &values)).max(1e-12);
         for (c, e) in placed.chunks_exact(dim).enumerate() {

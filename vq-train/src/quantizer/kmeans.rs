@@ -3,10 +3,15 @@
 //! Seeds by k-means++ (Arthur and Vassilvitskii 2007), then Lloyd's iterations. An emptied cluster
 //! keeps its place: the quantiser's restarts will move it.
 
-use super::nearest;
+use super::nearest::nearest;
 use crate::nn::Scalar;
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
+
+/// Lloyd's iterations that place a codebook.
+pub(super) const ITERATIONS: usize = 12;
+/// Vectors per code that a codebook is placed by.
+pub(super) const VECTORS_PER_CODE: usize = 40;
 
 /// `k` centres of the vectors `z` `[P, dim]`, as `[k, dim]`. `z` must hold at least one vector.
 pub fn kmeans<T: Scalar>(

@@ -1,6 +1,6 @@
 //! Where the codes of a codebook come from, and how they learn.
 
-use super::Moved;
+use super::quantize::Moved;
 use crate::nn::Scalar;
 use rand_chacha::ChaCha8Rng;
 use std::borrow::Cow;

@@ -7,24 +7,24 @@
 //! batch, so that it learns to make a picture of any prefix. All stages choose and learn all the same.
 
 use super::codebook::mean_square;
+use super::quantize::{Moved, Part, Quantize, QuantizeAny, Quantized, Stage, Table};
 use super::rotation::rotate_back;
-use super::{Moved, Part, Quantize, Quantized, Quantizer, Stage, Table};
 use crate::nn::Scalar;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 /// Stages, each a codebook or groups of them.
 #[derive(Debug, Clone)]
-pub struct Residual {
+pub struct Residual<Q> {
     /// Coarse to fine.
-    pub stages: Vec<Quantizer>,
+    pub stages: Vec<Q>,
     /// Whether the decoder trains on fewer stages, too.
     pub dropout: bool,
     /// The rotation trick on the sum of all stages, in vectors of so many channels.
     pub rotation: Option<usize>,
 }
 
-impl<T: Scalar> Quantize<T> for Residual {
+impl<T: Scalar, Q: QuantizeAny + Send + Sync> Quantize<T> for Residual<Q> {
     fn stages(&self) -> Vec<Stage> {
         let stages = self.stages.iter();
         stages.flat_map(|s| s.of::<T>().stages()).collect()

@@ -10,7 +10,7 @@
 //! gradient = s [g - 2 r (r'g) + 2 e^ (q^'g)]
 //! ```
 
-use super::TASK;
+use super::quantize::TASK;
 use crate::nn::Scalar;
 use crate::nn::lanes::dot;
 use rayon::prelude::*;

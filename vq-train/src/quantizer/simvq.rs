@@ -3,8 +3,8 @@
 //! C is N(0, 1 / sqrt D) and stays; W `[D, D]` moves all codes together, so that none of even many
 //! codes is left behind. Deploys as the plain table C W.
 
-use super::Moved;
 use super::learn::Learn;
+use super::quantize::Moved;
 use crate::nn::{Init, ParamTable, Right, Role, Scalar, add_transposed_product};
 use rand_chacha::ChaCha8Rng;
 use std::borrow::Cow;

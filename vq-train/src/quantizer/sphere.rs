@@ -1,6 +1,6 @@
 //! Vectors on the unit sphere, where the nearest code is the one at the least angle.
 
-use super::TASK;
+use super::quantize::TASK;
 use crate::nn::Scalar;
 use crate::nn::lanes::dot;
 use rayon::prelude::*;

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::QuantizerConfig;
 use crate::nn::{ParamTable, normal};
 use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 const ALL: [&str; 12] = [
     "kind = 'ema'\ncodes = 32\ndim = 4",

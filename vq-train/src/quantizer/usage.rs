@@ -1,6 +1,6 @@
 //! How many of their codes quantisers use.
 
-use super::Stage;
+use super::quantize::Stage;
 
 /// How often each code of all stages occurs, stage behind stage, `[sum of K]`.
 ///

@@ -1,23 +1,24 @@
-//! What steps, validations and runs report.
+//! Figures of steps and of validations.
 
-use super::{Event, Parts};
 use crate::gan::AdversaryReport;
+use crate::health::Event;
+use crate::loss::LossTerms;
 use crate::picture::Picture;
 use crate::quantizer::{Stage, perplexity, usage};
 use serde::Serialize;
 
-/// What one step did.
+/// Figures of one step.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct StepReport {
     /// Steps done, this one included.
     pub step: u64,
-    /// What is minimised.
+    /// The total loss, the quantiser's own terms included.
     pub loss: f64,
     /// Mean squared error over the data's variance (or its standard deviation, with L1).
     pub nmse: f64,
-    /// Of the batch as a whole, in dB, before rounding to bytes.
+    /// PSNR of the batch as a whole, in dB, before rounding to bytes.
     pub psnr: f64,
-    /// Of the batch's codes; 0 before the codebook is placed.
+    /// Perplexity of the batch's codes; 0 before the codebook is placed.
     pub perplexity: f64,
     /// Codes restarted.
     pub restarted: usize,
@@ -25,13 +26,13 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate.
     pub lr: f64,
-    /// The parts of the loss.
+    /// The losses besides the pixel loss.
     #[serde(flatten)]
-    pub parts: Parts,
-    /// What the adversarial loss counted; none while the generator does not listen.
+    pub terms: LossTerms,
+    /// The weight of the adversarial loss, from `gan.start` on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub g_weight: Option<f64>,
-    /// What the discriminator did.
+    /// Figures of the discriminator.
     #[serde(flatten)]
     pub adversary: Option<AdversaryReport>,
     /// What a log should say in words.
@@ -71,37 +72,16 @@ pub struct Validation {
     pub stages: Vec<StageUse>,
 }
 
-/// What a validation's figures stand for.
+/// What else a validation yields, for people to look at.
 #[derive(Debug)]
-pub struct Seen {
+pub struct ValidationSamples {
     /// The first reconstructions.
-    pub shown: Vec<Picture>,
+    pub reconstructions: Vec<Picture>,
     /// How often each code was chosen, stage behind stage.
     pub counts: Vec<u64>,
 }
 
-/// What a finished or stopped run reports.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Summary {
-    /// Steps done.
-    pub steps: u64,
-    /// Of the last validation.
-    pub nmse: f64,
-    /// Of the last validation, in dB.
-    pub psnr: f64,
-    /// Of the last validation.
-    pub perplexity: f64,
-    /// Of the last validation.
-    pub usage: f64,
-    /// Of this call's steps, validations left out.
-    pub images_per_s: f64,
-    /// Bytes that a step works in: maps, their caches, gradients of all chunks, packed weights.
-    pub step_bytes: usize,
-    /// Whether all steps are done.
-    pub finished: bool,
-}
-
-/// Each stage's share of a histogram of all; none where there is but one.
+/// The use of each stage's codes, from the histogram of all stages; none where there is but one stage.
 pub(super) fn stage_uses(counts: &[u64], stages: &[Stage]) -> Vec<StageUse> {
     if stages.len() < 2 {
         return Vec::new();

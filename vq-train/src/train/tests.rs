@@ -1,8 +1,13 @@
 //! Steps, averages and codes; adversarial training that goes on where it stopped.
 
 use super::*;
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::data::Dataset;
 use crate::export::{Options, export};
-use crate::picture::Size;
+use crate::health::Event;
+use crate::picture::{Picture, Size};
+use ndarray::Array4;
 use vq_core::format::Dtype;
 
 const CONFIG: &str = r#"
@@ -13,6 +18,10 @@ const CONFIG: &str = r#"
     quantizer = { codes = 4, dim = 2 }
     optimizer = { ema = 0.9 }
     train = { steps = 9, batch = 2 }"#;
+
+fn networks(config: Config) -> Networks {
+    Networks::build(config).unwrap()
+}
 
 fn photo() -> Picture {
     let size = Size {
@@ -27,10 +36,10 @@ fn given_codes_are_not_placed() {
     let config = Config::parse(CONFIG, "test").unwrap();
     let data = Dataset::from_pictures(&config, vec![photo()], Vec::new());
     let x = data.batch(0, 2);
-    let fresh = Trainer::new(config.clone(), &data).unwrap();
+    let fresh = Trainer::new(networks(config.clone()), &data);
     // All four codes are zero, of which the first is taken.
     let params = fresh.params.clone();
-    let given = Trainer::with_params(config, params, &data).unwrap();
+    let given = Trainer::with_params(networks(config), params, &data);
     assert!(fresh.tables().is_none() && given.tables().is_some());
     let perplexity = |mut trainer: Trainer| trainer.train_step(&x, &data).unwrap().perplexity;
     let resumed = Trainer::resume(given.checkpoint()).unwrap();
@@ -42,8 +51,8 @@ fn given_codes_are_not_placed() {
 fn another_runs_average_is_what_a_run_starts_from() {
     let config = Config::parse(CONFIG, "test").unwrap();
     let data = Dataset::from_pictures(&config, vec![photo()], Vec::new());
-    let mut first = Trainer::new(config.clone(), &data).unwrap();
-    let unplaced = Trainer::from_run(config.clone(), first.checkpoint(), &data).unwrap();
+    let mut first = Trainer::new(networks(config.clone()), &data);
+    let unplaced = Trainer::from_run(networks(config.clone()), first.checkpoint(), &data).unwrap();
     for step in 0..9 {
         first.train_step(&data.batch(step, 2), &data).unwrap();
     }
@@ -53,7 +62,7 @@ fn another_runs_average_is_what_a_run_starts_from() {
         "dim = 2, start = 5 }\n    loss = { kind = 'l1' }",
     );
     let other = Config::parse(&other, "test").unwrap();
-    let second = Trainer::from_run(other, first.checkpoint(), &data).unwrap();
+    let second = Trainer::from_run(networks(other), first.checkpoint(), &data).unwrap();
     assert_ne!(first.params, first.deployed());
     assert_eq!(second.params, first.deployed());
     assert_eq!(second.averaged.as_deref(), Some(first.deployed()));
@@ -64,7 +73,7 @@ fn another_runs_average_is_what_a_run_starts_from() {
     let report = second.train_step(&data.batch(0, 2), &data).unwrap();
     assert!(report.perplexity >= 1.0, "not quantised at once");
     let wider = Config::parse(&CONFIG.replace("codes = 4", "codes = 8"), "test").unwrap();
-    let refused = Trainer::from_run(wider, first.checkpoint(), &data).unwrap_err();
+    let refused = Trainer::from_run(networks(wider), first.checkpoint(), &data).unwrap_err();
     let text = refused.to_string();
     assert!(text.contains("[4, 2]") && text.contains("[8, 2]"), "{text}");
 }
@@ -78,7 +87,7 @@ fn averaged_parameters_are_validated_and_exported() {
     })];
     let config = Config::parse(CONFIG, "test").unwrap();
     let data = Dataset::from_pictures(&config, vec![photo], Vec::new());
-    let mut trainer = Trainer::new(config, &data).unwrap();
+    let mut trainer = Trainer::new(networks(config), &data);
     for step in 0..9 {
         trainer.train_step(&data.batch(step, 2), &data).unwrap();
     }
@@ -115,7 +124,7 @@ fn codes_of_two_levels_train_and_are_refused_for_export_by_name() {
         })
         .collect();
     let data = Dataset::from_pictures(&config, pictures.clone(), Vec::new());
-    let mut trainer = Trainer::new(config, &data).unwrap();
+    let mut trainer = Trainer::new(networks(config), &data);
     // Before the codes are placed, none is in use.
     let (before, seen) = trainer.validate(&pictures);
     assert_eq!((before.usage, seen.counts), (0.0, vec![0; 10]));
@@ -159,7 +168,7 @@ fn adversarial() -> (Trainer, Dataset) {
         height: 32,
     });
     let data = Dataset::from_pictures(&config, vec![large], Vec::new());
-    (Trainer::new(config, &data).unwrap(), data)
+    (Trainer::new(networks(config), &data), data)
 }
 
 fn train(trainer: &mut Trainer, data: &Dataset, until: u64) -> Vec<StepReport> {
@@ -174,10 +183,10 @@ fn train(trainer: &mut Trainer, data: &Dataset, until: u64) -> Vec<StepReport> {
 fn both_sides_go_on_where_a_checkpoint_was_made() {
     let (mut whole, data) = adversarial();
     let reports = train(&mut whole, &data, 12);
-    let (heard, before) = (&reports[3], &reports[2]);
-    assert!(heard.g_weight.is_some() && heard.parts.features.is_some());
+    let (active, before) = (&reports[3], &reports[2]);
+    assert!(active.g_weight.is_some() && active.terms.features.is_some());
     assert!(before.g_weight.is_none() && before.adversary.unwrap().d_grad_norm > 0.0);
-    assert!(heard.parts.ms_ssim.unwrap() < 1.0 && heard.parts.lpips.is_none());
+    assert!(active.terms.ms_ssim.unwrap() < 1.0 && active.terms.lpips.is_none());
     let (mut first, data) = adversarial();
     train(&mut first, &data, 5);
     let dir = tempfile::tempdir().unwrap();
@@ -249,7 +258,7 @@ fn a_discriminator_that_fails_alone_is_treated_alike_and_named() {
     let adversary = trainer.adversary_mut().unwrap();
     adversary.params_mut().iter_mut().for_each(|p| *p = 1e30);
     let good = trainer.checkpoint();
-    // The generator does not listen yet, so that its own figures are good.
+    // The adversarial loss is no part of the total yet, so that the generator's own figures are good.
     let x = data.batch(1, 6);
     let first = trainer.train_step(&x, &data).unwrap();
     assert!(first.loss.is_finite() && first.grad_norm.is_finite());
@@ -270,11 +279,11 @@ fn the_memory_of_an_adversarial_step_does_not_grow() {
         let (trainer, data) = adversarial();
         let mut config = trainer.config;
         config.gan.as_mut().unwrap().adaptive = adaptive;
-        let mut trainer = Trainer::new(config, &data).unwrap();
+        let mut trainer = Trainer::new(networks(config), &data);
         // Slopes are penalised on every second step.
         let [early, late] = [8, 14].map(|step| {
             let reports = train(&mut trainer, &data, step);
-            assert!(reports.last().unwrap().parts.features.is_some());
+            assert!(reports.last().unwrap().terms.features.is_some());
             trainer.step_bytes()
         });
         assert_eq!(early, late, "adaptive: {adaptive}");
@@ -287,7 +296,7 @@ fn a_loss_without_its_weights_is_named() {
     let mut config = trainer.config;
     config.data.size = [32, 32];
     config.loss.lpips = 1.0;
-    let mut trainer = Trainer::new(config, &data).unwrap();
+    let mut trainer = Trainer::new(networks(config), &data);
     let x = Array4::zeros((1, 32, 32, 3));
     let error = trainer.train_step(&x, &data).unwrap_err().to_string();
     assert!(

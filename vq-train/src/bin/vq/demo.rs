@@ -20,8 +20,9 @@ use vq_train::metrics::psnr;
 use vq_train::packets::{join, receive};
 use vq_train::picture::Picture;
 use vq_train::rivals::{Rival, RivalError};
+use vq_train::run::{self, Observer, Summary};
 use vq_train::sheet::{Cell, Sheet};
-use vq_train::train::{self, Observer, StepReport, Summary, Trainer, Validation};
+use vq_train::train::{Networks, StepReport, Trainer, Validation};
 
 /// 64x64 photos to train on, and larger ones that the shipped models have never seen.
 static PHOTOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/photos");
@@ -220,7 +221,7 @@ fn train_small(args: &Args) -> Result<Summary> {
         all.into_iter().enumerate().partition(|(i, _)| i % 20 == 19);
     let pictures = |list: Vec<(usize, Picture)>| list.into_iter().map(|(_, p)| p).collect();
     let data = Dataset::from_pictures(&config, pictures(training), pictures(held));
-    let mut trainer = Trainer::new(config, &data)?;
+    let mut trainer = Trainer::new(Networks::build(config)?, &data);
     let watcher = Watcher::new(&trainer, Arc::new(AtomicBool::new(false)));
     let limit = Duration::from_secs(args.seconds);
     let mut watcher = Limited {
@@ -228,7 +229,7 @@ fn train_small(args: &Args) -> Result<Summary> {
         started: Instant::now(),
         limit,
     };
-    let summary = train::run(&mut trainer, &data, None, &mut watcher)?;
+    let summary = run::train(&mut trainer, &data, None, &mut watcher)?;
     drop(watcher);
     let (decoded, _) = trainer.reconstruct(&data.validation);
     let title = format!("{side}x{side}, after {} steps", summary.steps);

@@ -8,10 +8,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use vq_train::checkpoint::FILE_NAME;
 use vq_train::claim::Claim;
-use vq_train::config::Config;
-use vq_train::data::{Dataset, Source};
+use vq_train::config::{Config, Source};
+use vq_train::data::Dataset;
 use vq_train::input;
-use vq_train::interchange::{self, Names, Pixels};
+use vq_train::interchange::{self, InterchangeError, Names, Pixels};
+use vq_train::loss::PixelLoss;
 use vq_train::run::CONFIG_NAME;
 
 /// Make a checkpoint of weights that were trained elsewhere, for export or further training.
@@ -75,12 +76,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     read.refuse_change(&kept, &config.to_toml())?;
     let names = args.map.as_deref().map(Names::load).transpose()?;
     let file = weights(&args.weights)?;
-    let named = |e| format!("{}: {e}", args.weights.display());
+    let named = |e| match e {
+        InterchangeError::Config(e) => e.in_file(&args.config.display().to_string()).to_string(),
+        e => format!("{}: {e}", args.weights.display()),
+    };
     let imported = interchange::import(&config, &file, &names.unwrap_or_default(), args.pixels);
     let mut imported = imported.map_err(named)?;
     if !args.data.is_empty() {
         let variance = Dataset::load(&config, &args.data, None)?.variance();
-        imported.checkpoint.scale = config.loss.kind.scale(variance);
+        imported.checkpoint.scale = PixelLoss::new(config.loss.kind, variance).scale;
     }
     write(&kept, imported.checkpoint.config.as_bytes())?;
     imported.checkpoint.save(&path)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use vq_core::bitstream::{Header, Stream};
 use vq_core::format::container::MAGIC;
 use vq_train::codec::{Codec, CodecError};
-use vq_train::data::Source;
+use vq_train::config::Source;
 use vq_train::packets::{Fault, Frame, Sorted, frames};
 use vq_train::picture::{Picture, Size, files};
 

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use vq_train::checkpoint::{Checkpoint, FILE_NAME};
 use vq_train::claim::Claim;
-use vq_train::config::Config;
-use vq_train::data::{Dataset, Source};
+use vq_train::config::{Config, Source};
+use vq_train::data::Dataset;
 use vq_train::loss::Lpips;
-use vq_train::run::CONFIG_NAME;
-use vq_train::train::{self, Observer, StepReport, Summary, Trainer, Validation};
+use vq_train::run::{self, CONFIG_NAME, Observer, Summary};
+use vq_train::train::{Networks, StepReport, Trainer, Validation};
 
 /// Train a model as a TOML configuration says.
 ///
@@ -74,15 +74,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let lpips = Lpips::named(args.lpips.as_deref());
     let read = Files::read([&args.config].into_iter().chain(&args.from).chain(&lpips))?;
-    let config = configuration(args)?;
-    let claim = claim(args, &config, &read)?;
-    let checkpoint = checkpoint(claim.folder(), args.resume, &config)?;
-    let data = Dataset::load(&config, &args.data, args.validation.as_deref())?;
+    let networks = networks(args)?;
+    let config = &networks.config;
+    let claim = claim(args, config, &read)?;
+    let checkpoint = checkpoint(claim.folder(), args.resume, config)?;
+    let data = Dataset::load(config, &args.data, args.validation.as_deref())?;
     data.skipped.iter().for_each(|s| note!("skipped: {s}"));
-    let mut trainer = trainer(args, config, checkpoint, &data)?;
+    let mut trainer = trainer(args, networks, checkpoint, &data)?;
     announce(&trainer, &data);
     let mut watcher = Watcher::new(&trainer, stop_flag()?);
-    let summary = train::run(&mut trainer, &data, Some(&claim), &mut watcher)?;
+    let summary = run::train(&mut trainer, &data, Some(&claim), &mut watcher)?;
     drop(watcher);
     conclude(&summary, claim.folder());
     if args.json {
@@ -92,20 +93,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// The configuration with what the command line changes in it.
-fn configuration(args: &Args) -> Result<Config> {
+/// The networks of the configuration, with what the command line changes in it.
+fn networks(args: &Args) -> Result<Networks> {
     let mut config = Config::load(&args.config)?;
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.seed = args.seed.unwrap_or(config.seed);
-    let named = |e| format!("{}: {e}", args.config.display());
-    config.check().map_err(named)?;
-    Ok(config)
+    let origin = args.config.display().to_string();
+    config.check().map_err(|e| e.in_file(&origin))?;
+    Ok(Networks::build(config).map_err(|e| e.in_file(&origin))?)
 }
 
 /// The trainer of a run that goes on, or starts with another one's weights or with fresh ones.
 fn trainer(
     args: &Args,
-    config: Config,
+    networks: Networks,
     checkpoint: Option<Checkpoint>,
     data: &Dataset,
 ) -> Result<Trainer> {
@@ -113,12 +114,12 @@ fn trainer(
         (Some(checkpoint), _) => Trainer::resume(checkpoint)?,
         (None, Some(run)) => {
             let named = |e| format!("{}: {e}", run.display());
-            Trainer::from_run(config, Checkpoint::load(run)?, data).map_err(named)?
+            Trainer::from_run(networks, Checkpoint::load(run)?, data).map_err(named)?
         }
-        (None, None) => Trainer::new(config, data)?,
+        (None, None) => Trainer::new(networks, data),
     };
     if trainer.config.loss.lpips > 0.0 {
-        trainer.perceive(Lpips::find(args.lpips.as_deref())?);
+        trainer.set_lpips(Lpips::find(args.lpips.as_deref())?);
     } else if args.lpips.is_some() {
         return Err("--lpips is of no use: the configuration's loss.lpips is 0".into());
     }
@@ -139,9 +140,7 @@ fn announce(trainer: &Trainer, data: &Dataset) {
     let gan = trainer.config.gan.as_ref();
     if let Some(gan) = gan.filter(|gan| gan.start >= steps) {
         let start = gan.start;
-        note!(
-            "note: with gan.start = {start} the generator hears no discriminator in {steps} steps"
-        );
+        note!("note: with gan.start = {start} there is no adversarial loss in {steps} steps");
     }
 }
 

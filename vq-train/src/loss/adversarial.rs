@@ -1,9 +1,37 @@
-//! Losses of discriminator and generator on maps of logits, with their gradients.
+//! Adversarial losses of discriminator and generator on maps of logits, and feature matching, with their gradients.
 
+use super::interface::LossAndGradient;
 use crate::config::AdversarialLoss;
+use crate::nn::{Scalar, flat, flat_mut};
+use ndarray::{Array4, ArrayView4};
+
+/// The generator's losses of a batch.
+#[derive(Debug)]
+pub struct GeneratorLosses {
+    /// The adversarial loss, unweighted.
+    pub adversarial: LossAndGradient<f32>,
+    /// Feature matching, weighted, where it is asked for.
+    pub features: Option<LossAndGradient<f32>>,
+}
+
+/// A discriminator, as far as the generator's losses depend on it.
+pub trait Discriminate {
+    /// Passes pictures `x` and their reconstructions `y`, chunks `[n, h, w, c]` of one batch, through the discriminator.
+    /// The generator's losses are computed only where `generator` is true.
+    fn pass(
+        &mut self,
+        x: &[ArrayView4<'_, f32>],
+        y: &[Array4<f32>],
+        generator: bool,
+    ) -> Option<GeneratorLosses>;
+
+    /// Takes back the arrays of a gradient, for use in the next step.
+    fn recycle(&mut self, gradient: Vec<Array4<f32>>);
+}
 
 impl AdversarialLoss {
-    /// The discriminator's loss of a real logit; one of a reconstruction costs as much with its sign changed.
+    /// The discriminator's loss of a real logit, and its derivative. A reconstruction's logit costs as much with
+    /// its sign changed.
     fn of_real(self, logit: f64) -> (f64, f64) {
         match self {
             AdversarialLoss::Hinge => hinge(-logit),
@@ -34,7 +62,7 @@ impl AdversarialLoss {
         }
     }
 
-    /// What a discriminator loses that cannot tell anything: logits of 0.
+    /// The loss of a discriminator that guesses: that of logits of 0.
     pub fn of_guessing(self) -> f64 {
         self.of_real(0.0).0
     }
@@ -51,37 +79,86 @@ fn softplus(x: f64) -> (f64, f64) {
     (x.max(0.0) + (-x.abs()).exp().ln_1p(), slope)
 }
 
-/// Moving averages of the discriminator's mean logits, by which LeCAM (Tseng et al. 2021) draws them together:
-/// E relu(D(x) - fake)^2 + E relu(real - D(x'))^2.
+/// Moving averages of the discriminator's mean logits, and the regulariser that draws logits towards the other side's
+/// average, LeCAM (Tseng et al. 2021): E relu(D(x) - fake)^2 + E relu(real - D(y))^2.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Averages {
+pub struct LogitAverages {
     /// Of real pictures.
     pub real: f64,
     /// Of reconstructions.
     pub fake: f64,
 }
 
-impl Averages {
+impl LogitAverages {
     /// The regulariser's term of a real logit, and its derivative.
     pub fn of_real(&self, logit: f64) -> (f64, f64) {
         let over = (logit - self.fake).max(0.0);
         (over * over, 2.0 * over)
     }
 
-    /// Its term of a reconstruction's logit, and its derivative.
+    /// The regulariser's term of a reconstruction's logit, and its derivative.
     pub fn of_fake(&self, logit: f64) -> (f64, f64) {
         let under = (self.real - logit).max(0.0);
         (under * under, -2.0 * under)
     }
 
-    /// The next averages.
-    pub fn moved(self, decay: f64, real: f64, fake: f64) -> Averages {
+    /// The averages after a batch with these mean logits.
+    pub fn moved(self, decay: f64, batch: LogitAverages) -> LogitAverages {
         let mix = |old: f64, new: f64| decay * old + (1.0 - decay) * new;
-        Averages {
-            real: mix(self.real, real),
-            fake: mix(self.fake, fake),
+        LogitAverages {
+            real: mix(self.real, batch.real),
+            fake: mix(self.fake, batch.fake),
         }
     }
+}
+
+/// The mean of a curve over all logits.
+pub(crate) fn mean<T: Scalar>(logits: &[Array4<T>], curve: impl Fn(f64) -> f64) -> f64 {
+    let values = logits.iter().flatten();
+    values.map(|logit| curve(logit.wide())).sum::<f64>() / count(logits)
+}
+
+/// In the place of logits, the gradient of the mean of a curve with this slope.
+pub(crate) fn gradient_of_mean<T: Scalar>(
+    mut logits: Vec<Array4<T>>,
+    slope: impl Fn(f64) -> f64,
+) -> Vec<Array4<T>> {
+    let n = count(&logits);
+    let values = logits.iter_mut().flatten();
+    values.for_each(|logit| *logit = T::of(slope(logit.wide()) / n));
+    logits
+}
+
+/// Feature matching: `weight` times the sum over layers of the mean absolute distance of features, and its gradient by
+/// those of the reconstructions, in their place. Both come layer by layer, each chunk by chunk.
+pub(crate) fn feature_matching<T: Scalar>(
+    real: &[Vec<Array4<T>>],
+    mut fake: Vec<Vec<Array4<T>>>,
+    weight: f64,
+) -> (f64, Vec<Vec<Array4<T>>>) {
+    let mut total = 0.0;
+    for (real, fake) in real.iter().zip(&mut fake) {
+        let n = count(real);
+        let slope = T::of(weight / n);
+        for (real, fake) in real.iter().zip(fake) {
+            let mut sum = 0.0;
+            for (f, &r) in flat_mut(fake).iter_mut().zip(flat(real)) {
+                let e = *f - r;
+                sum += e.abs().wide();
+                *f = if e == T::zero() {
+                    e
+                } else {
+                    e.signum() * slope
+                };
+            }
+            total += weight * sum / n;
+        }
+    }
+    (total, fake)
+}
+
+fn count<T>(maps: &[Array4<T>]) -> f64 {
+    maps.iter().map(|map| map.len()).sum::<usize>() as f64
 }
 
 #[cfg(test)]
@@ -114,7 +191,7 @@ mod tests {
             assert_slope("fake", |x| kind.fake(x));
             assert_slope("generator", |x| kind.generator(x));
         }
-        let averages = Averages {
+        let averages = LogitAverages {
             real: 0.5,
             fake: -0.25,
         };
@@ -138,15 +215,19 @@ mod tests {
     }
 
     #[test]
-    fn lecam_holds_back_what_runs_ahead_of_the_other_sides_average() {
-        let averages = Averages {
+    fn lecam_penalises_logits_beyond_the_other_sides_average() {
+        let averages = LogitAverages {
             real: 1.0,
             fake: -1.0,
         };
         assert_eq!(averages.of_real(2.0), (9.0, 6.0));
         assert_eq!(averages.of_real(-2.0), (0.0, 0.0));
         assert_eq!(averages.of_fake(-2.0), (9.0, -6.0));
-        let moved = averages.moved(0.75, 2.0, -3.0);
+        let batch = LogitAverages {
+            real: 2.0,
+            fake: -3.0,
+        };
+        let moved = averages.moved(0.75, batch);
         assert_eq!((moved.real, moved.fake), (1.25, -1.5));
     }
 }

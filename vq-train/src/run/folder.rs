@@ -1,4 +1,4 @@
-//! A run's folder: what a training run leaves, and what people watch meanwhile.
+//! A run's folder: its checkpoint, and figures to watch meanwhile.
 //!
 //! ```text
 //! checkpoint.vqck         everything needed to go on
@@ -11,10 +11,11 @@
 use crate::atomic;
 use crate::checkpoint::FILE_NAME;
 use crate::claim::Claim;
+use crate::health::Event;
 use crate::picture::Picture;
 use crate::sheet::Sheet;
 use crate::tensorboard::EventWriter;
-use crate::train::{Event, Seen, StepReport, TrainError, Trainer, Validation};
+use crate::train::{StepReport, TrainError, Trainer, Validation, ValidationSamples};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
@@ -23,20 +24,20 @@ use std::path::{Path, PathBuf};
 /// The configuration's name in a run's folder.
 pub const CONFIG_NAME: &str = "config.toml";
 
-/// Figures that say what the others are about, and make no curve.
+/// Figures that are no measurements, and make no curve.
 const NO_CURVES: [&str; 2] = ["step", "images"];
 
 /// A folder that one training run writes into.
 #[derive(Debug)]
-pub struct Run {
+pub struct RunFolder {
     folder: PathBuf,
     log: File,
     events: EventWriter,
 }
 
-impl Run {
+impl RunFolder {
     /// Opens the claimed folder's files; a resumed run's figures are cut back to the checkpoint's step.
-    pub fn open(claim: &Claim, trainer: &Trainer) -> Result<Run, TrainError> {
+    pub fn open(claim: &Claim, trainer: &Trainer) -> Result<RunFolder, TrainError> {
         let folder = claim.folder();
         let sheets = folder.join("reconstructions");
         std::fs::create_dir_all(&sheets).map_err(io(&sheets))?;
@@ -45,7 +46,7 @@ impl Run {
         }
         let config = folder.join(CONFIG_NAME);
         atomic::write(&config, trainer.config.to_toml().as_bytes()).map_err(io(&config))?;
-        Ok(Run {
+        Ok(RunFolder {
             folder: folder.to_owned(),
             log: open_log(&folder.join("log.jsonl"), trainer.step)?,
             events: EventWriter::open(folder, trainer.step)?,
@@ -57,14 +58,14 @@ impl Run {
         Ok(trainer.checkpoint().save(&self.folder.join(FILE_NAME))?)
     }
 
-    /// Logs what a step did.
+    /// Logs a step's figures.
     pub fn step(&mut self, report: &StepReport) -> Result<(), TrainError> {
         self.log("step", report)?;
         self.curves("train", report.step, report)?;
         Ok(self.events.flush()?)
     }
 
-    /// Logs what went on in words.
+    /// Logs an event, in words too.
     pub fn event(&mut self, step: u64, event: Event) -> Result<(), TrainError> {
         let text = event.to_string();
         self.log(
@@ -78,15 +79,15 @@ impl Run {
         &mut self,
         figures: &Validation,
         originals: &[Picture],
-        seen: &Seen,
+        samples: &ValidationSamples,
     ) -> Result<(), TrainError> {
         let step = figures.step;
         self.log("validation", figures)?;
         self.curves("validation", step, figures)?;
         self.events
-            .histogram("validation/codes", step, &seen.counts)?;
-        if !seen.shown.is_empty() {
-            self.sheet(step, originals, &seen.shown)?;
+            .histogram("validation/codes", step, &samples.counts)?;
+        if !samples.reconstructions.is_empty() {
+            self.sheet(step, originals, &samples.reconstructions)?;
         }
         Ok(self.events.flush()?)
     }

@@ -1,9 +1,10 @@
-//! What adversarial training does when something goes wrong, instead of going on or giving up.
+//! Failures in adversarial training: steps whose values are not finite are skipped, then learning rates are halved, and
+//! only then training stops.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// So many steps in a row may fail before learning rates are lowered.
+/// So many steps in a row fail until learning rates are lowered.
 const PATIENCE: u32 = 3;
 /// So often they are lowered before training stops.
 const LOWERED: u32 = 4;
@@ -23,12 +24,12 @@ pub struct Health {
 pub enum Event {
     /// A loss or gradient was not finite: no weight has changed.
     Skipped,
-    /// That has happened several times in a row: learning rates are halved.
+    /// Several steps in a row were skipped: learning rates are halved.
     Lowered,
-    /// The discriminator has won and sits out.
-    DiscriminatorRests,
-    /// It learns again.
-    DiscriminatorLearns,
+    /// The discriminator tells all pictures apart: its learning is paused.
+    DiscriminatorPaused,
+    /// The discriminator's learning goes on after a pause.
+    DiscriminatorResumed,
 }
 
 impl fmt::Display for Event {
@@ -38,25 +39,27 @@ impl fmt::Display for Event {
                 "a loss or gradient is not finite: step skipped, no weight has changed"
             }
             Event::Lowered => "still not finite: step skipped, learning rates halved from here on",
-            Event::DiscriminatorRests => "the discriminator tells all pictures apart: it sits out",
-            Event::DiscriminatorLearns => "the discriminator is unsure again: it learns on",
+            Event::DiscriminatorPaused => {
+                "the discriminator tells all pictures apart: its learning is paused"
+            }
+            Event::DiscriminatorResumed => "the discriminator is unsure again: it learns on",
         })
     }
 }
 
 impl Health {
-    /// What learning rates are multiplied by.
+    /// The factor of all learning rates.
     pub fn rate(&self) -> f64 {
         0.5f64.powi(self.lowered as i32)
     }
 
-    /// After a step that went well.
-    pub(super) fn recovered(&mut self) {
+    /// Records a step that went well.
+    pub(crate) fn recovered(&mut self) {
         self.skipped = 0;
     }
 
-    /// After a step that failed: what is to be done; nothing helps any more if there is none.
-    pub(super) fn failed(&mut self) -> Option<Event> {
+    /// Records a step that failed, and returns what is to be done about it; none when training has to stop.
+    pub(crate) fn failed(&mut self) -> Option<Event> {
         self.skipped += 1;
         if self.skipped < PATIENCE {
             return Some(Event::Skipped);

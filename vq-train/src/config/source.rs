@@ -39,9 +39,9 @@ impl Source {
     }
 
     /// What weights may be.
-    pub(crate) const WEIGHTS: &str = "a weight must be 0.000001 to 1000000";
+    pub(super) const WEIGHTS: &str = "a weight must be 0.000001 to 1000000";
 
-    pub(crate) fn usable(&self) -> bool {
+    pub(super) fn usable(&self) -> bool {
         (1e-6..=1e6).contains(&self.weight)
     }
 }

@@ -1,81 +1,16 @@
-//! What a reconstruction is graded by, and how two gradients meet at the decoder's last weights.
+//! The adaptive weight of an adversarial loss (Esser et al. 2021, equation 7): the ratio of two gradients by the decoder's
+//! last weights, found in the same backward pass that uses it.
 
-use super::VqVae;
-use crate::config::LossKind;
-use crate::loss::{self, Sums};
+use crate::loss::AdversarialTerm;
 use crate::nn::{
     Chain, Layer, ParamTable, Scalar, Weights, Worker, add, copies, depths, recycle, repeat,
 };
-use ndarray::{Array4, ArrayView4};
-use rayon::prelude::*;
+use ndarray::Array4;
 use std::ops::Range;
 
-/// Losses of reconstructions `y` of pictures `x`, and their gradients by y.
-///
-/// Both come as chunks `[n, h, w, c]` of one batch; losses are means over the whole batch.
-pub trait Objective<T: Scalar> {
-    /// Whether the grades will have a second loss that is weighed by gradients.
-    fn balances(&self) -> bool {
-        false
-    }
-
-    /// Grades a batch. The maps of `y` may become those of the gradients.
-    fn grade(&mut self, x: &[ArrayView4<'_, T>], y: Vec<Array4<T>>) -> Grades<T>;
-
-    /// Takes back the maps of a second loss.
-    fn take_back(&mut self, _maps: Vec<Array4<T>>) {}
-}
-
-/// What an [`Objective`] says of a batch.
-#[derive(Debug)]
-pub struct Grades<T> {
-    /// The first loss.
-    pub sums: Sums,
-    /// Its gradient by the reconstruction, chunk by chunk.
-    pub maps: Vec<Array4<T>>,
-    /// Another one that is weighed against it.
-    pub second: Option<Second<T>>,
-}
-
-/// A loss beside another: total = first + l second. Either l = weight; or it balances what both would do to
-/// the decoder's last weights W, l = weight min(|dW first| / (|dW second| + 1e-4), 1e4) (Esser et al. 2021,
-/// equation 7).
-#[derive(Debug)]
-pub struct Second<T> {
-    /// The loss.
-    pub loss: f64,
-    /// Its gradient by the reconstruction, chunk by chunk.
-    pub maps: Vec<Array4<T>>,
-    /// What it counts.
-    pub weight: f64,
-}
-
-/// MSE over the data's variance, or an absolute error over its standard deviation, and nothing else.
-#[derive(Debug, Clone, Copy)]
-pub struct Pixels {
-    /// Which error.
-    pub kind: LossKind,
-    /// Variance or standard deviation.
-    pub scale: f64,
-}
-
-impl<T: Scalar> Objective<T> for Pixels {
-    fn grade(&mut self, x: &[ArrayView4<'_, T>], y: Vec<Array4<T>>) -> Grades<T> {
-        let values = x.iter().map(|x| x.len()).sum();
-        let pairs = y.into_par_iter().zip(x).with_max_len(1);
-        let graded = pairs.map(|(y, x)| loss::reconstruction(self.kind, x, y, values, self.scale));
-        let (maps, sums): (Vec<_>, Vec<_>) = graded.unzip();
-        Grades {
-            sums: sums.into_iter().fold(Sums::default(), |a, b| a + b),
-            maps,
-            second: None,
-        }
-    }
-}
-
-/// The decoder in two parts: up to its last layer with weights, and that with what follows it.
+/// A decoder in two parts: the layers before the last one with weights, and that one with what follows it.
 #[derive(Debug, Clone)]
-pub(super) struct Ends {
+pub(super) struct SplitDecoder {
     body: Chain,
     tail: Chain,
     /// W.
@@ -84,15 +19,15 @@ pub(super) struct Ends {
     learnt: Range<usize>,
 }
 
-/// An adaptive weight is at most this.
+/// The largest ratio of gradients.
 const LARGEST: f64 = 1e4;
-/// What keeps it finite.
+/// Added to the divisor of the ratio, which keeps it finite.
 const EPSILON: f64 = 1e-4;
 
-impl Ends {
+impl SplitDecoder {
     /// None where the last layer that learns is not one matrix of weights. The decoder's parameters are the
     /// table's last.
-    pub(super) fn of(decoder: &Chain, table: &ParamTable) -> Option<Ends> {
+    pub(super) fn of(decoder: &Chain, table: &ParamTable) -> Option<SplitDecoder> {
         let last = decoder.layers.iter().rposition(Layer::may_learn)?;
         let weight = decoder.layers[last].weight()?.clone();
         let (body, tail) = decoder.layers.split_at(last);
@@ -100,7 +35,7 @@ impl Ends {
             layers: layers.to_vec(),
         };
         let learnt = table.entries.iter().rfind(|e| e.role.learns())?;
-        Some(Ends {
+        Some(SplitDecoder {
             body: chain(body),
             tail: chain(tail),
             learnt: weight.start..learnt.range.end,
@@ -108,8 +43,8 @@ impl Ends {
         })
     }
 
-    /// Latents to reconstructions, and how many caches the body has left.
-    fn forward<T: Scalar>(
+    /// Latents to reconstructions, and how many caches of each chunk the body's pass has left on the tapes.
+    pub(super) fn forward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         z: Vec<Array4<T>>,
@@ -120,23 +55,25 @@ impl Ends {
         (self.tail.forward_all(p, maps, workers), depths)
     }
 
-    /// The gradients of both losses by the latents, added up with the second's weight, and the weight.
-    fn backward<T: Scalar>(
+    /// The gradient of fixed + l adversarial by the latents, and l. `fixed` is the gradient of the former by the
+    /// reconstructions; `depths` are those of the forward pass.
+    pub(super) fn backward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         depths: &[usize],
-        (first, second): (Vec<Array4<T>>, &Second<T>),
+        fixed: Vec<Array4<T>>,
+        adversarial: &AdversarialTerm<T>,
         workers: &mut [Worker<T>],
     ) -> (Vec<Array4<T>>, f64) {
         repeat(workers, depths);
-        let mut maps = self.tail.backward_all(p, first, workers);
+        let mut maps = self.tail.backward_all(p, fixed, workers);
         let own: Vec<Vec<T>> = workers.iter_mut().map(|w| self.take_grads(w)).collect();
-        let others = copies(&second.maps, workers);
+        let others = copies(&adversarial.value.gradient, workers);
         let others = self.tail.backward_all(p, others, workers);
-        let firsts = own.iter().map(|grads| &grads[..self.weight.len()]);
-        let seconds = workers.iter().map(|w| &w.grads[self.weight.clone()]);
-        let ratio = norm_of_sum(firsts) / (norm_of_sum(seconds) + EPSILON);
-        let weight = second.weight * ratio.min(LARGEST);
+        let of_fixed = own.iter().map(|grads| &grads[..self.weight.len()]);
+        let of_adversarial = workers.iter().map(|w| &w.grads[self.weight.clone()]);
+        let ratio = norm_of_sum(of_fixed) / (norm_of_sum(of_adversarial) + EPSILON);
+        let weight = adversarial.weight * ratio.min(LARGEST);
         let factor = T::of(weight);
         for (worker, own) in workers.iter_mut().zip(own) {
             let grads = &mut worker.grads[self.learnt.clone()];
@@ -159,45 +96,6 @@ impl Ends {
     }
 }
 
-impl VqVae {
-    /// Latents to reconstructions, and what [`VqVae::backward_decoder`] needs to balance two losses.
-    pub(super) fn forward_decoder<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        z: Vec<Array4<T>>,
-        balances: bool,
-        workers: &mut [Worker<T>],
-    ) -> (Vec<Array4<T>>, Option<Vec<usize>>) {
-        match &self.ends {
-            Some(ends) if balances => {
-                let (maps, depths) = ends.forward(p, z, workers);
-                (maps, Some(depths))
-            }
-            _ => (self.decoder.forward_all(p, z, workers), None),
-        }
-    }
-
-    /// The gradients by the latents, and what the second loss counts.
-    pub(super) fn backward_decoder<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        depths: Option<Vec<usize>>,
-        (mut first, second): (Vec<Array4<T>>, Option<&Second<T>>),
-        workers: &mut [Worker<T>],
-    ) -> (Vec<Array4<T>>, Option<f64>) {
-        let weight = second.map(|second| second.weight);
-        match (&self.ends, depths, second) {
-            (Some(ends), Some(depths), Some(second)) => {
-                let (maps, weight) = ends.backward(p, &depths, (first, second), workers);
-                return (maps, Some(weight));
-            }
-            (_, _, Some(second)) => add(&mut first, &second.maps, T::of(second.weight)),
-            (_, _, None) => {}
-        }
-        (self.decoder.backward_all(p, first, workers), weight)
-    }
-}
-
 /// The Euclidean norm of a sum of vectors, which are of one length.
 fn norm_of_sum<'v, T: Scalar>(mut vectors: impl Iterator<Item = &'v [T]>) -> f64 {
     let mut sum = vectors.next().unwrap_or_default().to_vec();
@@ -213,49 +111,54 @@ fn norm_of_sum<'v, T: Scalar>(mut vectors: impl Iterator<Item = &'v [T]>) -> f64
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::model::Workspace;
-    use crate::nn::{Role, normal};
+    use crate::loss::{Loss, LossAndGradient, Losses};
+    use crate::model::VqVae;
+    use crate::nn::{Role, Workspace, normal};
+    use ndarray::ArrayView4;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    /// Which losses are graded: (y - x)^2 / 2, and y times a number of each place.
+    /// Which losses are asked for: (y - x)^2 / 2, and one whose gradient by each y is sin 7 y.
     #[derive(Clone, Copy, PartialEq)]
     enum Asked {
-        First,
-        Second,
+        Fixed,
+        Adversarial,
         Both,
     }
 
-    impl Objective<f64> for Asked {
-        fn balances(&self) -> bool {
+    impl Loss<f64> for Asked {
+        fn adapts_weight(&self) -> bool {
             *self == Asked::Both
         }
 
-        fn grade(&mut self, x: &[ArrayView4<'_, f64>], y: Vec<Array4<f64>>) -> Grades<f64> {
+        fn losses(&mut self, x: &[ArrayView4<'_, f64>], y: Vec<Array4<f64>>) -> Losses<f64> {
             let others: Vec<_> = y.iter().map(|y| y.mapv(|v| (7.0 * v).sin())).collect();
             let errors = y.into_iter().zip(x).map(|(y, x)| y - x).collect();
-            let (maps, second) = match self {
-                Asked::First => (errors, None),
-                Asked::Second => (others, None),
+            let of = |gradient| LossAndGradient {
+                loss: 0.0,
+                gradient,
+            };
+            let (fixed, adversarial) = match self {
+                Asked::Fixed => (errors, None),
+                Asked::Adversarial => (others, None),
                 Asked::Both => {
-                    let second = Second {
-                        loss: 0.0,
-                        maps: others,
+                    let term = AdversarialTerm {
+                        value: of(others),
                         weight: 0.7,
                     };
-                    (errors, Some(second))
+                    (errors, Some(term))
                 }
             };
-            Grades {
-                sums: Sums::default(),
-                maps,
-                second,
+            Losses {
+                fixed: of(fixed),
+                squares: 0.0,
+                adversarial,
             }
         }
     }
 
     #[test]
-    fn two_losses_are_balanced_at_the_last_weights_and_have_one_pass() {
+    fn the_adversarial_weight_balances_gradients_by_the_last_weights() {
         for tail in [
             "{ conv = { out = 3 } }",
             "{ conv = { out = 3, spectral = true } }, { dropout = 0.4 }",
@@ -286,8 +189,8 @@ mod tests {
                 let out = model.step(&mut space, &params, false, x.view(), &mut asked, seed);
                 (out.weight, space.grads().to_vec())
             };
-            let (_, first) = run(Asked::First);
-            let (_, second) = run(Asked::Second);
+            let (_, first) = run(Asked::Fixed);
+            let (_, second) = run(Asked::Adversarial);
             let (weight, both) = run(Asked::Both);
             let weight = weight.unwrap();
             let entries = &model.table.entries;
