@@ -65,7 +65,7 @@ pub enum CheckpointError {
 }
 
 impl Checkpoint {
-    /// As if a run had just placed its codes, with these parameters; `scale` is what its loss is divided by.
+    /// The checkpoint of a run that has just placed its codes, with these parameters; `scale` divides its pixel loss.
     pub fn of_params(config: &Config, params: Vec<f32>, scale: f64) -> Checkpoint {
         Checkpoint {
             config: config.to_toml(),

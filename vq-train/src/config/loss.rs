@@ -3,7 +3,7 @@
 use super::error::{ConfigError, require};
 use serde::{Deserialize, Serialize};
 
-/// What is minimised besides the quantiser's own terms.
+/// The losses of reconstructions and their weights; the quantiser adds terms of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {

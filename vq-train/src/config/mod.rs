@@ -42,16 +42,16 @@ pub struct Config {
     /// Everything random follows from it.
     #[serde(default)]
     pub seed: u64,
-    /// What to train on.
+    /// The training data.
     pub data: DataConfig,
     /// The layers.
     pub model: ModelConfig,
     /// From latents to codes.
     pub quantizer: QuantizerConfig,
-    /// What is minimised.
+    /// The losses.
     #[serde(default)]
     pub loss: LossConfig,
-    /// How it is minimised.
+    /// The optimiser.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
     /// A discriminator, in adversarial training.

@@ -37,7 +37,7 @@ const MAX_SIDE: usize = 8;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantizerConfig {
-    /// What the codes are, and how they learn.
+    /// The kind of quantiser.
     #[serde(default, skip_serializing_if = "QuantizerKind::is_default")]
     pub kind: QuantizerKind,
     /// K: one number for all stages and groups, or a list of each stage's. Not for `fsq`, whose codes are
@@ -62,7 +62,7 @@ pub struct QuantizerConfig {
     /// `ema`, `gradient`, `simvq`: residual stages, each for what the ones before have left.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub stages: usize,
-    /// Of each stage: one code stands for a square of so many latents each way. Coarse stages come first;
+    /// A number for each stage: one code stands for a square of so many latents each way. Coarse stages come first;
     /// each side is a multiple of the next. Without it all sides are 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sides: Vec<usize>,
@@ -155,10 +155,10 @@ impl QuantizerKind {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntropyConfig {
-    /// Its share of what is minimised.
+    /// Weight of the regulariser in the loss.
     #[serde(default = "default_entropy_weight")]
     pub weight: f64,
-    /// Of the softmax over -|z - code|^2, in units of a squared distance.
+    /// Temperature of the softmax over -|z - code|^2, in units of a squared distance.
     #[serde(default = "default_entropy_temperature")]
     pub temperature: f64,
 }

@@ -1,9 +1,9 @@
-//! What the loaders of the formats give, and why they fail.
+//! The loaders' result, and their errors.
 
 use crate::picture::{Picture, PictureError};
 use std::path::PathBuf;
 
-/// What a loader found.
+/// The pictures that a loader found.
 pub(super) struct Loaded {
     /// Pictures to train on.
     pub(super) train: Vec<Picture>,

@@ -237,7 +237,7 @@ pub fn to_batch(pictures: &[Picture]) -> Array4<f32> {
     Array4::from_shape_vec(shape, values).expect("pictures agree in size")
 }
 
-/// What the network puts out, as pictures: round(clamp(128 x + 128, 0, 255)).
+/// The network's outputs as pictures: round(clamp(128 x + 128, 0, 255)).
 pub fn to_pictures(batch: &Array4<f32>) -> Vec<Picture> {
     let (_, height, width, channels) = batch.dim();
     let byte = |&x: &f32| (128.0 * x + 128.0).clamp(0.0, 255.0).round() as u8;

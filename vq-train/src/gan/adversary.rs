@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 /// the difference.
 const REACH: f64 = 0.01;
 
-/// What a discriminator takes from one session to the next.
+/// The state of a discriminator between two steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdversaryState {
     params: Vec<f32>,
     adam: Adam,
-    /// Of its logits; none before its first step.
+    /// Averages of its logits; none before its first step.
     averages: Option<LogitAverages>,
     pause: Pause,
 }
@@ -44,21 +44,21 @@ struct Logits {
     fake: Vec<Array4<f32>>,
 }
 
-/// What a step did to the discriminator.
+/// The discriminator's figures of one step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct AdversaryReport {
-    /// Its loss without regularisers.
+    /// The discriminator's loss without regularisers.
     pub d_loss: f64,
-    /// Its mean logit of real pictures.
+    /// Mean logit of real pictures.
     pub d_real: f64,
-    /// Its mean logit of reconstructions.
+    /// Mean logit of reconstructions.
     pub d_fake: f64,
-    /// Its gradient's norm before clipping; 0 when it did not learn.
+    /// Norm of the discriminator's gradient before clipping; 0 when it did not learn.
     pub d_grad_norm: f64,
-    /// Mean squared slope of its logits by real pictures, on steps that penalise it.
+    /// Mean squared gradient of the logits by real pictures, on steps that penalise it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub d_slope: Option<f64>,
-    /// Whether its learning is paused.
+    /// Whether the discriminator's learning is paused.
     pub d_paused: bool,
 }
 
@@ -96,27 +96,27 @@ impl Adversary {
         &self.state
     }
 
-    /// Its layers and parameters' names.
+    /// The discriminator's layers, and its parameters' names.
     pub fn net(&self) -> &Discriminator {
         &self.net
     }
 
-    /// Its flat parameter vector.
+    /// The discriminator's flat parameter vector.
     pub fn params(&self) -> &[f32] {
         &self.state.params
     }
 
-    /// Its flat parameter vector, to begin with other weights.
+    /// The discriminator's flat parameter vector, to begin with other weights.
     pub fn params_mut(&mut self) -> &mut [f32] {
         &mut self.state.params
     }
 
-    /// Whether its learning was paused in the last step.
+    /// Whether the discriminator's learning was paused in the last step.
     pub fn is_paused(&self) -> bool {
         self.state.pause.paused
     }
 
-    /// Bytes that it holds on to between steps.
+    /// Bytes of memory kept between steps.
     pub fn bytes(&self) -> usize {
         self.space.bytes()
     }

@@ -8,11 +8,11 @@ use crate::nn::{
 };
 use ndarray::{Array4, ArrayView4};
 
-/// Side of its kernels.
+/// Side of the convolutions' kernels.
 const KERNEL: usize = 4;
-/// Zeros around their maps.
+/// Rows and columns of zeros around the convolutions' inputs.
 const PAD: usize = 1;
-/// Of its leaky ReLUs.
+/// Slope of the leaky ReLUs below zero.
 const SLOPE: f64 = 0.2;
 /// Standard deviation of first weights, and of first gains around 1.
 const SPREAD: f64 = 0.02;

@@ -83,9 +83,9 @@ fn softplus(x: f64) -> (f64, f64) {
 /// average, LeCAM (Tseng et al. 2021): E relu(D(x) - fake)^2 + E relu(real - D(y))^2.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LogitAverages {
-    /// Of real pictures.
+    /// Mean logit of real pictures.
     pub real: f64,
-    /// Of reconstructions.
+    /// Mean logit of reconstructions.
     pub fake: f64,
 }
 

@@ -95,7 +95,7 @@ pub fn similarities<T: Scalar>(
     pictures.map(|p| p.iter().sum::<f64>() / c as f64).collect()
 }
 
-/// What is measured at one scale.
+/// Measurements of one scale.
 struct Scale<T> {
     /// Mean similarity of each picture and channel, `[n, c]`.
     means: Vec<f64>,
@@ -194,7 +194,7 @@ impl<T: Scalar> Scale<T> {
     }
 }
 
-/// What is known of all windows of one picture `[h, w, c]`, in maps `[h - 10, w - 10, c]`: first the means
+/// Statistics of all windows of one picture `[h, w, c]`, in maps `[h - 10, w - 10, c]`: first the means
 /// named here, then the similarity, and what its mean changes by with each of the means.
 struct Windows<T> {
     extent: Extent,

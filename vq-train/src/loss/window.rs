@@ -58,7 +58,7 @@ pub(super) fn means<T: Scalar>(extent: Extent, x: &[T], out: &mut [T], row: &mut
 
 /// The adjoint of [`means`]: dy `[h - 10, w - 10, c]` to dx `[h, w, c]`, where `extent` is dx's.
 ///
-/// As the window is symmetric, these are the means of dy with ten zeros on each side.
+/// Since the window is symmetric, these are the means of dy with ten zeros on each side.
 pub(super) fn spread<T: Scalar>(extent: Extent, dy: &[T], dx: &mut [T], row: &mut Vec<T>) {
     Pass {
         extent: extent.windows(),

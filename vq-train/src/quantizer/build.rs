@@ -18,7 +18,7 @@ use crate::config::{EntropyConfig, QuantizerConfig, QuantizerKind};
 use crate::nn::ParamTable;
 
 impl Quantizer {
-    /// What a checked configuration asks for, with its parameters entered into `table`.
+    /// The quantiser of a checked configuration; its parameters are entered into `table`.
     pub fn new(config: &QuantizerConfig, table: &mut ParamTable) -> Quantizer {
         let name = "quantizer";
         match config.kind {

@@ -15,7 +15,7 @@ pub struct Coarse<Q> {
     pub side: usize,
     /// D.
     pub dim: usize,
-    /// What quantises the means.
+    /// The quantiser of the means.
     pub inner: Box<Q>,
 }
 

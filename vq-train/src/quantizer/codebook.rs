@@ -29,7 +29,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::borrow::Cow;
 
-/// What the codes of a codebook are, and how they learn.
+/// How the codes of a codebook learn.
 #[derive(Debug, Clone)]
 pub enum Learning {
     /// Moving averages.
@@ -49,7 +49,7 @@ pub struct Codebook {
     pub dim: usize,
     /// How the codes learn.
     pub learning: Learning,
-    /// What is minimised, and by which gradients.
+    /// The codebook's own loss terms, and how gradients pass the choice of a code.
     pub terms: Terms,
 }
 

@@ -24,13 +24,13 @@ const BLOCK: usize = 64;
 /// How strongly, and how softly, codes are chosen in the regulariser.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Entropy {
-    /// Its share of what is minimised.
+    /// Weight of the regulariser in the loss.
     pub weight: f64,
     /// t, in units of a squared distance.
     pub temperature: f64,
 }
 
-/// What a pass over a batch works on.
+/// The codes and vectors of a pass over a batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Batch<'a, T> {
     /// Codes, `[K, dim]`.
@@ -129,7 +129,7 @@ struct Scores<T> {
     bias: Vec<T>,
 }
 
-/// Of a block of vectors.
+/// Probabilities and entropies of a block of vectors.
 #[derive(Default)]
 struct Rows<T> {
     /// ln p, `[BLOCK, K]`.

@@ -97,7 +97,7 @@ impl Gumbel {
         }
     }
 
-    /// The same for any number of threads.
+    /// Vectors of a task; their number does not depend on that of threads.
     fn task(&self, vectors: usize) -> usize {
         vectors.div_ceil(TASKS).next_multiple_of(BLOCK)
     }
@@ -345,7 +345,7 @@ impl<T: Scalar> Projection<'_, T> {
     }
 }
 
-/// What is the same for all vectors of a backward pass.
+/// Values that all vectors of a backward pass share.
 struct Back<'p, T> {
     projection: Projection<'p, T>,
     /// W', `[K, D]`.
@@ -360,9 +360,9 @@ struct Back<'p, T> {
 
 /// A task's part of the gradients.
 struct Gradients<T> {
-    /// Of W, `[D, K]`.
+    /// Gradients of W, `[D, K]`.
     weight: Vec<T>,
-    /// Of b, `[K]`.
+    /// Gradients of b, `[K]`.
     bias: Vec<T>,
 }
 

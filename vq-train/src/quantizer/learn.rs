@@ -22,7 +22,7 @@ pub trait Learn<T: Scalar> {
     /// Places the codes among the vectors `z` `[P, D]`.
     fn place(&self, p: &mut [T], z: &[T], draws: &mut ChaCha8Rng);
 
-    /// What is learnt without gradients: the vectors `z` have chosen `codes`.
+    /// Learns without gradients from vectors `z` that have chosen `codes`.
     fn update(&self, p: &mut [T], z: &[T], codes: &[u16], draws: &mut ChaCha8Rng) -> Moved;
 }
 

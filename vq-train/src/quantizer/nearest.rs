@@ -19,7 +19,7 @@ pub fn nearest<T: Scalar>(codes: &[T], dim: usize, z: &[T]) -> Vec<u16> {
     nearest
 }
 
-/// As deployed models search.
+/// The search of deployed models.
 fn search(codes: &[f32], dim: usize, z: &[f32], nearest: &mut [u16]) {
     let backend = Backend::best();
     let entries: Vec<[u8; 4]> = codes.iter().map(|number| number.to_le_bytes()).collect();

@@ -1,4 +1,4 @@
-//! What every quantiser does, and what it makes of a batch.
+//! The interface of all quantisers, and the values that pass it.
 
 use crate::nn::Scalar;
 use rand_chacha::ChaCha8Rng;
@@ -7,14 +7,14 @@ use std::ops::Range;
 /// Vectors of a parallel task, where each is quantised by itself.
 pub(super) const TASK: usize = 512;
 
-/// What a quantiser makes of a batch's vectors `[P, D]`.
+/// A batch's vectors `[P, D]`, quantised.
 #[derive(Debug, Clone, Default)]
 pub struct Quantized<T> {
     /// Stage by stage, each `[P / (side * side)]`.
     pub codes: Vec<u16>,
-    /// What the decoder gets, `[P, D]`.
+    /// The decoder's input, `[P, D]`.
     pub values: Vec<T>,
-    /// The quantiser's own terms of what is minimised, weighted.
+    /// The weighted sum of the quantiser's own loss terms.
     pub loss: f64,
     /// Mean of (vector - value)^2, as the two are compared; 0 for quantisers that do not compare them.
     pub commitment: f64,
@@ -33,7 +33,7 @@ pub(super) struct Part<T> {
     pub(super) out: Quantized<T>,
 }
 
-/// What a stage's codes are for.
+/// Size of a stage's codebook, and of the squares that its codes stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
     /// K.
@@ -43,7 +43,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Of this many vectors the number of codes.
+    /// The number of codes of so many vectors.
     pub fn of(&self, vectors: usize) -> usize {
         vectors / (self.side * self.side)
     }
@@ -60,11 +60,11 @@ pub struct Table {
     pub values: Vec<f32>,
 }
 
-/// What a deployed model computes between its encoder and the search for the nearest entries, and between
+/// The operations of a deployed model between its encoder and the search for the nearest entries, and between
 /// their sum and its decoder; most quantisers need neither.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Bridge {
-    /// From the encoder's latent to what is looked for.
+    /// From the encoder's latent to the vector whose nearest entry is chosen.
     pub encoder: Vec<Step>,
     /// From the sum of entries to the decoder's latent.
     pub decoder: Vec<Step>,
@@ -98,7 +98,7 @@ impl Step {
     }
 }
 
-/// What [`Quantize::update`] has set anew.
+/// The codes that [`Quantize::update`] has restarted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Moved {
     /// How many codes were restarted.
@@ -119,7 +119,7 @@ impl Moved {
 /// A way to quantise, working in one float type. `p` is the model's flat vector of parameters, `z` holds the batch's P vectors
 /// `[P, D]`, in an order in which those that share a coarse code are neighbours (see [`SquareOrder`](super::SquareOrder)).
 pub trait Quantize<T: Scalar>: Send + Sync {
-    /// Its stages, coarse first.
+    /// The stages, coarse first.
     fn stages(&self) -> Vec<Stage>;
 
     /// Chooses codes. Without `draws` the pass does not train, and nothing is random.
@@ -145,14 +145,14 @@ pub trait Quantize<T: Scalar>: Send + Sync {
     /// Places the codes where the encoder's vectors are, before the first step that quantises.
     fn place(&self, p: &mut [T], z: &[T], draws: &mut ChaCha8Rng);
 
-    /// What is learnt without gradients, after the optimiser's step: moving averages, and restarts of
+    /// Learns without gradients, after the optimiser's step: moving averages, and restarts of
     /// codes that are hardly ever chosen.
     fn update(&self, p: &mut [T], z: &[T], out: &Quantized<T>, draws: &mut ChaCha8Rng) -> Moved;
 
     /// The stages as plain tables.
     fn tables(&self, p: &[T]) -> Vec<Table>;
 
-    /// What has to be computed around the tables.
+    /// The operations around the tables.
     fn bridge(&self, _p: &[T]) -> Bridge {
         Bridge::default()
     }

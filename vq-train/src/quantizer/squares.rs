@@ -13,7 +13,7 @@ pub struct SquareOrder {
 }
 
 impl SquareOrder {
-    /// Of a map of height x width vectors of `dim` numbers. Each side is a multiple of the next, and height
+    /// The order of a map of height x width vectors of `dim` numbers. Each side is a multiple of the next, and height
     /// and width are multiples of the first.
     pub fn new(sides: &[usize], [height, width]: [usize; 2], dim: usize) -> SquareOrder {
         let mut places = Vec::new();

@@ -27,20 +27,20 @@ pub trait Observer {
 
 impl Observer for () {}
 
-/// What a finished or stopped run reports.
+/// Figures of a finished or stopped run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Summary {
     /// Steps done.
     pub steps: u64,
-    /// Of the last validation.
+    /// Mean squared error of the last validation, over the training data's variance.
     pub nmse: f64,
-    /// Of the last validation, in dB.
+    /// Mean PSNR of the last validation, in dB.
     pub psnr: f64,
-    /// Of the last validation.
+    /// Perplexity of the last validation's codes.
     pub perplexity: f64,
-    /// Of the last validation.
+    /// The share of codes that occur in the last validation.
     pub usage: f64,
-    /// Of this call's steps, validations left out.
+    /// Pictures a second of this call's steps, validations left out.
     pub images_per_s: f64,
     /// Bytes that a step works in: maps, their caches, gradients of all chunks, packed weights.
     pub step_bytes: usize,
@@ -53,7 +53,7 @@ pub struct Summary {
 /// The claimed folder receives what [`RunFolder`] writes; without one nothing is written.
 ///
 /// # Errors
-/// What [`Trainer::train_step`] reports, and files that cannot be written. The last checkpoint stays good.
+/// The errors of [`Trainer::train_step`], and files that cannot be written. The last checkpoint stays good.
 pub fn train(
     trainer: &mut Trainer,
     data: &Dataset,

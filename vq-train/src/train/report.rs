@@ -35,7 +35,7 @@ pub struct StepReport {
     /// Figures of the discriminator.
     #[serde(flatten)]
     pub adversary: Option<AdversaryReport>,
-    /// What a log should say in words.
+    /// An event for the log, with a sentence of its own.
     #[serde(skip)]
     pub event: Option<Event>,
 }
@@ -72,7 +72,7 @@ pub struct Validation {
     pub stages: Vec<StageUse>,
 }
 
-/// What else a validation yields, for people to look at.
+/// Reconstructions and the use of codes of a validation.
 #[derive(Debug)]
 pub struct ValidationSamples {
     /// The first reconstructions.

@@ -15,21 +15,21 @@ use crate::quantizer::{Bridge, SquareOrder, Table};
 use crate::random::{Purpose, generator};
 use ndarray::Array4;
 
-/// What errors call the configuration in a checkpoint.
+/// The name of the configuration in a checkpoint, in errors.
 const ORIGIN: &str = "the checkpoint's configuration";
 
 /// A model in training.
 #[derive(Debug)]
 pub struct Trainer {
-    /// What it was made from.
+    /// The run's configuration.
     pub config: Config,
-    /// Its layers.
+    /// Encoder, quantiser and decoder.
     pub model: VqVae,
     /// Steps done.
     pub step: u64,
     /// The flat parameter vector, as the next step begins with it.
     pub params: Vec<f32>,
-    /// Its moving average, with `optimizer.ema`.
+    /// The parameters' moving average, with `optimizer.ema`.
     pub averaged: Option<Vec<f32>>,
     pub(super) adam: Adam,
     pub(super) space: Workspace<f32>,
@@ -218,7 +218,7 @@ impl Trainer {
         self.placed.then(|| quantizer.tables(self.deployed()))
     }
 
-    /// What has to be computed around the tables.
+    /// The operations around the tables.
     pub(crate) fn bridge(&self) -> Bridge {
         self.model.quantizer().bridge(self.deployed())
     }

@@ -39,7 +39,7 @@ pub enum LpipsError {
     },
 }
 
-/// What AlexNet fixes about a convolution.
+/// Sizes of one of AlexNet's convolutions.
 #[derive(Clone, Copy)]
 struct Geometry {
     /// Whether a max-pooling of 3x3, stride 2 comes first.

@@ -74,7 +74,7 @@ impl<T: Scalar> Lpips<T> {
         (total, of_pictures(dx, y.dim().3, tape))
     }
 
-    /// As [`Lpips::gradient`], without the gradient; any tape will do.
+    /// The sum of LPIPS(x_i, y_i) over a chunk of pictures, without a gradient; the tape need not record.
     pub fn sum(&self, x: ArrayView4<'_, T>, y: ArrayView4<'_, T>, tape: &mut Tape<T>) -> f64 {
         let [x, y] = tape.unrecorded(|tape| [&x, &y].map(|pictures| self.features(pictures, tape)));
         let mut total = 0.0;
@@ -86,7 +86,7 @@ impl<T: Scalar> Lpips<T> {
         total
     }
 
-    /// What follows each of the five ReLUs, `[n, h, w, c]` of each stage.
+    /// The features behind each of the five ReLUs, `[n, h, w, c]` of each stage.
     fn features(&self, pictures: &ArrayView4<'_, T>, tape: &mut Tape<T>) -> Vec<Array4<T>> {
         let (_, h, w, _) = pictures.dim();
         assert!(
