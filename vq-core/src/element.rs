@@ -8,6 +8,7 @@ use crate::dtype::Dtype;
 use crate::fused::fused;
 use crate::slices::Parts;
 use crate::tensor::{Params, Quant, Rescale, word};
+use bytemuck::Pod;
 use core::fmt::Debug;
 use half::f16;
 
@@ -23,7 +24,7 @@ pub trait Element:
 }
 
 /// What the operators need of an element. Sealed: it can be named, but not implemented elsewhere.
-pub trait Arithmetic: Copy + sealed::Sealed {
+pub trait Arithmetic: Pod + sealed::Sealed {
     /// A weight as it lies in the file, little-endian.
     type Stored: Copy + Debug + 'static;
     /// What products are summed in.

@@ -181,7 +181,7 @@ impl Kernels<i8> {
         match own {
             Backend::Scalar => &Self::SCALAR,
             Backend::Thumb1 => &arm::THUMB1,
-            Backend::Thumb2 => &arm::PLAIN,
+            Backend::Thumb2 => &arm::THUMB2,
             Backend::Thumb2Dsp => &arm::DSP,
             Backend::Helium => &arm::HELIUM,
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

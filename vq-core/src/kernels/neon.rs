@@ -4,12 +4,11 @@
 
 use super::search::{self, Entries, Lanes, Search};
 use super::tiles::integer::Head;
-use super::tiles::{self, Head as _, Tiles, VECTORS};
+use super::tiles::{self, Place, Tiles, TilesOf, VECTORS, Walk};
 use super::{ConvRow, Kernels, words};
 use crate::element::{Output, Real};
 use core::arch::aarch64::*;
 use core::arch::asm;
-use core::marker::PhantomData;
 use core::slice;
 use half::f16;
 
@@ -23,10 +22,10 @@ struct Dot;
 
 /// Eight channels, one fused product at a time.
 #[derive(Debug)]
-struct Float<R>(PhantomData<R>);
+struct Singles;
 
 /// Every AArch64 processor has it.
-pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon>(Kernels {
+pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon, i8>(Kernels {
     // SAFETY: every processor has the instructions.
     search: Search::integers::<Neon>(|entries, packed, vectors, codes| unsafe {
         search::integers::<Neon>(entries, packed, vectors, codes);
@@ -36,12 +35,12 @@ pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon>(Kernels {
 });
 
 /// For [`super::cpu::has_dotprod`].
-pub(super) static DOT: Kernels<i8> = tiles::kernels::<Dot>(
-    tiles::pack::<Dot>,
+pub(super) static DOT: Kernels<i8> = tiles::kernels::<Dot, i8>(
+    tiles::pack::<Dot, i8>,
     // SAFETY: whoever takes this table has asked whether the processor has the instructions.
     |row, room, out| unsafe { conv_row_dot(row, room, out) },
     Kernels {
-        // SAFETY: as above.
+        // SAFETY: whoever takes this table has asked whether the processor has the instructions.
         search: Search::integers::<Dot>(|entries, packed, vectors, codes| unsafe {
             nearest_dot(entries, packed, vectors, codes);
         }),
@@ -53,11 +52,11 @@ pub(super) static DOT: Kernels<i8> = tiles::kernels::<Dot>(
 /// Every AArch64 processor has it.
 pub(super) static SINGLE: Kernels<f32> = floats();
 
-/// The same.
+/// Every AArch64 processor has it.
 pub(super) static HALF: Kernels<f16> = floats();
 
 const fn floats<R: Real<Sum = f32>>() -> Kernels<R> {
-    tiles::everywhere::<Float<R>>(Kernels {
+    tiles::everywhere::<Singles, R>(Kernels {
         // SAFETY: every processor has the instructions.
         search: Search::floats::<Neon>(|entries, packed, vectors, codes| unsafe {
             search::floats::<Neon, R>(entries, packed, vectors, codes);
@@ -70,7 +69,7 @@ const fn floats<R: Real<Sum = f32>>() -> Kernels<R> {
 #[target_feature(enable = "dotprod")]
 fn conv_row_dot(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
     // SAFETY: this function is called where the processor has the instructions.
-    unsafe { tiles::conv_row::<Dot>(row, room, out) }
+    unsafe { tiles::conv_row::<Dot, i8>(row, room, out) }
 }
 
 /// See [`search::Search::nearest`].
@@ -83,156 +82,146 @@ fn nearest_dot(entries: Entries<'_, i8>, packed: &[i8], vectors: &[i8], codes: &
 /// Channels of two registers.
 const LANES: usize = 8;
 
-impl Tiles for Neon {
-    type Element = i8;
-    type Input = i16;
-    type Weight = i16;
+// SAFETY: loads read what callers guarantee and no more; the registers of sums lie in memory as eight integers.
+unsafe impl Tiles for Neon {
+    type Number = i16;
     type Head = Head<LANES>;
-    type Weights = int16x8_t;
-    type Inputs = int16x8_t;
+    type Vector = int16x8_t;
+    type Splat = int16x8_t;
     type Sums = [int32x4_t; 2];
-    type Scale = Scale;
     const LANES: usize = LANES;
     const TAPS: usize = 1;
-    const POINTS: [usize; VECTORS] = [12, 6, 4, 3];
-    const AS_IT_IS: bool = false;
+    const SPLATS: [usize; VECTORS] = [12, 6, 4, 3];
 
     #[inline(always)]
-    fn input(x: i8) -> i16 {
-        x.into()
-    }
-    fn weight(weight: i8) -> i16 {
-        weight.into()
-    }
-
-    #[inline(always)]
-    unsafe fn start(head: *const Head<LANES>) -> [int32x4_t; 2] {
-        // SAFETY: as promised by the caller.
-        unsafe { load(&raw const (*head).start) }
+    unsafe fn start(head: &Head<LANES>) -> [int32x4_t; 2] {
+        load(&head.start)
     }
     #[inline(always)]
-    unsafe fn weights(from: *const i16) -> int16x8_t {
-        // SAFETY: as promised by the caller.
+    unsafe fn vector(from: *const i16) -> int16x8_t {
+        // SAFETY: the caller guarantees that eight numbers are readable.
         unsafe { vld1q_s16(from) }
     }
     #[inline(always)]
-    unsafe fn inputs(from: *const i16) -> int16x8_t {
-        // SAFETY: as promised by the caller.
-        unsafe { vld1q_dup_s16(from) }
+    unsafe fn splat(from: *const i16) -> int16x8_t {
+        // SAFETY: the caller guarantees that a number is readable.
+        unsafe { vdupq_n_s16(from.read_unaligned()) }
     }
     #[inline(always)]
     unsafe fn multiply_add(
         [low, high]: [int32x4_t; 2],
-        x: int16x8_t,
-        weights: int16x8_t,
+        vector: int16x8_t,
+        splat: int16x8_t,
     ) -> [int32x4_t; 2] {
         // SAFETY: every processor has the instructions.
         unsafe {
             [
-                vmlal_s16(low, vget_low_s16(x), vget_low_s16(weights)),
-                vmlal_high_s16(high, x, weights),
+                vmlal_s16(low, vget_low_s16(splat), vget_low_s16(vector)),
+                vmlal_high_s16(high, splat, vector),
             ]
         }
     }
-    #[inline(always)]
-    unsafe fn scale(head: *const Head<LANES>) -> Scale {
-        // SAFETY: as promised by the caller.
-        unsafe { Scale::new(head) }
-    }
-    #[inline(always)]
-    unsafe fn finish(
-        sums: [int32x4_t; 2],
-        scale: Scale,
-        output: Output,
-        out: *mut i8,
-        count: usize,
-    ) {
-        // SAFETY: as promised by the caller.
-        unsafe { scale.finish(sums, output, out, count) }
-    }
 }
 
-impl Tiles for Dot {
-    type Element = i8;
-    type Input = i8;
-    type Weight = i8;
+// SAFETY: loads read what callers guarantee and no more; the registers of sums lie in memory as eight integers.
+unsafe impl Tiles for Dot {
+    type Number = i8;
     type Head = Head<LANES>;
-    type Weights = [int8x16_t; 2];
-    type Inputs = int8x16_t;
+    type Vector = [int8x16_t; 2];
+    type Splat = int8x16_t;
     type Sums = [int32x4_t; 2];
-    type Scale = Scale;
     const LANES: usize = LANES;
     const TAPS: usize = 4;
-    const POINTS: [usize; VECTORS] = [12, 6, 4, 0];
-    const AS_IT_IS: bool = true;
-
-    fn input(x: i8) -> i8 {
-        x
-    }
-    fn weight(weight: i8) -> i8 {
-        weight
-    }
+    const SPLATS: [usize; VECTORS] = [12, 6, 4, 0];
 
     #[inline(always)]
-    unsafe fn start(head: *const Head<LANES>) -> [int32x4_t; 2] {
-        // SAFETY: as promised by the caller.
-        unsafe { load(&raw const (*head).start) }
+    unsafe fn start(head: &Head<LANES>) -> [int32x4_t; 2] {
+        load(&head.start)
     }
     #[inline(always)]
-    unsafe fn weights(from: *const i8) -> [int8x16_t; 2] {
-        // SAFETY: as promised by the caller.
+    unsafe fn vector(from: *const i8) -> [int8x16_t; 2] {
+        // SAFETY: the caller guarantees that 32 numbers are readable.
         unsafe { [vld1q_s8(from), vld1q_s8(from.add(16))] }
     }
     #[inline(always)]
-    unsafe fn inputs(from: *const i8) -> int8x16_t {
-        // SAFETY: as promised by the caller.
+    unsafe fn splat(from: *const i8) -> int8x16_t {
+        // SAFETY: the caller guarantees that four numbers are readable.
         unsafe { vreinterpretq_s8_s32(vdupq_n_s32(from.cast::<i32>().read_unaligned())) }
     }
     #[inline(always)]
     unsafe fn multiply_add(
         [mut low, mut high]: [int32x4_t; 2],
-        x: int8x16_t,
-        weights: [int8x16_t; 2],
+        vector: [int8x16_t; 2],
+        splat: int8x16_t,
     ) -> [int32x4_t; 2] {
-        // SAFETY: as promised by the caller; registers alone are read and written.
+        // SAFETY: the caller guarantees that the processor has the instruction; registers alone are read and written.
         unsafe {
             asm!(
-                "sdot {low:v}.4s, {w0:v}.16b, {x:v}.16b",
-                "sdot {high:v}.4s, {w1:v}.16b, {x:v}.16b",
+                "sdot {low:v}.4s, {v0:v}.16b, {s:v}.16b",
+                "sdot {high:v}.4s, {v1:v}.16b, {s:v}.16b",
                 low = inout(vreg) low,
                 high = inout(vreg) high,
-                w0 = in(vreg) weights[0],
-                w1 = in(vreg) weights[1],
-                x = in(vreg) x,
+                v0 = in(vreg) vector[0],
+                v1 = in(vreg) vector[1],
+                s = in(vreg) splat,
                 options(pure, nomem, nostack, preserves_flags),
             );
         }
         [low, high]
     }
-    #[inline(always)]
-    unsafe fn scale(head: *const Head<LANES>) -> Scale {
-        // SAFETY: as promised by the caller.
-        unsafe { Scale::new(head) }
-    }
-    #[inline(always)]
-    unsafe fn finish(
-        sums: [int32x4_t; 2],
-        scale: Scale,
-        output: Output,
-        out: *mut i8,
-        count: usize,
+    #[target_feature(enable = "dotprod")]
+    unsafe fn tile<const TURNED: bool, const S: usize, const V: usize>(
+        walk: &Walk<'_, i8>,
+        place: Place<Head<LANES>>,
+        sums: *mut [int32x4_t; 2],
     ) {
-        // SAFETY: as promised by the caller.
-        unsafe { scale.finish(sums, output, out, count) }
+        // SAFETY: the caller guarantees what `tile` wants.
+        unsafe { tiles::tile::<Self, TURNED, S, V>(walk, place, sums) }
     }
 }
 
-/// # Safety
-/// Eight numbers can be read.
+/// Both finish the same sums.
+macro_rules! integers {
+    ($tiles:ty, $number:ty, $as_it_is:literal) => {
+        // SAFETY: sums are integers, and no more than `count` elements are written.
+        unsafe impl TilesOf<i8> for $tiles {
+            type Scale = Scale;
+            const AS_IT_IS: bool = $as_it_is;
+
+            #[inline(always)]
+            fn activation(x: i8) -> $number {
+                x.into()
+            }
+            #[inline(always)]
+            fn weight(weight: i8) -> $number {
+                weight.into()
+            }
+            #[inline(always)]
+            unsafe fn scale(head: &Head<LANES>) -> Scale {
+                Scale::new(head)
+            }
+            #[inline(always)]
+            unsafe fn finish(
+                sums: [int32x4_t; 2],
+                scale: Scale,
+                output: Output,
+                out: *mut i8,
+                count: usize,
+            ) {
+                // SAFETY: the caller guarantees that `count` elements are writable.
+                unsafe { scale.finish(sums, output, out, count) }
+            }
+        }
+    };
+}
+
+integers!(Neon, i16, false);
+integers!(Dot, i8, true);
+
 #[inline(always)]
-unsafe fn load(from: *const [i32; LANES]) -> [int32x4_t; 2] {
-    // SAFETY: as promised by the caller.
-    unsafe { [vld1q_s32(from.cast()), vld1q_s32(from.cast::<i32>().add(4))] }
+fn load(from: &[i32; LANES]) -> [int32x4_t; 2] {
+    // SAFETY: the array has eight integers.
+    unsafe { [vld1q_s32(from.as_ptr()), vld1q_s32(from.as_ptr().add(4))] }
 }
 
 /// What sums become results with.
@@ -244,26 +233,25 @@ struct Scale {
 }
 
 impl Scale {
-    /// # Safety
-    /// The head can be read.
     #[inline(always)]
-    unsafe fn new(head: *const Head<LANES>) -> Self {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            let shift = load(&raw const (*head).shift);
-            Self {
-                multiplier: load(&raw const (*head).multiplier),
-                // Not is minus, and one less: twice a product's upper word has one bit more than the product's.
-                shift: [vmvnq_s32(shift[0]), vmvnq_s32(shift[1])],
-            }
+    fn new(head: &Head<LANES>) -> Self {
+        let shift = load(&head.shift);
+        Self {
+            multiplier: load(&head.multiplier),
+            // Not is minus, and one less: twice a product's upper word has one bit more than the product's.
+            // SAFETY: every processor has the instruction.
+            shift: unsafe { [vmvnq_s32(shift[0]), vmvnq_s32(shift[1])] },
         }
     }
 
+    /// Stores the first `count` results.
+    ///
     /// # Safety
-    /// As [`Tiles::finish`].
+    /// `count` is at most LANES, and so many elements are writable at `out`.
     #[inline(always)]
     unsafe fn finish(self, sums: [int32x4_t; 2], output: Output, out: *mut i8, count: usize) {
-        // SAFETY: as promised by the caller.
+        // SAFETY: every processor has the instructions; the caller guarantees that so many elements are writable, and the
+        // array has room for all results.
         unsafe {
             let offset = vdupq_n_s32(2 * i32::from(output.zero) + 1);
             let low = vdupq_n_s32(output.low().into());
@@ -286,75 +274,79 @@ impl Scale {
     }
 }
 
-impl<R: Real<Sum = f32>> Tiles for Float<R> {
-    type Element = R;
-    type Input = f32;
-    type Weight = f32;
+// SAFETY: loads read what callers guarantee and no more; the registers of sums lie in memory as eight singles.
+unsafe impl Tiles for Singles {
+    type Number = f32;
     type Head = [f32; LANES];
-    type Weights = [float32x4_t; 2];
-    type Inputs = float32x4_t;
+    type Vector = [float32x4_t; 2];
+    type Splat = float32x4_t;
     type Sums = [float32x4_t; 2];
-    type Scale = *const [f32; LANES];
     const LANES: usize = LANES;
     const TAPS: usize = 1;
-    const POINTS: [usize; VECTORS] = [12, 6, 4, 0];
-    const AS_IT_IS: bool = R::PER_SINGLE == 1;
+    const SPLATS: [usize; VECTORS] = [12, 6, 4, 0];
 
     #[inline(always)]
-    fn input(x: R) -> f32 {
-        x.single()
-    }
-    fn weight(weight: R) -> f32 {
-        weight.single()
-    }
-
-    #[inline(always)]
-    unsafe fn start(head: *const [f32; LANES]) -> [float32x4_t; 2] {
-        // SAFETY: as promised by the caller.
-        unsafe { Self::weights(head.cast()) }
+    unsafe fn start(head: &[f32; LANES]) -> [float32x4_t; 2] {
+        // SAFETY: the head has eight singles.
+        unsafe { Self::vector(head.as_ptr()) }
     }
     #[inline(always)]
-    unsafe fn weights(from: *const f32) -> [float32x4_t; 2] {
-        // SAFETY: as promised by the caller.
+    unsafe fn vector(from: *const f32) -> [float32x4_t; 2] {
+        // SAFETY: the caller guarantees that eight numbers are readable.
         unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
     }
     #[inline(always)]
-    unsafe fn inputs(from: *const f32) -> float32x4_t {
-        // SAFETY: as promised by the caller.
-        unsafe { vld1q_dup_f32(from) }
+    unsafe fn splat(from: *const f32) -> float32x4_t {
+        // SAFETY: the caller guarantees that a number is readable.
+        unsafe { vdupq_n_f32(from.read_unaligned()) }
     }
     #[inline(always)]
     unsafe fn multiply_add(
         [low, high]: [float32x4_t; 2],
-        x: float32x4_t,
-        weights: [float32x4_t; 2],
+        vector: [float32x4_t; 2],
+        splat: float32x4_t,
     ) -> [float32x4_t; 2] {
         // SAFETY: every processor has the instructions.
         unsafe {
             [
-                vfmaq_f32(low, x, weights[0]),
-                vfmaq_f32(high, x, weights[1]),
+                vfmaq_f32(low, splat, vector[0]),
+                vfmaq_f32(high, splat, vector[1]),
             ]
         }
     }
+}
+
+// SAFETY: sums are singles, and no more than `count` elements are written.
+unsafe impl<R: Real<Sum = f32>> TilesOf<R> for Singles {
+    type Scale = [f32; LANES];
+    const AS_IT_IS: bool = R::PER_SINGLE == 1;
+
     #[inline(always)]
-    unsafe fn scale(head: *const [f32; LANES]) -> *const [f32; LANES] {
-        head
+    fn activation(x: R) -> f32 {
+        x.single()
+    }
+    #[inline(always)]
+    fn weight(weight: R) -> f32 {
+        weight.single()
+    }
+    #[inline(always)]
+    unsafe fn scale(head: &[f32; LANES]) -> [f32; LANES] {
+        *head
     }
     #[inline(always)]
     unsafe fn finish(
         sums: [float32x4_t; 2],
-        head: *const [f32; LANES],
+        head: [f32; LANES],
         output: Output,
         out: *mut R,
         count: usize,
     ) {
         let mut own = [0.0; LANES];
-        // SAFETY: as promised by the caller.
+        // SAFETY: the array has room for all sums; the caller guarantees that `count` elements are writable.
         unsafe {
             vst1q_f32(own.as_mut_ptr(), sums[0]);
             vst1q_f32(own.as_mut_ptr().add(4), sums[1]);
-            (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
+            tiles::Head::<R>::finish(&head, &own, output, slice::from_raw_parts_mut(out, count));
         }
     }
 }
@@ -362,7 +354,8 @@ impl<R: Real<Sum = f32>> Tiles for Float<R> {
 /// Both add up the same registers.
 macro_rules! lanes {
     ($($tiles:ty)*) => {$(
-        impl Lanes for $tiles {
+        // SAFETY: the registers of singles lie in memory as eight of them.
+        unsafe impl Lanes for $tiles {
             type Singles = [float32x4_t; 2];
             const VECTORS: usize = 6;
 

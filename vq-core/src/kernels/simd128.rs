@@ -4,7 +4,7 @@
 
 use super::search::{self, Lanes, Search};
 use super::tiles::integer::Head;
-use super::tiles::{self, Head as _, Tiles, VECTORS};
+use super::tiles::{self, Head as _, Tiles, TilesOf, VECTORS};
 use super::{Kernels, words};
 use crate::element::{Output, Real};
 use core::arch::wasm32::*;
@@ -16,7 +16,7 @@ use half::f16;
 struct Simd128;
 
 /// For programs that are compiled with it.
-pub(super) static SIMD128: Kernels<i8> = tiles::everywhere::<Simd128>(Kernels {
+pub(super) static SIMD128: Kernels<i8> = tiles::everywhere::<Simd128, i8>(Kernels {
     // SAFETY: every processor has the instructions.
     search: Search::integers::<Simd128>(|entries, packed, vectors, codes| unsafe {
         search::integers::<Simd128>(entries, packed, vectors, codes);
@@ -25,10 +25,10 @@ pub(super) static SIMD128: Kernels<i8> = tiles::everywhere::<Simd128>(Kernels {
     ..Kernels::SCALAR
 });
 
-/// The same for single precision. Only the search has its own kernels: there is no fused multiply-add.
+/// Single precision has kernels of its own for the search only: there is no fused multiply-add.
 pub(super) static SINGLE: Kernels<f32> = floats();
 
-/// The same.
+/// Half precision, searched in single precision.
 pub(super) static HALF: Kernels<f16> = floats();
 
 const fn floats<R: Real>() -> Kernels<R> {
@@ -43,70 +43,70 @@ const fn floats<R: Real>() -> Kernels<R> {
 
 const LANES: usize = 4;
 
-impl Tiles for Simd128 {
-    type Element = i8;
-    type Input = i16;
-    type Weight = i16;
+// SAFETY: loads read what callers guarantee and no more; a register of sums lies in memory as four integers.
+unsafe impl Tiles for Simd128 {
+    type Number = i16;
     type Head = Head<LANES>;
-    type Weights = v128;
-    type Inputs = v128;
+    type Vector = v128;
+    type Splat = v128;
     type Sums = v128;
-    type Scale = *const Head<LANES>;
     const LANES: usize = LANES;
     const TAPS: usize = 2;
     // Sixteen registers, as most processors have below.
-    const POINTS: [usize; VECTORS] = [8, 5, 4, 3];
-    const AS_IT_IS: bool = false;
+    const SPLATS: [usize; VECTORS] = [8, 5, 4, 3];
 
     #[inline(always)]
-    fn input(x: i8) -> i16 {
-        x.into()
-    }
-    fn weight(weight: i8) -> i16 {
-        weight.into()
-    }
-
-    #[inline(always)]
-    unsafe fn start(head: *const Head<LANES>) -> v128 {
-        // SAFETY: as promised by the caller.
-        unsafe { v128_load((&raw const (*head).start).cast()) }
+    unsafe fn start(head: &Head<LANES>) -> v128 {
+        // SAFETY: the field has four integers.
+        unsafe { v128_load(head.start.as_ptr().cast()) }
     }
     #[inline(always)]
-    unsafe fn weights(from: *const i16) -> v128 {
-        // SAFETY: as promised by the caller.
+    unsafe fn vector(from: *const i16) -> v128 {
+        // SAFETY: the caller guarantees that eight numbers are readable.
         unsafe { v128_load(from.cast()) }
     }
     #[inline(always)]
-    unsafe fn inputs(from: *const i16) -> v128 {
-        // SAFETY: as promised by the caller.
+    unsafe fn splat(from: *const i16) -> v128 {
+        // SAFETY: the caller guarantees that two numbers are readable.
         unsafe { v128_load32_splat(from.cast()) }
     }
     #[inline(always)]
-    unsafe fn multiply_add(sums: v128, inputs: v128, weights: v128) -> v128 {
-        i32x4_add(sums, i32x4_dot_i16x8(inputs, weights))
+    unsafe fn multiply_add(sums: v128, vector: v128, splat: v128) -> v128 {
+        i32x4_add(sums, i32x4_dot_i16x8(splat, vector))
+    }
+}
+
+// SAFETY: sums are integers, and no more than `count` elements are written.
+unsafe impl TilesOf<i8> for Simd128 {
+    type Scale = Head<LANES>;
+    const AS_IT_IS: bool = false;
+
+    #[inline(always)]
+    fn activation(x: i8) -> i16 {
+        x.into()
     }
     #[inline(always)]
-    unsafe fn scale(head: *const Head<LANES>) -> *const Head<LANES> {
-        head
+    fn weight(weight: i8) -> i16 {
+        weight.into()
     }
     #[inline(always)]
-    unsafe fn finish(
-        sums: v128,
-        head: *const Head<LANES>,
-        output: Output,
-        out: *mut i8,
-        count: usize,
-    ) {
+    unsafe fn scale(head: &Head<LANES>) -> Head<LANES> {
+        *head
+    }
+    #[inline(always)]
+    unsafe fn finish(sums: v128, head: Head<LANES>, output: Output, out: *mut i8, count: usize) {
         let mut own = [0; LANES];
-        // SAFETY: as promised by the caller. There are no shifts by as many bits as each lane wants.
+        // There are no shifts by as many bits as each lane wants.
+        // SAFETY: the array has room for all sums; the caller guarantees that `count` elements are writable.
         unsafe {
             v128_store(own.as_mut_ptr().cast(), sums);
-            (*head).finish(&own, output, slice::from_raw_parts_mut(out, count));
+            head.finish(&own, output, slice::from_raw_parts_mut(out, count));
         }
     }
 }
 
-impl Lanes for Simd128 {
+// SAFETY: a register of singles lies in memory as four of them.
+unsafe impl Lanes for Simd128 {
     type Singles = v128;
     const VECTORS: usize = 4;
 

@@ -4,6 +4,8 @@ use crate::element::UPPER;
 use crate::kernels::words::{SHIFT, Words};
 use crate::kernels::{AddRow, scalar};
 use core::arch::naked_asm;
+#[cfg(backend = "helium")]
+use core::mem::offset_of;
 
 /// ```text
 /// a[i] = saturate(zero + round(((a[i] - zero_a) * input + (b[i] - zero_b) * skip) / 2^shift))
@@ -14,11 +16,11 @@ pub(super) fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
     let is_cut_off = row.scale.output.low() > i8::MIN;
     if count > 0 && !is_cut_off {
         if let Some(words) = Words::new(row) {
-            // SAFETY: both slices have so many elements.
+            // SAFETY: there is an element, and both slices have so many.
             return unsafe { add_words(a.as_mut_ptr(), row.b.as_ptr(), &words, count) };
         }
         if let Some(terms) = Terms::new(row) {
-            // SAFETY: as above.
+            // SAFETY: there is an element, and both slices have so many.
             return unsafe { add(a.as_mut_ptr(), row.b.as_ptr(), &terms, count) };
         }
     }
@@ -28,6 +30,9 @@ pub(super) fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
 /// ```text
 /// for i in 0..count: a[i] = saturate(a[i] * input + b[i] * skip + base >> 20)
 /// ```
+///
+/// # Safety
+/// `count` is not 0; so many elements are readable at `b`, and readable and writable at `a`.
 #[cfg(not(backend = "helium"))]
 #[unsafe(naked)]
 unsafe extern "C" fn add_words(a: *mut i8, b: *const i8, words: &Words, count: usize) {
@@ -54,14 +59,17 @@ unsafe extern "C" fn add_words(a: *mut i8, b: *const i8, words: &Words, count: u
 /// ```
 ///
 /// Four elements at a time. What leaves the range of the first shift's halves leaves that of bytes too.
+///
+/// # Safety
+/// `count` is not 0; so many elements are readable at `b`, and readable and writable at `a`.
 #[cfg(backend = "helium")]
 #[unsafe(naked)]
 unsafe extern "C" fn add_words(a: *mut i8, b: *const i8, words: &Words, count: usize) {
     naked_asm!(
         ".cpu cortex-m55",
         "push {{r4, lr}}",
-        "ldrd r4, r12, [r2]",
-        "ldr r2, [r2, #8]",
+        "ldrd r4, r12, [r2, #{INPUT}]",
+        "ldr r2, [r2, #{BASE}]",
         "vdup.32 q2, r4",
         "dlstp.32 lr, r3",
         "2:",
@@ -75,6 +83,8 @@ unsafe extern "C" fn add_words(a: *mut i8, b: *const i8, words: &Words, count: u
         "letp lr, 2b",
         "pop {{r4, pc}}",
         first = const SHIFT - 8,
+        INPUT = const offset_of!(Words, input),
+        BASE = const offset_of!(Words, base),
     )
 }
 
@@ -91,6 +101,20 @@ struct Terms {
     /// 2 * zero + 1: half a step for rounding, before the last bit is shifted out.
     offset: i32,
 }
+
+assert_order!(Words {
+    input: 1,
+    skip: 1,
+    base: 1
+});
+assert_order!(Terms {
+    input: 1,
+    skip: 1,
+    base: 2,
+    shift: 1,
+    rest: 1,
+    offset: 1,
+});
 
 impl Terms {
     /// None where results are not within a word.
@@ -115,8 +139,11 @@ impl Terms {
 }
 
 /// ```text
-/// a[i] = saturate(((a[i] * input + b[i] * skip + base >> shift) + offset) >> 1)
+/// for i in 0..count: a[i] = saturate(((a[i] * input + b[i] * skip + base >> shift) + offset) >> 1)
 /// ```
+///
+/// # Safety
+/// `count` is not 0; so many elements are readable at `b`, and readable and writable at `a`.
 #[unsafe(naked)]
 unsafe extern "C" fn add(a: *mut i8, b: *const i8, terms: &Terms, count: usize) {
     naked_asm!(

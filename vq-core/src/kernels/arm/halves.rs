@@ -6,21 +6,22 @@
 //! x * y = -(a * v + b * w) * 2^16 + a * w     modulo 2^32
 //! ```
 //!
-//! and the upper half of the product is what a sum has to lose. It is there for all bytes: the half holds -2^15 to
+//! and the upper half of the product is minus the pair's dot product: sums are kept negated, and subtracted from the biases
+//! in the end. The half holds it for all bytes: it reaches from -2^15 to
 //! 2^15 - 1, and where it is -2^15, the lower part is not negative. A negative lower part borrows from the upper half,
 //! so the product is rounded, not cut off, as it is shifted down by 16.
 //!
-//! The kernel's rows come one after the other, so that only one is laid out at a time. What lies in the room then, when
-//! N channels are computed together:
+//! The kernel's rows come one after the other, so that only one is laid out at a time. What lies in the workspace then, when N channels are
+//! computed together:
 //!
 //! ```text
 //! cut[x][ci]                   one row, where its inputs are to be cut off
 //! inputs[x][ci / 2]            words of one row; a column is filled up to whole groups of four
 //! weights[kw][ci / 2][N]       of N channels, in turn
-//! losses[channel / N][x][N]    what the sums have to lose; of a kernel of one row, only of N channels
+//! negated[channel / N][x][N]   minus the sums; of a kernel of one row, only of N channels
 //! ```
 
-use super::{Channel, signed};
+use super::Channel;
 use crate::element::Output;
 use crate::kernels::{ConvRow, ConvShape, scalar};
 use crate::slices::Parts;
@@ -41,14 +42,14 @@ pub(super) const HALF: u8 = 16;
 /// What a processor does its own way; by plain loops, where it has none, and for tests on other processors.
 pub(super) trait Halves<const N: usize> {
     /// Makes words of inputs: of each two the second in the upper half, less the first.
-    fn spread_inputs([from]: [&[[i8; GROUP]]; 1], to: &mut [[[i32; 1]; WORDS]]) {
+    fn widen_inputs([from]: [&[[i8; GROUP]]; 1], to: &mut [[[i32; 1]; WORDS]]) {
         for (group, words) in from.iter().zip(to) {
             *words = array::from_fn(|i| [word(group[2 * i + 1], group[2 * i])]);
         }
     }
 
     /// Makes words of N channels' weights, in turn: of each two the first in the upper half, less the second.
-    fn spread_weights(from: [&[[i8; GROUP]]; N], to: &mut [[[i32; N]; WORDS]]) {
+    fn widen_weights(from: [&[[i8; GROUP]]; N], to: &mut [[[i32; N]; WORDS]]) {
         for (n, from) in from.into_iter().enumerate() {
             for (words, [a, b, c, d]) in to.iter_mut().zip(from) {
                 for (words, word) in words.iter_mut().zip([word(*a, *b), word(*c, *d)]) {
@@ -59,24 +60,24 @@ pub(super) trait Halves<const N: usize> {
     }
 
     /// ```text
-    /// for x, for n: losses[x][n] += sum over i of upper half of inputs[x * step + i] * weights[i][n]
+    /// for x, for n: negated[x][n] += sum over i of upper half of inputs[x * step + i] * weights[i][n]
     /// ```
     ///
     /// There are whole groups of weights.
-    fn add_up(inputs: &[i32], step: usize, weights: &[[i32; N]], losses: &mut [[i32; N]]) {
-        for (x, losses) in losses.iter_mut().enumerate() {
+    fn add_up(inputs: &[i32], step: usize, weights: &[[i32; N]], negated: &mut [[i32; N]]) {
+        for (x, negated) in negated.iter_mut().enumerate() {
             for (&input, weights) in inputs.behind(x * step).iter().zip(weights) {
-                for (loss, &weight) in losses.iter_mut().zip(weights) {
+                for (sum, &weight) in negated.iter_mut().zip(weights) {
                     let product = input.wrapping_mul(weight);
-                    *loss += (product >> HALF) + (product >> (HALF - 1) & 1);
+                    *sum += (product >> HALF) + (product >> (HALF - 1) & 1);
                 }
             }
         }
     }
 
-    /// Takes one channel's losses, every Nth of these, off its bias and stores the results, every `out_step`th.
-    fn finish(losses: &[i32], scale: &Channel, output: Output, out_step: usize, out: &mut [i8]) {
-        finish::<N>(losses, scale, output, out_step, out);
+    /// Subtracts one channel's negated sums, every Nth of these, from its bias and stores the results, every `out_step`th.
+    fn finish(negated: &[i32], scale: &Channel, output: Output, out_step: usize, out: &mut [i8]) {
+        finish::<N>(negated, scale, output, out_step, out);
     }
 }
 
@@ -90,18 +91,18 @@ fn word(above: i8, below: i8) -> i32 {
 /// Not inlined: where a processor has its own form, this one is for what never or seldom occurs.
 #[inline(never)]
 pub(super) fn finish<const N: usize>(
-    losses: &[i32],
+    negated: &[i32],
     scale: &Channel,
     output: Output,
     out_step: usize,
     out: &mut [i8],
 ) {
-    for (loss, result) in losses
+    for (sum, result) in negated
         .iter()
         .step_by(N)
         .zip(out.iter_mut().step_by(out_step.max(1)))
     {
-        *result = scale.finish(scale.bias - loss, output);
+        *result = scale.finish(scale.bias - sum, output);
     }
 }
 
@@ -135,8 +136,8 @@ impl ConvShape {
 pub(super) fn conv_room<const N: usize>(shape: &ConvShape) -> usize {
     // Of a picture that fits no memory, more than there can be.
     let inputs = shape.columns().saturating_mul(shape.column_words());
-    let losses = (shape.width as usize).saturating_mul(N * shape.kept::<N>());
-    let words = inputs.saturating_add(losses);
+    let negated = (shape.width as usize).saturating_mul(N * shape.kept::<N>());
+    let words = inputs.saturating_add(negated);
     let words = words.saturating_add(N * shape.run_words());
     let bytes = words.saturating_mul(size_of::<i32>()).saturating_add(ALIGN);
     bytes.saturating_add(shape.elements())
@@ -157,21 +158,21 @@ pub(super) fn conv_row<H: Halves<N>, const N: usize>(
     let (inputs, rest) = words(room).parted_mut(shape.columns() * shape.column_words());
     let (weights, rest) = rest.parted_mut(N * shape.run_words());
     let weights = weights.as_chunks_mut().0;
-    let losses = rest.as_chunks_mut().0;
-    // From N channels' losses to those of the next.
+    let negated = rest.as_chunks_mut().0;
+    // From N channels' negated sums to those of the next.
     let kept = if shape.kept::<N>() == 1 { 0 } else { width };
     for (kh, &input) in row.rows.iter().enumerate() {
         gather::<H, N>(row, input, cut, inputs);
         for first in (0..shape.channels).step_by(N) {
-            let losses = losses.part_mut(first / N * kept, width);
+            let negated = negated.part_mut(first / N * kept, width);
             if kh == 0 {
-                losses.fill([0; N]);
+                negated.fill([0; N]);
             }
             let own = array::from_fn(|n| weights_of(row, first + n, kh));
-            lay_out(shape, own, weights, H::spread_weights);
-            H::add_up(inputs, step * shape.column_words(), weights, losses);
+            lay_out(shape, own, weights, H::widen_weights);
+            H::add_up(inputs, step * shape.column_words(), weights, negated);
             if kh + 1 == row.rows.len() {
-                finish_channels::<H, N>(row, first, losses, out);
+                finish_channels::<H, N>(row, first, negated, out);
             }
         }
     }
@@ -197,29 +198,29 @@ fn gather<H: Halves<N>, const N: usize>(
     let padding = word(row.zero, row.zero);
     before.fill(padding);
     behind.fill(padding);
-    lay_out(shape, [own], places.as_chunks_mut().0, H::spread_inputs);
+    lay_out(shape, [own], places.as_chunks_mut().0, H::widen_inputs);
 }
 
 /// A channel's weights in one row of the kernel; behind the last channel its own once more.
 fn weights_of<'a>(row: &ConvRow<'a, i8>, channel: usize, kh: usize) -> &'a [i8] {
     let last = row.filter.shape.channels.saturating_sub(1);
     let (_, weights) = row.filter.row(channel.min(last), kh);
-    signed(weights.as_flattened())
+    bytemuck::must_cast_slice(weights.as_flattened())
 }
 
 /// Makes words of groups of N runs of numbers: of each two numbers one, the runs in turn.
-type Spread<const N: usize> = fn([&[[i8; GROUP]]; N], &mut [[[i32; N]; WORDS]]);
+type Widen<const N: usize> = fn([&[[i8; GROUP]]; N], &mut [[[i32; N]; WORDS]]);
 
 /// Lays out N runs of columns, with zeros where they do not fill whole groups.
 fn lay_out<const N: usize>(
     shape: &ConvShape,
     runs: [&[i8]; N],
     words: &mut [[i32; N]],
-    spread: Spread<N>,
+    widen: Widen<N>,
 ) {
     let channels = usize::from(shape.in_channels);
     if channels.is_multiple_of(GROUP) {
-        return spread(runs.map(|run| run.as_chunks().0), words.as_chunks_mut().0);
+        return widen(runs.map(|run| run.as_chunks().0), words.as_chunks_mut().0);
     }
     let columns = words.chunks_exact_mut(shape.column_words().max(1));
     for (x, column) in columns.enumerate() {
@@ -227,7 +228,7 @@ fn lay_out<const N: usize>(
         for (first, words) in (0..channels).step_by(GROUP).zip(column.chunks_mut(WORDS)) {
             let number = |own: &[i8], i: usize| own.get(first + i).copied().unwrap_or(0);
             let groups = own.map(|own| [array::from_fn(|i| number(own, i))]);
-            spread(
+            widen(
                 groups.each_ref().map(|group| &group[..]),
                 words.as_chunks_mut().0,
             );
@@ -235,26 +236,25 @@ fn lay_out<const N: usize>(
     }
 }
 
-/// Takes the losses off the biases of N channels and stores the results.
+/// Subtracts the negated sums of N channels from their biases and stores the results.
 fn finish_channels<H: Halves<N>, const N: usize>(
     row: &ConvRow<'_, i8>,
     first: usize,
-    losses: &[[i32; N]],
+    negated: &[[i32; N]],
     out: &mut [i8],
 ) {
     let filter = &row.filter;
     for (n, channel) in (first..filter.shape.channels).take(N).enumerate() {
         let scale = Channel::new(&filter.params, channel);
-        let losses = losses.as_flattened().behind(n);
+        let negated = negated.as_flattened().behind(n);
         let out = out.behind_mut(channel);
-        H::finish(losses, &scale, filter.output, row.out_step, out);
+        H::finish(negated, &scale, filter.output, row.out_step, out);
     }
 }
 
 /// Bytes as words, from the first whole one on.
 fn words(bytes: &mut [i8]) -> &mut [i32] {
-    // SAFETY: every pattern of bits is an integer.
-    unsafe { bytes.align_to_mut().1 }
+    bytemuck::pod_align_to_mut(bytes).1
 }
 
 /// N channels of a row, in the order in which a processor's `add_up_points` loads it.
@@ -262,41 +262,51 @@ fn words(bytes: &mut [i8]) -> &mut [i32] {
 #[repr(C)]
 pub(super) struct Work<const N: usize> {
     /// The first point's window.
-    window: *const i32,
-    window_end: *const i32,
-    weights: *const [i32; N],
-    losses: *mut [i32; N],
-    losses_end: *mut [i32; N],
+    pub(super) window: *const i32,
+    pub(super) window_end: *const i32,
+    pub(super) weights: *const [i32; N],
+    pub(super) negated: *mut [i32; N],
+    pub(super) negated_end: *mut [i32; N],
     /// Bytes from a window to the next.
-    step: usize,
+    pub(super) step: usize,
     /// Bytes of instructions that are passed over in the first turn.
-    passed_over: usize,
+    pub(super) passed_over: usize,
+}
+
+/// A turn of the loop of `add_up_points`.
+#[cfg(any(backend = "thumb1", backend = "thumb2"))]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    /// Groups that it takes.
+    pub(super) groups: usize,
+    /// Bytes of the instructions for a group.
+    pub(super) group_code: usize,
 }
 
 #[cfg(any(backend = "thumb1", backend = "thumb2"))]
 impl<const N: usize> Work<N> {
     /// None where there is nothing to do; else there are points and groups, and the window of the last point lies
-    /// within the inputs. A turn of the loop takes `unrolled` groups, each of `code` bytes of instructions.
+    /// within the inputs.
     pub(super) fn new(
         inputs: &[i32],
         step: usize,
         weights: &[[i32; N]],
-        losses: &mut [[i32; N]],
-        (unrolled, code): (usize, usize),
+        negated: &mut [[i32; N]],
+        turn: Turn,
     ) -> Option<Self> {
         let groups = weights.len() / WORDS;
-        let last = losses.len().checked_sub(1).filter(|_| groups > 0)?;
+        let last = negated.len().checked_sub(1).filter(|_| groups > 0)?;
         let window = inputs.get(..last * step + weights.len())?;
         let window = window.part(0, weights.len());
-        let (window, losses) = (window.as_ptr_range(), losses.as_mut_ptr_range());
+        let (window, negated) = (window.as_ptr_range(), negated.as_mut_ptr_range());
         Some(Self {
             window: window.start,
             window_end: window.end,
             weights: weights.as_ptr(),
-            losses: losses.start,
-            losses_end: losses.end,
+            negated: negated.start,
+            negated_end: negated.end,
             step: step * size_of::<i32>(),
-            passed_over: (groups.next_multiple_of(unrolled) - groups) * code,
+            passed_over: (groups.next_multiple_of(turn.groups) - groups) * turn.group_code,
         })
     }
 }

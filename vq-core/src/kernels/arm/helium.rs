@@ -34,10 +34,10 @@ mod instructions {
     /// Vectors that are multiplied without a jump.
     const UNROLLED: usize = 24;
 
-    /// Bytes of the instructions that multiply a vector of each point and channel.
+    /// Bytes of the instructions that multiply a vector of each point and channel. `products` checks the number.
     const PRODUCTS: usize = 14 * 4;
 
-    /// Bytes of the instruction behind them.
+    /// Bytes of the instruction behind them. `products` checks the number.
     const LEAVE: usize = 4;
 
     /// Parts of a window, at most.
@@ -85,7 +85,7 @@ mod instructions {
             work.next_offset = (points - 1) * work.step;
             work.step = 0;
             work.out_step = 0;
-            // SAFETY: as above.
+            // SAFETY: the same has been checked of the last point.
             unsafe { convolve(&mut work) }
         }
         true
@@ -170,6 +170,34 @@ mod instructions {
         low: i32,
     }
 
+    assert_order!(Part { start: 1, entry: 1 });
+    assert_order!(Work {
+        sums: 8,
+        weights: 4,
+        pairs: 1,
+        out: 1,
+        offset: 1,
+        step: 1,
+        out_step: 1,
+        channels: 1,
+        zero: 1,
+        parts_len: 1,
+        parts: 1,
+        rest: 1,
+        finish: 1,
+    });
+    assert_order!(Work {
+        next_pairs: 1,
+        next_out: 1,
+        next_offset: 1,
+        next_bias: 1,
+        next_multiplier: 1,
+        next_shift: 1,
+        next_weights: 1,
+        taps: 1,
+    });
+    assert_order!(Work { excess: 1, low: 1 });
+
     impl Work {
         /// For one pair of points, the first of which is the row's first.
         #[inline(always)]
@@ -214,10 +242,14 @@ mod instructions {
     ///
     /// r0, r2, r4, r6: sums of the first point; r8, r10, r12, r14: of the second; r1, r3: points; r5, r7, r9, r11:
     /// weights.
+    ///
+    /// # Safety
+    /// Only `convolve` jumps here, with its registers and stack.
     #[unsafe(naked)]
     unsafe extern "C" fn products() {
         naked_asm!(
             ".cpu cortex-m55",
+            "2:",
             ".rept {UNROLLED}",
             "vldrb.u8 q0, [r1], #16",
             "vldrb.u8 q2, [r5], #16",
@@ -234,7 +266,11 @@ mod instructions {
             "vmladava.s8 r6, q0, q3",
             "vmladava.s8 lr, q1, q3",
             ".endr",
+            "3:",
+            assert_distance!("2b", "3b", "{UNROLLED} * {PRODUCTS}"),
             "pop.w {{r1, r3, pc}}",
+            "4:",
+            assert_distance!("3b", "4b", "{LEAVE}"),
             "vpstttt",
             "vldrbt.u8 q0, [r1]",
             "vldrbt.u8 q1, [r3]",
@@ -258,6 +294,8 @@ mod instructions {
             "sub r11, r11, r1",
             "pop {{r1, r3, pc}}",
             UNROLLED = const UNROLLED,
+            PRODUCTS = const PRODUCTS,
+            LEAVE = const LEAVE,
         )
     }
 
@@ -274,6 +312,10 @@ mod instructions {
     /// 2. Weights of channels that there are not are those of the last one, and their results are not stored.
     ///
     /// r1: `HERE` of the work; q4: multipliers; q5: shifts to the left, so negative; s24: `excess`; q7: `low`.
+    ///
+    /// # Safety
+    /// [`Work::new`] has made the work, of parts that [`fill`] has found. All points' windows are readable under all parts,
+    /// weights and parameters of all channels too, and all points' results are writable.
     #[unsafe(naked)]
     unsafe extern "C" fn convolve(work: &mut Work) {
         naked_asm!(
@@ -298,8 +340,8 @@ mod instructions {
             "vldrbt.u8 q0, [r5], #16",
             "vldrbt.u8 q4, [r6], #16",
             "vldrbt.u32 q5, [r7], #4",
-            "vstrw.32 q0, [r1, #-48]",
-            "vstrw.32 q0, [r1, #-32]",
+            "vstrw.32 q0, [r1, #{SUMS}]",
+            "vstrw.32 q0, [r1, #{SUMS} + {VECTOR}]",
             "vmov.i32 q0, #{UPPER}",
             "vsub.i32 q5, q0, q5",
             "mov r12, #0",
@@ -309,7 +351,7 @@ mod instructions {
             "vmin.u32 q0, q0, q1",
             "vmul.i32 q0, q0, r9",
             "vadd.i32 q0, q0, r8",
-            "vstrw.32 q0, [r1, #-16]",
+            "vstrw.32 q0, [r1, #{WEIGHTS}]",
             "stm r1, {{r2-r4}}",
             "add r3, r3, #4",
             "add r8, r8, r9, lsl #2",
@@ -321,7 +363,7 @@ mod instructions {
             "push {{r0, r2, r11}}",
             "dls lr, r8",
             "4:",
-            "ldrd r0, r12, [r9], #8",
+            "ldrd r0, r12, [r9], #{PART}",
             "add r0, r0, r3",
             "add r2, r0, r4",
             "push {{r0, r2, r12}}",
@@ -365,6 +407,10 @@ mod instructions {
             "vpop {{d8-d15}}",
             "pop {{r4-r11, pc}}",
             HERE = const HERE,
+            SUMS = const offset_of!(Work, sums) as isize - HERE as isize,
+            VECTOR = const VECTOR,
+            WEIGHTS = const offset_of!(Work, weights) as isize - HERE as isize,
+            PART = const size_of::<Part>(),
             CHANNELS = const offset_of!(Work, channels) - HERE,
             FINISH = const offset_of!(Work, finish) - HERE,
             NEXT = const offset_of!(Work, next_pairs) - HERE,

@@ -1,5 +1,5 @@
 //! Cortex-M: what the processors do in the same way, and what differs, which is how they multiply. M0 and M3 (`thumb1`
-//! and `plain`) hold two products in one, by `halves`; M4 (`dsp`) has an instruction for two, M55 (`helium`) for
+//! and `thumb2`) hold two products in one, by `halves`; M4 (`dsp`) has an instruction for two, M55 (`helium`) for
 //! sixteen.
 //!
 //! On other processors the same rows are laid out in the same way and convolved by plain loops, for tests, where those are
@@ -7,13 +7,37 @@
 
 #![allow(unsafe_code)]
 
+/// Asserts that fields lie behind each other in this order, each of so many words, as instructions load and store them.
+#[cfg(any(thumb2, backend = "thumb1"))]
+macro_rules! assert_order {
+    ($type:ty { $first:ident: $words:literal $(, $field:ident: $more:literal)* $(,)? }) => {
+        const _: () = {
+            let mut end = core::mem::offset_of!($type, $first) + 4 * $words;
+            $(
+                assert!(core::mem::offset_of!($type, $field) == end);
+                end += 4 * $more;
+            )*
+            let _ = end;
+        };
+    };
+}
+
+/// Asserts that a label stands so many bytes behind another, right behind it: the assembler goes to where it should be,
+/// and then to where it is, but never back. (Of `.if` it wants to know the outcome before it has laid out the code.)
+#[cfg(any(backend = "thumb1", backend = "thumb2", backend = "helium"))]
+macro_rules! assert_distance {
+    ($first:literal, $label:literal, $bytes:literal) => {
+        concat!(".org ", $first, " + ", $bytes, "\n.org ", $label)
+    };
+}
+
 #[cfg(thumb2)]
 mod add;
 mod dsp;
 mod halves;
 mod helium;
-mod plain;
 mod thumb1;
+mod thumb2;
 
 #[cfg(not(thumb2))]
 use super::words::add_row;
@@ -52,10 +76,10 @@ pub(super) static DSP: Kernels<i8> = Kernels {
 };
 
 /// Cortex-M3.
-pub(super) static PLAIN: Kernels<i8> = Kernels {
+pub(super) static THUMB2: Kernels<i8> = Kernels {
     gathers: true,
-    conv_room: halves::conv_room::<{ plain::CHANNELS }>,
-    conv_row: emulated(halves::conv_row::<plain::Plain, { plain::CHANNELS }>),
+    conv_room: halves::conv_room::<{ thumb2::CHANNELS }>,
+    conv_row: emulated(halves::conv_row::<thumb2::Thumb2, { thumb2::CHANNELS }>),
     add_row,
     ..Kernels::SCALAR
 };
@@ -102,9 +126,4 @@ impl ConvRow<'_, i8> {
         let columns = shape.columns().saturating_sub(self.left);
         input.part(0, input.len().min(columns * usize::from(shape.in_channels)))
     }
-}
-
-fn signed(bytes: &[u8]) -> &[i8] {
-    // SAFETY: both have the same layout.
-    unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
 }

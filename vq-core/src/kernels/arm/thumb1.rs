@@ -20,20 +20,20 @@ impl Halves<PAIR> for Thumb1 {}
 
 #[cfg(backend = "thumb1")]
 impl Halves<PAIR> for Thumb1 {
-    fn spread_inputs(from: [&[[i8; GROUP]]; 1], to: &mut [[[i32; 1]; WORDS]]) {
-        instructions::spread_inputs(from, to);
+    fn widen_inputs(from: [&[[i8; GROUP]]; 1], to: &mut [[[i32; 1]; WORDS]]) {
+        instructions::widen_inputs(from, to);
     }
 
-    fn spread_weights(from: [&[[i8; GROUP]]; PAIR], to: &mut [[[i32; PAIR]; WORDS]]) {
-        instructions::spread_weights(from, to);
+    fn widen_weights(from: [&[[i8; GROUP]]; PAIR], to: &mut [[[i32; PAIR]; WORDS]]) {
+        instructions::widen_weights(from, to);
     }
 
-    fn add_up(inputs: &[i32], step: usize, weights: &[[i32; PAIR]], losses: &mut [[i32; PAIR]]) {
-        instructions::add_up(inputs, step, weights, losses);
+    fn add_up(inputs: &[i32], step: usize, weights: &[[i32; PAIR]], negated: &mut [[i32; PAIR]]) {
+        instructions::add_up(inputs, step, weights, negated);
     }
 
-    fn finish(losses: &[i32], scale: &Channel, output: Output, out_step: usize, out: &mut [i8]) {
-        instructions::finish(losses, scale, output, out_step, out);
+    fn finish(negated: &[i32], scale: &Channel, output: Output, out_step: usize, out: &mut [i8]) {
+        instructions::finish(negated, scale, output, out_step, out);
     }
 }
 
@@ -95,7 +95,7 @@ pub(super) fn add_row(row: &AddRow<'_, i8>, out: &mut [i8]) {
 mod instructions {
     use super::{Channel, GROUP, HALF, LOWER, PAIR, WORDS};
     use crate::element::{Output, UPPER};
-    use crate::kernels::arm::halves::{self, Work};
+    use crate::kernels::arm::halves::{self, Turn, Work};
     use core::arch::naked_asm;
 
     /// Puts away all registers that a caller wants back.
@@ -121,30 +121,42 @@ mod instructions {
         };
     }
 
-    /// Groups in a turn of the loop.
-    const UNROLLED: usize = 8;
+    /// The instructions of `add_up_points`, which checks the number of bytes.
+    const TURN: Turn = Turn {
+        groups: 8,
+        group_code: 30,
+    };
 
-    /// Bytes of the instructions for a group.
-    const GROUP_CODE: usize = 30;
+    assert_order!(Work<PAIR> {
+        window: 1,
+        window_end: 1,
+        weights: 1,
+        negated: 1,
+        negated_end: 1,
+        step: 1,
+        passed_over: 1,
+    });
 
     pub(super) fn add_up(
         inputs: &[i32],
         step: usize,
         weights: &[[i32; PAIR]],
-        losses: &mut [[i32; PAIR]],
+        negated: &mut [[i32; PAIR]],
     ) {
-        let turn = (UNROLLED, GROUP_CODE);
-        if let Some(work) = Work::new(inputs, step, weights, losses, turn) {
-            // SAFETY: the windows lie within the inputs.
+        if let Some(work) = Work::new(inputs, step, weights, negated, TURN) {
+            // SAFETY: the work is what `new` has made.
             unsafe { add_up_points(&work) }
         }
     }
 
     /// 15 instructions for a group of two channels, which is 8 products of bytes.
     ///
-    /// r0: window, r1: weights, both moved on; r2, r3: inputs; r4, r5: weights; r6, r7: losses; r8: their place;
+    /// r0: window, r1: weights, both moved on; r2, r3: inputs; r4, r5: weights; r6, r7: negated sums; r8: their place;
     /// r9, r10: a point's window and its end; r11: the first weights; r12: where the first turn starts; r14: the end
-    /// of the losses.
+    /// of the negated sums.
+    ///
+    /// # Safety
+    /// [`Work::new`] has made the work, with [`TURN`]; what it points to is still there.
     #[unsafe(naked)]
     unsafe extern "C" fn add_up_points(work: &Work<PAIR>) {
         macro_rules! word {
@@ -181,6 +193,8 @@ mod instructions {
             ".p2align 2",
             "2:",
             group!(),
+            "5:",
+            assert_distance!("2b", "5b", "{GROUP_CODE}"),
             group!(),
             group!(),
             group!(),
@@ -207,13 +221,14 @@ mod instructions {
             "4:",
             "pop {{r3-r7}}",
             restore!(),
+            GROUP_CODE = const TURN.group_code,
         )
     }
 
     /// A channel of a row, in the order in which `finish_points` loads it.
     #[repr(C)]
     struct Finish {
-        losses: *const i32,
+        negated: *const i32,
         /// The multiplier's halves, the lower one without a sign.
         high: i32,
         low: i32,
@@ -224,43 +239,56 @@ mod instructions {
         offset: i32,
         /// The least result.
         least: i32,
-        /// Behind the last loss but one of another channel.
+        /// Behind the last of them, and one of another channel.
         end: *const i32,
         out: *mut i8,
         out_step: usize,
     }
 
+    assert_order!(Finish {
+        negated: 1,
+        high: 1,
+        low: 1,
+        shift: 1,
+        bias: 1,
+        offset: 1,
+        least: 1,
+        end: 1,
+        out: 1,
+        out_step: 1,
+    });
+
     pub(super) fn finish(
-        losses: &[i32],
+        negated: &[i32],
         scale: &Channel,
         output: Output,
         out_step: usize,
         out: &mut [i8],
     ) {
-        let points = losses.len().div_ceil(PAIR);
+        let points = negated.len().div_ceil(PAIR);
         let is_there = points > 0 && (points - 1) * out_step < out.len();
         let Some(shift) = scale.shift.checked_sub(UPPER + 1).filter(|_| is_there) else {
-            return halves::finish::<PAIR>(losses, scale, output, out_step, out);
+            return halves::finish::<PAIR>(negated, scale, output, out_step, out);
         };
-        let losses = losses.as_ptr();
+        let negated = negated.as_ptr();
         let work = Finish {
-            losses,
+            negated,
             high: scale.multiplier >> HALF,
             low: scale.multiplier & LOWER,
             shift: shift.into(),
             bias: scale.bias,
             offset: 2 * i32::from(output.zero) + 1,
             least: output.low().into(),
-            end: losses.wrapping_add(PAIR * points),
+            end: negated.wrapping_add(PAIR * points),
             out: out.as_mut_ptr(),
             out_step,
         };
-        // SAFETY: there are so many losses and results.
+        // SAFETY: there is a point, and as many sums and places for results as there are points.
         unsafe { finish_points(&work) }
     }
 
     /// ```text
-    /// sum = bias - loss
+    /// sum = bias - negated
     /// carried = low half of sum * low >> 16
     /// middle = high half of sum * low + carried
     /// other = low half of sum * high + low half of middle
@@ -268,9 +296,13 @@ mod instructions {
     /// result = clamp((upper >> shift) + offset >> 1, least, 127)
     /// ```
     ///
-    /// None of the products of halves leaves a word, nor do the sums. r0: losses, r1: results, both moved on; r5: high;
+    /// None of the products of halves leaves a word, nor do the sums. r0: negated sums, r1: results, both moved on; r5: high;
     /// r6: low; r7: shift; r8: `out_step`; r9: bias; r10: what there is no low register for; r11: least; r12: offset;
-    /// r14: the end of the losses.
+    /// r14: the end of the negated sums.
+    ///
+    /// # Safety
+    /// From `negated` to `end` every other sum is readable, at least one; and as many results are writable from `out` on,
+    /// `out_step` apart.
     #[unsafe(naked)]
     unsafe extern "C" fn finish_points(work: &Finish) {
         naked_asm!(
@@ -287,7 +319,7 @@ mod instructions {
             "mov r1, r3",
             "2:",
             "ldr r3, [r0]",
-            "adds r0, r0, #8",
+            "adds r0, r0, #{SUMS}",
             "mov r2, r9",
             "subs r2, r2, r3",
             "uxth r3, r2",
@@ -326,20 +358,24 @@ mod instructions {
             "bne 2b",
             "pop {{r4-r7}}",
             restore!(),
+            SUMS = const size_of::<[i32; PAIR]>(),
         )
     }
 
-    pub(super) fn spread_inputs([from]: [&[[i8; GROUP]]; 1], to: &mut [[[i32; 1]; WORDS]]) {
+    pub(super) fn widen_inputs([from]: [&[[i8; GROUP]]; 1], to: &mut [[[i32; 1]; WORDS]]) {
         let groups = from.len().min(to.len());
         if groups > 0 {
             // SAFETY: both have so many groups.
-            unsafe { spread_one(from.as_ptr(), to.as_mut_ptr(), groups) }
+            unsafe { widen_one(from.as_ptr(), to.as_mut_ptr(), groups) }
         }
     }
 
-    /// Makes words of `groups` groups, at least one: the second number above, less the first.
+    /// Makes words of `groups` groups: the second number above, less the first.
+    ///
+    /// # Safety
+    /// `groups` is not 0; so many are readable at `from`, and so many writable at `to`.
     #[unsafe(naked)]
-    unsafe extern "C" fn spread_one(
+    unsafe extern "C" fn widen_one(
         from: *const [i8; GROUP],
         to: *mut [[i32; 1]; WORDS],
         groups: usize,
@@ -368,17 +404,20 @@ mod instructions {
         )
     }
 
-    pub(super) fn spread_weights([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[[i32; PAIR]; WORDS]]) {
+    pub(super) fn widen_weights([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[[i32; PAIR]; WORDS]]) {
         let groups = a.len().min(b.len()).min(to.len());
         if groups > 0 {
             // SAFETY: all have so many groups.
-            unsafe { spread_two(a.as_ptr(), b.as_ptr(), to.as_mut_ptr(), groups) }
+            unsafe { widen_two(a.as_ptr(), b.as_ptr(), to.as_mut_ptr(), groups) }
         }
     }
 
-    /// Makes words of `groups` groups of each, at least one, in turn: the first number above, less the second.
+    /// Makes words of `groups` groups of each, in turn: the first number above, less the second.
+    ///
+    /// # Safety
+    /// `groups` is not 0; so many are readable at `a` and at `b`, and so many writable at `to`.
     #[unsafe(naked)]
-    unsafe extern "C" fn spread_two(
+    unsafe extern "C" fn widen_two(
         a: *const [i8; GROUP],
         b: *const [i8; GROUP],
         to: *mut [[i32; PAIR]; WORDS],

@@ -5,7 +5,8 @@
 //! ```
 
 use super::{Lanes, MOST, Shape};
-use crate::kernels::tiles::{Tiles, accumulate, elements};
+use crate::element::Element;
+use crate::kernels::tiles::{Run, Strides, Tiles, accumulate, elements};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
@@ -45,7 +46,7 @@ impl<T: Lanes> Blocks<T> {
     /// Bytes of a block.
     #[inline(always)]
     pub(super) fn bytes(&self) -> usize {
-        self.head_bytes() + self.steps * T::TAPS * T::LANES * size_of::<T::Weight>()
+        self.head_bytes() + self.steps * T::TAPS * T::LANES * size_of::<T::Number>()
     }
 
     /// Bytes of a block's words.
@@ -60,58 +61,64 @@ impl<T: Lanes> Blocks<T> {
     }
 
     /// Puts an entry in its place, of which zeros have been made; without numbers it is one that fills up.
-    pub(super) fn put<E>(&self, packed: &mut [E], k: usize, words: &[[u8; 4]], numbers: &[i8]) {
-        assert!(k < self.count * T::LANES && numbers.len() <= self.steps * T::TAPS);
-        assert!(words.len() == self.words && packed.len() >= self.elements::<E>());
+    pub(super) fn put<E: Element>(
+        &self,
+        packed: &mut [E],
+        k: usize,
+        words: &[[u8; 4]],
+        numbers: &[i8],
+    ) {
+        assert!(words.len() == self.words && numbers.len() <= self.steps * T::TAPS);
         let (block, lane) = (k / T::LANES, k % T::LANES);
-        // SAFETY: words and numbers lie within the block, and the block within `packed`.
-        unsafe {
-            let start = packed.as_mut_ptr().cast::<u8>().add(block * self.bytes());
-            for (i, &word) in words.iter().enumerate() {
-                let place = start.add(4 * (i * T::LANES + lane));
-                place.cast::<[u8; 4]>().write(word);
-            }
-            let places = start.add(self.head_bytes()).cast::<T::Weight>();
-            for (d, &number) in numbers.iter().enumerate() {
-                let at = (d / T::TAPS * T::LANES + lane) * T::TAPS + d % T::TAPS;
-                places.add(at).write_unaligned(T::weight(number));
-            }
+        let block = &mut bytemuck::cast_slice_mut(packed)[block * self.bytes()..][..self.bytes()];
+        let (places, rest) = block.split_at_mut(self.head_bytes());
+        let places = places.as_chunks_mut().0.chunks_exact_mut(T::LANES);
+        for (places, &word) in places.zip(words) {
+            places[lane] = word;
+        }
+        let places = bytemuck::cast_slice_mut::<u8, T::Number>(rest);
+        for (d, &number) in numbers.iter().enumerate() {
+            let at = (d / T::TAPS * T::LANES + lane) * T::TAPS + d % T::TAPS;
+            places[at] = T::weight(number);
         }
     }
 
-    /// One of them.
+    /// Where one of them starts.
     ///
     /// # Safety
-    /// `packed` has so many.
+    /// `packed` holds more than `block` blocks.
     #[inline(always)]
     pub(super) unsafe fn block<E>(&self, packed: &[E], block: usize) -> *const u8 {
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller guarantees that the block lies within `packed`.
         unsafe { packed.as_ptr().cast::<u8>().add(block * self.bytes()) }
     }
 
     /// The products of P vectors and the entries of a block and the one behind it.
     ///
     /// # Safety
-    /// The processor has T's instruction set; the blocks are there, and P vectors are set.
+    /// The processor has T's instruction set; two blocks are readable at `block`; and at least P vectors
+    /// [are set](Inputs::set).
     #[inline(always)]
     pub(super) unsafe fn products<const P: usize>(
         &self,
         block: *const u8,
         inputs: &Inputs<T>,
     ) -> [[T::Sums; TOGETHER]; P] {
-        // SAFETY: as promised by the caller.
+        const { assert!(P <= VECTORS) }
+        let step = T::TAPS * size_of::<T::Number>();
+        let strides = Strides {
+            step: step * T::LANES,
+            vectors: self.bytes(),
+            splats: self.steps * step,
+        };
+        // SAFETY: the caller guarantees that the blocks are there, and that the vectors are set, each behind the other.
         unsafe {
+            let run = Run {
+                vectors: block.add(self.head_bytes()).cast(),
+                splats: inputs.room.as_ptr().cast(),
+            };
             let mut sums = [[T::words(0); TOGETHER]; P];
-            let (inputs, step) = (inputs.room.as_ptr().cast(), self.steps * T::TAPS);
-            let numbers = block.add(self.head_bytes());
-            accumulate::<T, P, TOGETHER>(
-                &mut sums,
-                inputs,
-                step,
-                numbers,
-                self.bytes(),
-                self.steps,
-            );
+            accumulate::<T, false, P, TOGETHER>(&mut sums, run, strides, self.steps);
             sums
         }
     }
@@ -119,7 +126,7 @@ impl<T: Lanes> Blocks<T> {
 
 /// Room for vectors as products take them.
 pub(super) struct Inputs<T: Tiles> {
-    room: [MaybeUninit<T::Input>; VECTORS * MOST],
+    room: [MaybeUninit<T::Number>; VECTORS * MOST],
 }
 
 impl<T: Lanes> Inputs<T> {
@@ -137,10 +144,10 @@ impl<T: Lanes> Inputs<T> {
         let len = steps * T::TAPS;
         let (own, rest) = self.room[p * len..][..len].split_at_mut(numbers.len());
         for (place, &number) in own.iter_mut().zip(numbers) {
-            place.write(T::input(number));
+            place.write(T::activation(number));
         }
         for place in rest {
-            place.write(T::input(0));
+            place.write(T::activation(0));
         }
     }
 }
@@ -162,12 +169,12 @@ pub(super) fn part<T: Lanes>(left: usize) -> usize {
 macro_rules! for_part {
     ($part:expr, $call:ident[$tiles:ty $(, $type:ty)*]($($argument:expr),*)) => {
         match $part {
-            12 if <$tiles>::VECTORS == 12 => $call::<$tiles $(, $type)*, 12>($($argument),*),
-            6 if <$tiles>::VECTORS == 6 => $call::<$tiles $(, $type)*, 6>($($argument),*),
-            4 if <$tiles>::VECTORS == 12 || <$tiles>::VECTORS == 4 => {
+            12 if const { <$tiles>::VECTORS == 12 } => $call::<$tiles $(, $type)*, 12>($($argument),*),
+            6 if const { <$tiles>::VECTORS == 6 } => $call::<$tiles $(, $type)*, 6>($($argument),*),
+            4 if const { <$tiles>::VECTORS == 12 || <$tiles>::VECTORS == 4 } => {
                 $call::<$tiles $(, $type)*, 4>($($argument),*)
             }
-            2 if <$tiles>::VECTORS == 6 => $call::<$tiles $(, $type)*, 2>($($argument),*),
+            2 if const { <$tiles>::VECTORS == 6 } => $call::<$tiles $(, $type)*, 2>($($argument),*),
             _ => $call::<$tiles $(, $type)*, 1>($($argument),*),
         }
     };

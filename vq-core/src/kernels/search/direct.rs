@@ -30,8 +30,7 @@ pub(super) fn packed_len<T: Lanes, R: Real>(shape: Shape) -> usize {
 /// See [`super::Search::pack`].
 pub(super) fn pack<T: Lanes, R: Real>(entries: Entries<'_, R>, packed: &mut [R]) {
     let Shape { count, dim } = entries.shape();
-    // SAFETY: elements are floats, and so good for others.
-    let (_, places, _) = unsafe { packed.align_to_mut::<f32>() };
+    let (_, places, _) = bytemuck::pod_align_to_mut::<R, f32>(packed);
     for (block, places) in places.chunks_exact_mut(dim * T::LANES).enumerate() {
         for (i, place) in places.iter_mut().enumerate() {
             let (k, d) = (block * T::LANES + i % T::LANES, i / T::LANES);
@@ -53,8 +52,7 @@ pub(super) unsafe fn nearest<T: Lanes, R: Real>(
     codes: &mut [u16],
 ) {
     let dim = entries.dim;
-    // SAFETY: elements are floats, and so good for others.
-    let (_, packed, _) = unsafe { packed.align_to::<f32>() };
+    let (_, packed, _) = bytemuck::pod_align_to::<R, f32>(packed);
     assert!(packed.len() >= singles::<T>(entries.shape()));
     assert!(vectors.len() == codes.len() * dim);
     let packed = &packed[..singles::<T>(entries.shape())];
@@ -66,7 +64,7 @@ pub(super) unsafe fn nearest<T: Lanes, R: Real>(
                 *place = x.single();
             }
         }
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller guarantees that the processor has the instruction set.
         unsafe {
             if codes.len() == 1 || T::VECTORS == 1 {
                 for (vector, code) in own.iter().zip(codes.chunks_mut(1)) {
@@ -92,7 +90,8 @@ unsafe fn tile<T: Lanes, const P: usize>(
 ) {
     assert!(vectors.len() >= P * FILTERED && dim < FILTERED);
     let vectors = vectors.as_ptr();
-    // SAFETY: as promised by the caller; a block has `dim` registers of numbers, and a vector `dim` numbers.
+    // SAFETY: the caller guarantees that the processor has the instruction set; a block has `dim` registers of numbers, and
+    // each of P vectors has room for more than `dim` numbers. Registers are LANES singles or integers.
     unsafe {
         let mut least = [T::singles(f32::INFINITY); P];
         let mut found = [T::words(0); P];

@@ -173,7 +173,7 @@ impl Query {
         }
     }
 
-    /// The same for an entry that is so nearly as near that the order of the sums decides.
+    /// Whether an entry wins that is so nearly as near that the order of the sums decides.
     #[cold]
     fn wins_closely<R: Real>(&self, entries: Entries<'_, R>, k: usize, vector: &[R]) -> bool {
         let code = self.code.into();
@@ -214,10 +214,10 @@ pub(super) unsafe fn nearest<T: Lanes, R: Real>(
 ) {
     let dim = entries.dim;
     let blocks = Blocks::<T>::new(entries.shape(), WORDS);
-    assert!(packed.len() >= blocks.elements::<R>());
+    let packed = bytemuck::cast_slice::<R, u8>(packed);
+    assert!(packed.len() >= blocks.elements::<u8>());
     assert!(vectors.len() == codes.len() * dim);
-    // SAFETY: there is a first block, of at least one word.
-    if unsafe { blocks.block(packed, 0).cast::<f32>().read_unaligned() } == f32::INFINITY {
+    if packed.first_chunk() == Some(&f32::INFINITY.to_ne_bytes()) {
         return scalar::nearest(entries, vectors, codes);
     }
     let mut inputs = Inputs::<T>::new();
@@ -246,7 +246,8 @@ pub(super) unsafe fn nearest<T: Lanes, R: Real>(
             packed,
             vectors,
         };
-        // SAFETY: as promised by the caller; so many vectors are set.
+        // SAFETY: the caller guarantees that the processor has the instruction set; `count` vectors are set, and `packed`
+        // holds all blocks.
         unsafe { for_part!(count, search[T, R](&batch, &inputs, &mut queries, &mut bounds)) }
         for (code, query) in codes.iter_mut().zip(&queries) {
             *code = query.code;
@@ -259,7 +260,7 @@ pub(super) unsafe fn nearest<T: Lanes, R: Real>(
 struct Batch<'a, T, R: Real> {
     entries: Entries<'a, R>,
     blocks: &'a Blocks<T>,
-    packed: &'a [R],
+    packed: &'a [u8],
     vectors: &'a [R],
 }
 
@@ -268,8 +269,11 @@ struct Batch<'a, T, R: Real> {
 #[repr(align(64))]
 struct Bounds([f32; WINDOW]);
 
+/// Searches for the first P vectors.
+///
 /// # Safety
-/// The processor has T's instruction set, and P vectors are set.
+/// The processor has T's instruction set; at least P vectors [are set](Inputs::set); and the batch's `packed` holds all of
+/// its blocks.
 #[inline(always)]
 unsafe fn search<T: Lanes, R: Real, const P: usize>(
     batch: &Batch<'_, T, R>,
@@ -282,8 +286,10 @@ unsafe fn search<T: Lanes, R: Real, const P: usize>(
     for first in (0..batch.blocks.count).step_by(blocks) {
         let blocks = first..batch.blocks.count.min(first + blocks);
         let (base, count) = (first * T::LANES, blocks.len() * T::LANES);
-        // SAFETY: as promised by the caller.
-        let most = unsafe { bounds_of::<T, R, P>(batch, inputs, queries, blocks, bounds) };
+        // SAFETY: the caller guarantees the same; the range lies within the blocks, and starts and ends with even numbers.
+        let most = unsafe {
+            bounds_of::<T, P>(batch.blocks, batch.packed, inputs, queries, blocks, bounds)
+        };
         for (p, query) in queries.iter_mut().enumerate() {
             let is_promising = most[p] >= query.threshold;
             if !is_promising {
@@ -291,7 +297,7 @@ unsafe fn search<T: Lanes, R: Real, const P: usize>(
             }
             let vector = &batch.vectors[p * batch.entries.dim..][..batch.entries.dim];
             let own = &bounds[p].0[..count];
-            // SAFETY: as promised by the caller.
+            // SAFETY: the caller guarantees that the processor has the instruction set.
             unsafe {
                 let promising = first_at::<T>(own, most[p]);
                 query.try_out(batch.entries, base + promising, vector);
@@ -308,7 +314,7 @@ unsafe fn search<T: Lanes, R: Real, const P: usize>(
 #[inline(always)]
 unsafe fn first_at<T: Lanes>(bounds: &[f32], least: f32) -> usize {
     for (i, group) in bounds.chunks_exact(T::LANES).enumerate() {
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller guarantees that the processor has the instruction set.
         let lanes = unsafe { at_least::<T>(group, least) };
         if lanes != 0 {
             return i * T::LANES + lanes.trailing_zeros() as usize;
@@ -331,7 +337,7 @@ unsafe fn look_closer<T: Lanes, R: Real>(
     query: &mut Query,
 ) {
     for (i, group) in bounds.chunks_exact(T::LANES).enumerate() {
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller guarantees that the processor has the instruction set.
         let mut lanes = unsafe { at_least::<T>(group, query.threshold) };
         while lanes != 0 {
             let k = i * T::LANES + lanes.trailing_zeros() as usize;
@@ -350,7 +356,7 @@ unsafe fn look_closer<T: Lanes, R: Real>(
 #[inline(always)]
 unsafe fn at_least<T: Lanes>(bounds: &[f32], least: f32) -> u32 {
     assert!(bounds.len() == T::LANES);
-    // SAFETY: as promised by the caller; the bounds fill a register.
+    // SAFETY: the caller guarantees that the processor has the instruction set; the bounds fill a register.
     unsafe {
         let bounds = bounds.as_ptr().cast::<T::Singles>().read_unaligned();
         T::at_least(bounds, T::singles(least))
@@ -360,21 +366,24 @@ unsafe fn at_least<T: Lanes>(bounds: &[f32], least: f32) -> u32 {
 /// The bounds of some blocks' entries for each vector, and the largest of them.
 ///
 /// # Safety
-/// As [`search`].
+/// The processor has T's instruction set; at least P vectors [are set](Inputs::set); and `packed` holds the blocks of
+/// `range`, which are an even number, and not more than a window's.
 #[inline(always)]
-unsafe fn bounds_of<T: Lanes, R: Real, const P: usize>(
-    batch: &Batch<'_, T, R>,
+unsafe fn bounds_of<T: Lanes, const P: usize>(
+    blocks: &Blocks<T>,
+    packed: &[u8],
     inputs: &Inputs<T>,
     queries: &[Query],
     range: Range<usize>,
     bounds: &mut [Bounds; VECTORS],
 ) -> [f32; P] {
-    let blocks = batch.blocks;
-    // SAFETY: as promised by the caller; `packed` has so many blocks, and `bounds` room for theirs.
+    assert!(range.len() * T::LANES <= WINDOW);
+    // SAFETY: the caller guarantees that the processor has the instruction set, that the vectors are set and that the blocks
+    // are there, each with WORDS words for each lane; `bounds` has room for those of a window.
     unsafe {
         let mut most = [T::singles(f32::NEG_INFINITY); P];
         for block in range.clone().step_by(TOGETHER) {
-            let start = blocks.block(batch.packed, block);
+            let start = blocks.block(packed, block);
             let sums = blocks.products::<P>(start, inputs);
             for v in 0..TOGETHER {
                 let words = start.add(v * blocks.bytes()).cast::<T::Singles>();

@@ -5,7 +5,7 @@ use crate::element::Real;
 use crate::kernels::scalar;
 
 impl<R: Real> Search<R> {
-    /// The same for single precision; `nearest` is [`floats`].
+    /// The search in single precision; `nearest` is [`floats`].
     pub(in crate::kernels) const fn floats<T: Lanes>(nearest: Nearest<R>) -> Self {
         Self {
             packed_len: |shape| match Way::of(shape) {
@@ -34,7 +34,7 @@ pub(in crate::kernels) unsafe fn floats<T: Lanes, R: Real>(
     vectors: &[R],
     codes: &mut [u16],
 ) {
-    // SAFETY: as promised by the caller.
+    // SAFETY: the caller guarantees that the processor has the instruction set.
     unsafe {
         match Way::of(entries.shape()) {
             Way::Direct => direct::nearest::<T, R>(entries, packed, vectors, codes),

@@ -74,14 +74,16 @@ pub(super) unsafe fn nearest<T: Lanes>(
             inputs.set(p, blocks.steps, vector);
         }
         let codes = &mut codes[done..][..count];
-        // SAFETY: as promised by the caller; so many vectors are set.
+        // SAFETY: the caller guarantees that the processor has the instruction set; `count` vectors are set, and `packed` holds all blocks.
         unsafe { for_part!(count, tile[T](&blocks, packed, &inputs, codes)) }
         done += count;
     }
 }
 
+/// Searches for the first P vectors.
+///
 /// # Safety
-/// The processor has T's instruction set, and P vectors are set.
+/// The processor has T's instruction set; at least P vectors [are set](Inputs::set); and `packed` holds all of `blocks`.
 #[inline(always)]
 unsafe fn tile<T: Lanes, const P: usize>(
     blocks: &Blocks<T>,
@@ -89,7 +91,8 @@ unsafe fn tile<T: Lanes, const P: usize>(
     inputs: &Inputs<T>,
     codes: &mut [u16],
 ) {
-    // SAFETY: as promised by the caller; `packed` has so many blocks, and sums are integers.
+    // SAFETY: the caller guarantees that the processor has the instruction set, that the vectors are set and that `packed`
+    // holds all blocks, of which there is an even number; each starts with LANES words. Sums are LANES integers.
     unsafe {
         let mut best = [[T::words(i32::MIN), T::words(0)]; P];
         for block in (0..blocks.count).step_by(TOGETHER) {

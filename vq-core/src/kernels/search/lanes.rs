@@ -1,12 +1,16 @@
 //! What the search does with a vector's sums, beside products. Registers lie in memory as arrays of their lanes.
 
-use crate::kernels::tiles::Tiles;
+use crate::kernels::tiles::TilesOf;
 
-/// Registers of LANES integers, [`Tiles::Sums`], and of as many singles. Whatever is computed is rounded as it would be
-/// one by one.
+/// Registers of LANES integers, [`Tiles::Sums`](crate::kernels::tiles::Tiles::Sums), and of as many singles. Whatever is
+/// computed is rounded as it would be one by one.
 ///
 /// # Safety
-/// As [`Tiles`].
+/// Whoever implements it promises that `Singles` lies in memory as an array of LANES `f32`, so that every pattern of bits
+/// is one.
+///
+/// No function reads or writes memory but the registers behind its references. Callers of all of them must guarantee that
+/// the processor has the instruction set; there is no other condition.
 #[cfg_attr(
     not(vectors),
     expect(
@@ -14,34 +18,67 @@ use crate::kernels::tiles::Tiles;
         reason = "without vectors of floats only integers are searched by lanes"
     )
 )]
-pub(in crate::kernels) trait Lanes: Tiles<Element = i8> {
+pub(in crate::kernels) unsafe trait Lanes: TilesOf<i8> {
     /// A register of singles.
     type Singles: Copy;
     /// Vectors that are searched for together: 12, 6, 4 or 1, as the registers have room for the sums of two blocks.
     const VECTORS: usize;
 
-    /// The same in all lanes.
+    /// The number in all lanes.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn words(x: i32) -> Self::Sums;
     /// a + b.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn add_words(a: Self::Sums, b: Self::Sums) -> Self::Sums;
     /// a - b.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn subtract_words(a: Self::Sums, b: Self::Sums) -> Self::Sums;
     /// Takes over scores that are larger than those there are, and what belongs to them.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn keep_larger(best: &mut [Self::Sums; 2], own: [Self::Sums; 2]);
 
-    /// The same in all lanes.
+    /// The number in all lanes.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn singles(x: f32) -> Self::Singles;
     /// The same numbers, which are less than 2^24.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn singles_of(words: Self::Sums) -> Self::Singles;
     /// a + b.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn add(a: Self::Singles, b: Self::Singles) -> Self::Singles;
     /// a - b.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn subtract(a: Self::Singles, b: Self::Singles) -> Self::Singles;
     /// a * b.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn multiply(a: Self::Singles, b: Self::Singles) -> Self::Singles;
     /// The larger of two numbers.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn larger(a: Self::Singles, b: Self::Singles) -> Self::Singles;
     /// Takes over distances that are less than those there are, and what belongs to them; not what is no number.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn keep_less(
         least: &mut Self::Singles,
         found: &mut Self::Sums,
@@ -49,6 +86,9 @@ pub(in crate::kernels) trait Lanes: Tiles<Element = i8> {
         own: Self::Sums,
     );
     /// A bit for each lane whose number is at least so large, the first lane's the lowest.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
     unsafe fn at_least(numbers: Self::Singles, least: Self::Singles) -> u32;
 }
 

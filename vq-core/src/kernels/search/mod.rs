@@ -124,7 +124,7 @@ pub(super) unsafe fn integers<T: Lanes>(
     if entries.dim > MOST {
         return scalar::nearest(entries, vectors, codes);
     }
-    // SAFETY: as promised by the caller.
+    // SAFETY: the caller guarantees that the processor has the instruction set.
     unsafe { integer::nearest::<T>(entries, packed, vectors, codes) }
 }
 
@@ -134,10 +134,10 @@ const MOST: usize = 1024;
 /// The entry of the least of the lanes' measures, the first of equals, each found in one of the blocks.
 ///
 /// # Safety
-/// There are LANES of both.
+/// LANES measures are readable at `measures`, and LANES integers at `blocks`.
 #[inline(always)]
 unsafe fn first_of<T: Lanes, M: Copy + PartialOrd>(measures: *const M, blocks: *const i32) -> u16 {
-    // SAFETY: as promised by the caller.
+    // SAFETY: the caller guarantees that LANES of each are readable.
     let (measures, blocks) = unsafe {
         (
             slice::from_raw_parts(measures, T::LANES),

@@ -2,6 +2,7 @@
 
 use crate::element::{Output, UPPER};
 use crate::tensor::Params;
+use bytemuck::{Pod, Zeroable};
 
 /// What sums of `L` channels start and end with.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,11 @@ pub(in crate::kernels) struct Head<const L: usize> {
     /// in the upper word.
     pub(in crate::kernels) shift: [i32; L],
 }
+
+// SAFETY: zeros are integers.
+unsafe impl<const L: usize> Zeroable for Head<L> {}
+// SAFETY: it consists of integers, so that every pattern of bits is one, and nothing lies between them.
+unsafe impl<const L: usize> Pod for Head<L> {}
 
 impl<const L: usize> super::Head<i8> for Head<L> {
     fn set(

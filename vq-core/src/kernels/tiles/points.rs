@@ -1,18 +1,20 @@
-//! Tiles the other way around: points in the lanes, for filters of so few channels that most lanes would lie idle.
+//! Convolution with output points in the lanes, for filters of so few channels that most lanes would lie idle.
 //!
 //! The rows are laid out anew, so that the same TAPS channels of neighbouring points lie behind each other, and the
 //! results lie apart by channel before they are put together again:
 //!
 //! ```text
-//! block := head, weights[height][width][channels / TAPS][TAPS]   of one channel's own kernel
-//! room  := inputs[kernel height][channels / TAPS][columns][TAPS], results[channels][points], row[columns][channels]
+//! block     := head, weights[height][width][channels / TAPS][TAPS]   of one channel's own kernel
+//! workspace := inputs[kernel height][channels / TAPS][columns][TAPS], results[channels][points], row[columns][channels]
 //! ```
 
-use super::{Head as _, OfTile, Tiles, elements, of_tile, packed_elements, parts};
-use crate::element::{Arithmetic, Output};
+use super::tile::{Finish, Sums, most_vectors, parts};
+use super::{Head as _, Place, Run, Strides, Tiles, TilesOf, Walk};
+use super::{block_mut, elements, packed_elements};
+use crate::element::Element;
 use crate::kernels::{ALIGN, ConvRow, ConvShape, Filter};
-use crate::shape::Kernel;
-use core::slice;
+use crate::shape::{Kernel, MAX_KERNEL};
+use core::ptr;
 
 /// What laying out a word of one row costs for a vector of points, in products of vectors; as measured.
 const LAY_OUT: usize = 5;
@@ -54,10 +56,10 @@ impl Planes {
         let turned = usize::from(kernel.height) * words * LAY_OUT + channels * PUT_BACK;
         let by_points = channels * words * points(own) + turned;
         let by_channels = channels.div_ceil(T::LANES) * words * points(kernel);
-        // By a quarter: nearly as much is not worth the room.
+        // By a quarter: nearly as much is not worth the memory.
         let is_less =
             vectors.saturating_mul(by_points + by_points / 4) < width.saturating_mul(by_channels);
-        let weights = points(own) * words * T::TAPS * size_of::<T::Weight>();
+        let weights = points(own) * words * T::TAPS * size_of::<T::Number>();
         is_less.then(|| Self {
             words,
             vectors,
@@ -67,69 +69,58 @@ impl Planes {
     }
 
     /// See [`Kernels::packed_len`](crate::kernels::Kernels::packed_len).
-    pub(super) fn packed_len<T: Tiles>(&self, shape: &ConvShape) -> usize {
-        packed_elements::<T::Element>(self.block_bytes, shape.channels)
+    pub(super) fn packed_len<E>(&self, shape: &ConvShape) -> usize {
+        packed_elements::<E>(self.block_bytes, shape.channels)
     }
 
-    /// Inputs of a row, as vectors reach.
+    /// Numbers of a row, as far as vectors reach.
     fn row_len<T: Tiles>(&self) -> usize {
         self.words
             .saturating_mul(self.columns)
             .saturating_mul(T::TAPS)
     }
 
-    /// Results of a channel in the room: more than vectors reach.
+    /// Results of a channel in the workspace: more than vectors reach.
     fn points<T: Tiles>(&self) -> usize {
         (self.vectors * T::LANES).next_multiple_of(TOGETHER)
     }
 
-    /// Elements of room for inputs, and for results.
-    fn room<T: Tiles>(&self, shape: &ConvShape) -> [usize; 2] {
+    /// Elements of workspace for the rows as numbers, and for results.
+    fn room<T: Tiles, E>(&self, shape: &ConvShape) -> [usize; 2] {
         // One more for a row as it comes.
         let rows = 1 + usize::from(shape.kernel.height);
-        let inputs = self.row_len::<T>().saturating_mul(rows);
-        let bytes = inputs.saturating_mul(size_of::<T::Input>());
+        let numbers = self.row_len::<T>().saturating_mul(rows);
+        let bytes = numbers.saturating_mul(size_of::<T::Number>());
         let results = shape.channels.saturating_mul(self.points::<T>());
-        [elements::<T::Element>(bytes.saturating_add(ALIGN)), results]
+        [elements::<E>(bytes.saturating_add(ALIGN)), results]
     }
 
     /// See [`Kernels::conv_room`](crate::kernels::Kernels::conv_room).
-    pub(super) fn conv_room<T: Tiles>(&self, shape: &ConvShape) -> usize {
-        let [inputs, results] = self.room::<T>(shape);
-        inputs.saturating_add(results)
+    pub(super) fn conv_room<T: Tiles, E>(&self, shape: &ConvShape) -> usize {
+        let [numbers, results] = self.room::<T, E>(shape);
+        numbers.saturating_add(results)
     }
 }
 
 /// See [`super::pack`]; `packed` consists of zeros.
 #[inline(always)]
-pub(super) fn pack<T: Tiles>(
+pub(super) fn pack<T: TilesOf<E>, E: Element>(
     planes: &Planes,
-    filter: &Filter<'_, T::Element>,
-    packed: &mut [T::Element],
+    filter: &Filter<'_, E>,
+    packed: &mut [u8],
 ) {
     let channels = usize::from(filter.shape.in_channels);
-    for channel in 0..filter.shape.channels {
+    let blocks = packed.chunks_exact_mut(planes.block_bytes);
+    for (channel, block) in blocks.take(filter.shape.channels).enumerate() {
         let own = filter.channel(channel);
-        // SAFETY: the block lies within `packed`, and is aligned as that is: its bytes are a multiple of the head's alignment.
-        let (head, weights) = unsafe {
-            let block = packed
-                .as_mut_ptr()
-                .cast::<u8>()
-                .add(channel * planes.block_bytes);
-            let weights = block.add(size_of::<T::Head>()).cast::<T::Weight>();
-            let len = own.len() / channels * planes.words * T::TAPS;
-            (
-                &mut *block.cast::<T::Head>(),
-                slice::from_raw_parts_mut(weights, len),
-            )
-        };
+        let (head, weights) = block_mut::<T>(block);
         for lane in 0..T::LANES {
             head.set(lane, &filter.params, channel, own, T::OFFSET);
         }
         let places = weights.chunks_exact_mut(planes.words * T::TAPS);
         for (places, own) in places.zip(own.chunks_exact(channels)) {
             for (place, &weight) in places.iter_mut().zip(own) {
-                *place = T::weight(T::Element::read(weight));
+                *place = T::weight(E::read(weight));
             }
         }
     }
@@ -137,76 +128,175 @@ pub(super) fn pack<T: Tiles>(
 
 /// See [`super::conv_row`].
 ///
+/// ```text
+/// lay out the rows: inputs[kh][word][x][tap] = row[kh][x][word * TAPS + tap]
+/// for some vectors of points, for some channels:
+///     sums = starts
+///     for each kh, kw of the channels' own kernel, for each word:
+///         sums[c] += inputs[kh][word][x + kw..] * weights[c][kh][kw][word]
+///     results[c][x..] = finish(sums[c])
+/// put back the results: out[x][c] = results[c][x]
+/// ```
+///
 /// # Safety
 /// The processor has the instruction set.
 #[inline(always)]
-pub(super) unsafe fn conv_row<T: Tiles>(
+pub(super) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
     planes: &Planes,
-    row: &ConvRow<'_, T::Element>,
-    room: &mut [T::Element],
-    out: &mut [T::Element],
+    row: &ConvRow<'_, E>,
+    room: &mut [E],
+    out: &mut [E],
 ) {
     let shape = &row.filter.shape;
-    assert!(row.packed.len() >= planes.packed_len::<T>(shape));
-    assert!(room.len() >= planes.conv_room::<T>(shape));
-    let (inputs, results) = room.split_at_mut(planes.room::<T>(shape)[0]);
-    let start = inputs.as_mut_ptr().cast::<u8>();
-    let inputs = start
-        .wrapping_add(start.align_offset(ALIGN))
-        .cast::<T::Input>();
-    let (row_len, height) = (planes.row_len::<T>(), usize::from(shape.kernel.height));
-    let columns = shape.columns();
-    let len = columns * usize::from(shape.in_channels);
-    for (kh, source) in row.rows.iter().enumerate().take(height) {
-        let source = &source[..len];
-        // SAFETY: the room has so many inputs for each row of the kernel and for one more; inputs are integers or floats,
-        // so that elements are as good as any.
-        let (own, converted) = unsafe {
-            (
-                slice::from_raw_parts_mut(inputs.add(kh * row_len), row_len),
-                slice::from_raw_parts_mut(inputs.add(height * row_len), len),
-            )
-        };
-        if T::AS_IT_IS {
-            // SAFETY: elements are inputs.
-            let inputs = unsafe { slice::from_raw_parts(source.as_ptr().cast(), len) };
-            lay_out::<T>(planes, columns, inputs, own);
-            continue;
-        }
-        for (place, &x) in converted.iter_mut().zip(source) {
-            *place = T::input(x);
-        }
-        lay_out::<T>(planes, columns, converted, own);
-    }
-    let work = Work::<T> {
-        planes,
-        kernel: shape.own_kernel(),
-        inputs,
-        packed: row.packed.as_ptr().cast(),
-        output: row.filter.output,
-    };
-    let most = T::POINTS.iter().filter(|&&points| points > 0).count();
-    // Channels whose weights lie in the same place.
+    let [numbers, results_len] = planes.room::<T, E>(shape);
+    let (numbers, results) = room.split_at_mut(numbers);
+    let results = &mut results[..results_len];
+    let bytes = bytemuck::cast_slice_mut::<E, u8>(numbers);
+    let first = bytes.as_ptr().align_offset(ALIGN);
+    let row_len = planes.row_len::<T>();
+    let height = usize::from(shape.kernel.height);
+    let bytes = &mut bytes[first..][..(height + 1) * row_len * size_of::<T::Number>()];
+    let (inputs, own) = bytemuck::cast_slice_mut(bytes).split_at_mut(height * row_len);
+    // SAFETY: the caller guarantees that the processor has the instruction set.
+    unsafe { lay_out_rows::<T, E>(planes, row, own, inputs) }
+
+    let mut sums = Sums::<T>::new();
     let like = shape.channels / if shape.phases { 4 } else { 1 };
-    let mut vector = 0;
-    for vectors in parts(planes.vectors, most) {
-        let mut channel = 0;
-        while channel < shape.channels {
-            for count in parts(like, T::POINTS[vectors - 1]) {
-                let place = Place {
-                    channel,
-                    corner: shape.corner(channel),
-                    x: vector * T::LANES,
-                    results: results.as_mut_ptr(),
-                };
-                // SAFETY: there are so many channels and vectors.
-                unsafe { of_tile(&work, count, vectors, place) }
-                channel += count;
-            }
-        }
-        vector += vectors;
+    let mut first = 0;
+    while first < shape.channels {
+        // These have their kernels in the same place.
+        let phase = Phase {
+            planes,
+            first,
+            like,
+        };
+        // SAFETY: the caller guarantees that the processor has the instruction set.
+        unsafe { phase.convolve::<T, E>(row, inputs, &mut sums, results) }
+        first += like;
     }
     put_back(results, planes.points::<T>(), shape, row.out_step, out);
+}
+
+/// Brings the rows under the kernel into the order of the tiles; `own` is room for one of them as numbers.
+///
+/// # Safety
+/// The processor has the instruction set.
+#[inline(always)]
+unsafe fn lay_out_rows<T: TilesOf<E>, E: Element>(
+    planes: &Planes,
+    row: &ConvRow<'_, E>,
+    own: &mut [T::Number],
+    inputs: &mut [T::Number],
+) {
+    let columns = row.filter.shape.columns();
+    let len = columns * usize::from(row.filter.shape.in_channels);
+    let places = inputs.chunks_exact_mut(planes.row_len::<T>());
+    for (places, source) in places.zip(row.rows) {
+        let source = &source[..len];
+        let numbers = if T::AS_IT_IS {
+            bytemuck::cast_slice(source)
+        } else {
+            let own = &mut own[..len];
+            for (place, &x) in own.iter_mut().zip(source) {
+                *place = T::activation(x);
+            }
+            own
+        };
+        // SAFETY: the caller guarantees that the processor has the instruction set.
+        unsafe { lay_out::<T>(planes, columns, numbers, places) }
+    }
+}
+
+/// Channels whose own kernels lie in the same place of the shape's kernel.
+struct Phase<'a> {
+    planes: &'a Planes,
+    first: usize,
+    like: usize,
+}
+
+impl Phase<'_> {
+    /// Convolves all points.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    #[inline(always)]
+    unsafe fn convolve<T: TilesOf<E>, E: Element>(
+        &self,
+        row: &ConvRow<'_, E>,
+        inputs: &[T::Number],
+        sums: &mut Sums<T>,
+        results: &mut [E],
+    ) {
+        let Self { planes, .. } = *self;
+        let packed = bytemuck::cast_slice::<E, u8>(row.packed);
+        assert!(packed.len() >= row.filter.shape.channels * planes.block_bytes);
+        let heads = packed.as_ptr().cast::<T::Head>();
+        assert!(heads.is_aligned() && planes.block_bytes.is_multiple_of(align_of::<T::Head>()));
+        let own = row.filter.shape.own_kernel();
+        let (py, px) = row.filter.shape.corner(self.first);
+        let bytes = size_of::<T::Number>();
+        let none = Run {
+            vectors: ptr::null(),
+            splats: ptr::null(),
+        };
+        let mut runs = [none; MAX_KERNEL * MAX_KERNEL];
+        let runs = &mut runs[..usize::from(own.height) * usize::from(own.width)];
+        let weights = heads.wrapping_add(1).cast::<T::Number>();
+        for (i, run) in runs.iter_mut().enumerate() {
+            let (kh, kw) = (i / usize::from(own.width), i % usize::from(own.width));
+            let window = (kh + py) * planes.row_len::<T>() + (kw + px) * T::TAPS;
+            run.vectors = inputs[window..].as_ptr();
+            run.splats = weights.wrapping_add(i * planes.words * T::TAPS);
+        }
+        let walk = Walk {
+            runs,
+            steps: planes.words,
+            strides: Strides {
+                step: planes.columns * T::TAPS * bytes,
+                vectors: T::LANES * T::TAPS * bytes,
+                splats: planes.block_bytes,
+            },
+            vector_heads: 0,
+            splat_heads: planes.block_bytes,
+        };
+        let apart = planes.points::<T>();
+        let results = &mut results[..row.filter.shape.channels * apart];
+        let mut vector = 0;
+        for vectors in parts(planes.vectors, most_vectors::<T>()) {
+            let mut channel = self.first;
+            for count in parts(self.like, T::SPLATS[vectors - 1]) {
+                let place = Place {
+                    head: heads.wrapping_byte_add(channel * planes.block_bytes),
+                    vectors: vector * walk.strides.vectors,
+                    splats: channel * planes.block_bytes,
+                };
+                // SAFETY: there are so many channels, each with an aligned head and the weights of all runs; and the
+                // inputs of a row, and the results of a channel, are as many as all vectors reach.
+                unsafe {
+                    if const { T::IS_SYMMETRIC } {
+                        sums.compute::<false>(&walk, place, count, vectors);
+                    } else {
+                        sums.compute::<true>(&walk, place, count, vectors);
+                    }
+                    for c in 0..count {
+                        let at = (channel + c) * apart + vector * T::LANES;
+                        let finish = Finish {
+                            first: c * vectors,
+                            step: 1,
+                            count: vectors,
+                            out: results.as_mut_ptr().add(at),
+                            out_step: T::LANES,
+                            lanes: T::LANES,
+                        };
+                        let head = &*place.head.byte_add(c * planes.block_bytes);
+                        sums.finish(head, row.filter.output, &finish);
+                    }
+                }
+                channel += count;
+            }
+            vector += vectors;
+        }
+    }
 }
 
 /// Puts the results of all channels, `apart` from channel to channel, together by points.
@@ -248,19 +338,28 @@ fn put_back<E: Copy + Default>(
 }
 
 /// Puts the words of all columns behind each other.
+///
+/// # Safety
+/// The processor has the instruction set.
 #[inline(always)]
-fn lay_out<T: Tiles>(planes: &Planes, columns: usize, row: &[T::Input], places: &mut [T::Input]) {
+unsafe fn lay_out<T: Tiles>(
+    planes: &Planes,
+    columns: usize,
+    row: &[T::Number],
+    places: &mut [T::Number],
+) {
     let (words, apart) = (planes.words, planes.columns);
     assert!(columns <= apart && columns * words * T::TAPS <= row.len());
     assert!(places.len() >= words * apart * T::TAPS);
-    if T::TAPS * size_of::<T::Input>() == size_of::<u32>() && columns.min(words) >= BLOCK {
+    if T::TAPS * size_of::<T::Number>() == size_of::<u32>() && columns.min(words) >= BLOCK {
         let (from, to) = (
             row.as_ptr().cast::<u32>(),
             places.as_mut_ptr().cast::<u32>(),
         );
         for x in blocks(columns) {
             for word in blocks(words) {
-                // SAFETY: rows have so many columns of so many words of four bytes, and so many places are there.
+                // SAFETY: the row has so many columns of so many words of four bytes, and so many places are there; the
+                // caller guarantees that the processor has the instruction set.
                 unsafe {
                     let mut block = [[0; BLOCK]; BLOCK];
                     for (i, own) in block.iter_mut().enumerate() {
@@ -292,139 +391,4 @@ fn blocks(count: usize) -> impl Iterator<Item = usize> {
     (0..count)
         .step_by(BLOCK)
         .map(move |first| first.min(count - BLOCK))
-}
-
-/// What all tiles of a row have in common.
-struct Work<'a, T: Tiles> {
-    planes: &'a Planes,
-    /// A channel's own.
-    kernel: Kernel,
-    inputs: *const T::Input,
-    packed: *const u8,
-    output: Output,
-}
-
-/// Where a tile lies.
-#[derive(Debug, Clone, Copy)]
-struct Place<E> {
-    /// The first channel.
-    channel: usize,
-    /// Where its kernel lies.
-    corner: (usize, usize),
-    /// The first point.
-    x: usize,
-    results: *mut E,
-}
-
-impl<T: Tiles> OfTile for Work<'_, T> {
-    type Tiles = T;
-    type Place = Place<T::Element>;
-
-    /// Some channels by some vectors of points.
-    #[inline(always)]
-    unsafe fn tile<const C: usize, const V: usize>(&self, place: Self::Place) {
-        let Self { planes, kernel, .. } = *self;
-        // SAFETY: windows, blocks and results lie where the pointers say.
-        unsafe {
-            let block = self.packed.add(place.channel * planes.block_bytes);
-            let head = |c: usize| block.add(c * planes.block_bytes).cast::<T::Head>();
-            // Each element on its own: the sums are to stay in registers.
-            let mut sums = [[T::start(head(0)); V]; C];
-            for (c, sums) in sums.iter_mut().enumerate() {
-                let start = T::start(head(c));
-                for sum in sums {
-                    *sum = start;
-                }
-            }
-            let mut weights = head(0).add(1).cast::<T::Weight>();
-            let (py, px) = place.corner;
-            for kh in 0..usize::from(kernel.height) {
-                let row = self.inputs.add((kh + py) * planes.row_len::<T>());
-                for kw in 0..usize::from(kernel.width) {
-                    let inputs = row.add((place.x + kw + px) * T::TAPS);
-                    self.accumulate::<C, V>(&mut sums, inputs, weights);
-                    weights = weights.add(planes.words * T::TAPS);
-                }
-            }
-            let apart = planes.points::<T>();
-            let out = place.results.add(place.channel * apart + place.x);
-            let mut is_quick = true;
-            for c in 0..C {
-                is_quick &= (*head(c)).is_quick();
-            }
-            if is_quick {
-                for (c, sums) in sums.into_iter().enumerate() {
-                    let scale = T::scale(head(c));
-                    for (v, sum) in sums.into_iter().enumerate() {
-                        let out = out.add(c * apart + v * T::LANES);
-                        T::finish(sum, scale, self.output, out, T::LANES);
-                    }
-                }
-            } else {
-                let kept = sums;
-                self.finish_slowly(&kept, block, out);
-            }
-        }
-    }
-}
-
-impl<T: Tiles> Work<'_, T> {
-    /// Adds the products of one point of the kernel.
-    ///
-    /// # Safety
-    /// As [`OfTile::tile`].
-    #[inline(always)]
-    unsafe fn accumulate<const C: usize, const V: usize>(
-        &self,
-        sums: &mut [[T::Sums; V]; C],
-        mut inputs: *const T::Input,
-        mut weights: *const T::Weight,
-    ) {
-        let Planes {
-            words,
-            columns,
-            block_bytes,
-            ..
-        } = *self.planes;
-        // SAFETY: as promised by the caller.
-        unsafe {
-            for _ in 0..words {
-                let mut own = [T::weights(inputs.cast()); V];
-                for (v, own) in own.iter_mut().enumerate().skip(1) {
-                    *own = T::weights(inputs.add(v * T::LANES * T::TAPS).cast());
-                }
-                for (c, sums) in sums.iter_mut().enumerate() {
-                    let weights = T::inputs(weights.byte_add(c * block_bytes).cast());
-                    for (sum, &own) in sums.iter_mut().zip(&own) {
-                        *sum = T::multiply_add_points(*sum, own, weights);
-                    }
-                }
-                inputs = inputs.add(columns * T::TAPS);
-                weights = weights.add(T::TAPS);
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`OfTile::tile`].
-    #[cold]
-    #[inline(never)]
-    unsafe fn finish_slowly<const C: usize, const V: usize>(
-        &self,
-        sums: &[[T::Sums; V]; C],
-        block: *const u8,
-        out: *mut T::Element,
-    ) {
-        for (c, sums) in sums.iter().enumerate() {
-            for (v, sum) in sums.iter().enumerate() {
-                // SAFETY: as promised by the caller; the vector is an array of sums.
-                unsafe {
-                    let head = block.add(c * self.planes.block_bytes).cast::<T::Head>();
-                    let sums = slice::from_raw_parts((&raw const *sum).cast(), T::LANES);
-                    let out = out.add(c * self.planes.points::<T>() + v * T::LANES);
-                    (*head).finish(sums, self.output, slice::from_raw_parts_mut(out, T::LANES));
-                }
-            }
-        }
-    }
 }

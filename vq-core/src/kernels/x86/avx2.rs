@@ -3,7 +3,7 @@
 use crate::element::Output;
 use crate::kernels::search::{self, Entries};
 use crate::kernels::tiles::integer::Head;
-use crate::kernels::tiles::{self, Tiles, VECTORS};
+use crate::kernels::tiles::{self, Place, Tiles, TilesOf, VECTORS, Walk};
 use crate::kernels::{AddRow, ConvRow, Filter, Spread, scalar, words};
 use core::arch::x86_64::*;
 use core::ptr;
@@ -27,13 +27,13 @@ pub(super) struct Scale {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
     // SAFETY: this function is called where the processor has it.
-    unsafe { tiles::conv_row::<Avx2>(row, room, out) }
+    unsafe { tiles::conv_row::<Avx2, i8>(row, room, out) }
 }
 
 /// See [`crate::kernels::Kernels::pack`].
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn pack(filter: &Filter<'_, i8>, packed: &mut [i8]) {
-    tiles::pack::<Avx2>(filter, packed);
+    tiles::pack::<Avx2, i8>(filter, packed);
 }
 
 /// See [`search::Search::nearest`].
@@ -104,70 +104,83 @@ fn requantise(even: __m256i, odd: __m256i, shift: __m256i, output: Output) -> [i
         .map(|byte| byte as i8)
 }
 
-impl Tiles for Avx2 {
-    type Element = i8;
-    type Input = i16;
-    type Weight = i16;
+// SAFETY: loads read what callers guarantee and no more; a register of sums lies in memory as eight integers.
+unsafe impl Tiles for Avx2 {
+    type Number = i16;
     type Head = Head<8>;
-    type Weights = __m256i;
-    type Inputs = __m256i;
+    type Vector = __m256i;
+    type Splat = __m256i;
     type Sums = __m256i;
-    type Scale = Scale;
     const LANES: usize = 8;
     const TAPS: usize = 2;
-    const POINTS: [usize; VECTORS] = [10, 6, 4, 0];
+    const SPLATS: [usize; VECTORS] = [10, 6, 4, 0];
+
+    #[inline(always)]
+    unsafe fn start(head: &Head<8>) -> __m256i {
+        // SAFETY: the field has eight integers.
+        unsafe { _mm256_loadu_si256(head.start.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    unsafe fn vector(from: *const i16) -> __m256i {
+        // SAFETY: the caller guarantees that sixteen numbers are readable.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn splat(from: *const i16) -> __m256i {
+        // SAFETY: the caller guarantees that two numbers are readable.
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn multiply_add(sums: __m256i, vector: __m256i, splat: __m256i) -> __m256i {
+        // SAFETY: the caller guarantees that the processor has the instruction set.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(splat, vector)) }
+    }
+    #[inline(always)]
+    unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+        // SAFETY: the caller guarantees that the processor has the instruction set.
+        unsafe { super::transposed(rows) }
+    }
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn tile<const TURNED: bool, const S: usize, const V: usize>(
+        walk: &Walk<'_, i16>,
+        place: Place<Head<8>>,
+        sums: *mut __m256i,
+    ) {
+        // SAFETY: the caller guarantees what `tile` wants.
+        unsafe { tiles::tile::<Self, TURNED, S, V>(walk, place, sums) }
+    }
+}
+
+// SAFETY: sums are integers, and no more than `count` elements are written.
+unsafe impl TilesOf<i8> for Avx2 {
+    type Scale = Scale;
     const AS_IT_IS: bool = false;
 
     #[inline(always)]
-    fn input(x: i8) -> i16 {
+    fn activation(x: i8) -> i16 {
         x.into()
     }
     #[inline(always)]
     fn weight(weight: i8) -> i16 {
         weight.into()
     }
-
     #[inline(always)]
-    unsafe fn start(head: *const Head<8>) -> __m256i {
-        // SAFETY: as promised by the caller.
-        unsafe { _mm256_loadu_si256((&raw const (*head).start).cast()) }
-    }
-    #[inline(always)]
-    unsafe fn weights(from: *const i16) -> __m256i {
-        // SAFETY: as promised by the caller.
-        unsafe { _mm256_loadu_si256(from.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn inputs(from: *const i16) -> __m256i {
-        // SAFETY: as promised by the caller.
-        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
-    }
-    #[inline(always)]
-    unsafe fn multiply_add(sums: __m256i, inputs: __m256i, weights: __m256i) -> __m256i {
-        // SAFETY: as promised by the caller.
-        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(inputs, weights)) }
-    }
-    #[inline(always)]
-    unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
-        // SAFETY: as promised by the caller.
-        unsafe { super::transposed(rows) }
-    }
-    #[inline(always)]
-    unsafe fn scale(head: *const Head<8>) -> Scale {
-        // SAFETY: as promised by the caller.
+    unsafe fn scale(head: &Head<8>) -> Scale {
+        let multipliers = super::multipliers(head);
+        // SAFETY: eight integers can be read from the second multiplier on, too: the last one is a shift, in the place
+        // of an even channel, which is not looked at.
         unsafe {
-            let multiplier = (&raw const (*head).multiplier).cast::<i32>();
             Scale {
-                even: _mm256_loadu_si256(multiplier.cast()),
-                // One further, where the shifts follow.
-                odd: _mm256_loadu_si256(multiplier.add(1).cast()),
-                shift: _mm256_loadu_si256((&raw const (*head).shift).cast()),
+                even: _mm256_loadu_si256(multipliers.cast()),
+                odd: _mm256_loadu_si256(multipliers.add(1).cast()),
+                shift: _mm256_loadu_si256(head.shift.as_ptr().cast()),
             }
         }
     }
     #[inline(always)]
     unsafe fn finish(sums: __m256i, scale: Scale, output: Output, out: *mut i8, count: usize) {
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller guarantees that the processor has the instruction set, that `count` elements are writable,
+        // and that these are eight at most.
         unsafe {
             let even = _mm256_mul_epi32(sums, scale.even);
             let odd = _mm256_mul_epi32(_mm256_srli_epi64::<32>(sums), scale.odd);

@@ -3,7 +3,7 @@
 use crate::element::Output;
 use crate::kernels::search::{self, Entries};
 use crate::kernels::tiles::integer::Head;
-use crate::kernels::tiles::{self, Tiles, VECTORS};
+use crate::kernels::tiles::{self, Place, Tiles, TilesOf, VECTORS, Walk};
 use crate::kernels::{AddRow, ConvRow, Filter, scalar, words};
 use core::arch::x86_64::*;
 
@@ -26,13 +26,13 @@ pub(super) struct Scale {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
     // SAFETY: this function is called where the processor has it.
-    unsafe { tiles::conv_row::<Avx512>(row, room, out) }
+    unsafe { tiles::conv_row::<Avx512, i8>(row, room, out) }
 }
 
 /// See [`crate::kernels::Kernels::pack`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn pack(filter: &Filter<'_, i8>, packed: &mut [i8]) {
-    tiles::pack::<Avx512>(filter, packed);
+    tiles::pack::<Avx512, i8>(filter, packed);
 }
 
 /// See [`search::Search::nearest`].
@@ -69,11 +69,11 @@ fn requantise(even: __m512i, odd: __m512i, shift: __m512i, output: Output) -> __
 /// Fewer than sixteen bytes, in halves: stores under a mask are slow on some processors.
 ///
 /// # Safety
-/// So many bytes can be written.
+/// `count` bytes are writable at `to`; of `count` the lowest four bits are looked at.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn store_part(mut bytes: __m128i, mut to: *mut i8, count: usize) {
-    // SAFETY: as promised by the caller.
+    // SAFETY: the bits of `count` add up to no more bytes than the caller guarantees.
     unsafe {
         if count & 8 != 0 {
             _mm_storel_epi64(to.cast(), bytes);
@@ -97,76 +97,95 @@ unsafe fn store_part(mut bytes: __m128i, mut to: *mut i8, count: usize) {
     }
 }
 
-impl Tiles for Avx512 {
-    type Element = i8;
-    type Input = u8;
-    type Weight = i8;
+// SAFETY: loads read what callers guarantee and no more; a register of sums lies in memory as sixteen integers.
+unsafe impl Tiles for Avx512 {
+    /// The bits of an activation without a sign, or of a weight with one.
+    type Number = u8;
     type Head = Head<16>;
-    type Weights = __m512i;
-    type Inputs = __m512i;
+    type Vector = __m512i;
+    type Splat = __m512i;
     type Sums = __m512i;
-    type Scale = Scale;
     const LANES: usize = 16;
     const TAPS: usize = 4;
-    const POINTS: [usize; VECTORS] = [12, 12, 8, 6];
-    const AS_IT_IS: bool = false;
+    const SPLATS: [usize; VECTORS] = [12, 12, 8, 6];
     const OFFSET: i32 = 0x80;
+    const IS_SYMMETRIC: bool = false;
 
     #[inline(always)]
-    fn input(x: i8) -> u8 {
-        (x as u8) ^ 0x80
+    unsafe fn start(head: &Head<16>) -> __m512i {
+        // SAFETY: the field has sixteen integers.
+        unsafe { _mm512_loadu_si512(head.start.as_ptr().cast()) }
     }
     #[inline(always)]
-    fn weight(weight: i8) -> i8 {
-        weight
-    }
-
-    #[inline(always)]
-    unsafe fn start(head: *const Head<16>) -> __m512i {
-        // SAFETY: as promised by the caller.
-        unsafe { _mm512_loadu_si512((&raw const (*head).start).cast()) }
-    }
-    #[inline(always)]
-    unsafe fn weights(from: *const i8) -> __m512i {
-        // SAFETY: as promised by the caller.
+    unsafe fn vector(from: *const u8) -> __m512i {
+        // SAFETY: the caller guarantees that 64 numbers are readable.
         unsafe { _mm512_loadu_si512(from.cast()) }
     }
     #[inline(always)]
-    unsafe fn inputs(from: *const u8) -> __m512i {
-        // SAFETY: as promised by the caller.
+    unsafe fn splat(from: *const u8) -> __m512i {
+        // SAFETY: the caller guarantees that four numbers are readable.
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
-    unsafe fn multiply_add(sums: __m512i, inputs: __m512i, weights: __m512i) -> __m512i {
-        // SAFETY: as promised by the caller.
-        unsafe { _mm512_dpbusd_epi32(sums, inputs, weights) }
+    unsafe fn multiply_add(sums: __m512i, weights: __m512i, activations: __m512i) -> __m512i {
+        // SAFETY: the caller guarantees that the processor has the instruction set.
+        unsafe { _mm512_dpbusd_epi32(sums, activations, weights) }
     }
     #[inline(always)]
-    unsafe fn multiply_add_points(sums: __m512i, inputs: __m512i, weights: __m512i) -> __m512i {
-        // SAFETY: as promised by the caller.
-        unsafe { _mm512_dpbusd_epi32(sums, inputs, weights) }
+    unsafe fn multiply_add_turned(
+        sums: __m512i,
+        activations: __m512i,
+        weights: __m512i,
+    ) -> __m512i {
+        // SAFETY: the caller guarantees that the processor has the instruction set.
+        unsafe { _mm512_dpbusd_epi32(sums, activations, weights) }
     }
     #[inline(always)]
     unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller guarantees that the processor has the instruction set.
         unsafe { super::transposed(rows) }
     }
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn tile<const TURNED: bool, const S: usize, const V: usize>(
+        walk: &Walk<'_, u8>,
+        place: Place<Head<16>>,
+        sums: *mut __m512i,
+    ) {
+        // SAFETY: the caller guarantees what `tile` wants.
+        unsafe { tiles::tile::<Self, TURNED, S, V>(walk, place, sums) }
+    }
+}
+
+// SAFETY: sums are integers, and no more than `count` elements are written.
+unsafe impl TilesOf<i8> for Avx512 {
+    type Scale = Scale;
+    const AS_IT_IS: bool = false;
+
     #[inline(always)]
-    unsafe fn scale(head: *const Head<16>) -> Scale {
-        // SAFETY: as promised by the caller.
+    fn activation(x: i8) -> u8 {
+        (x as u8) ^ 0x80
+    }
+    #[inline(always)]
+    fn weight(weight: i8) -> u8 {
+        weight as u8
+    }
+    #[inline(always)]
+    unsafe fn scale(head: &Head<16>) -> Scale {
+        let multipliers = super::multipliers(head);
+        // SAFETY: sixteen integers can be read from the second multiplier on, too: the last one is a shift, in the place
+        // of an even channel, which is not looked at.
         unsafe {
-            let multiplier = (&raw const (*head).multiplier).cast::<i32>();
             Scale {
-                even: _mm512_loadu_si512(multiplier.cast()),
-                // One further, where the shifts follow.
-                odd: _mm512_loadu_si512(multiplier.add(1).cast()),
-                shift: _mm512_loadu_si512((&raw const (*head).shift).cast()),
+                even: _mm512_loadu_si512(multipliers.cast()),
+                odd: _mm512_loadu_si512(multipliers.add(1).cast()),
+                shift: _mm512_loadu_si512(head.shift.as_ptr().cast()),
             }
         }
     }
     #[inline(always)]
     unsafe fn finish(sums: __m512i, scale: Scale, output: Output, out: *mut i8, count: usize) {
-        // SAFETY: as promised by the caller.
+        // SAFETY: the caller guarantees that the processor has the instruction set, and that `count` elements are
+        // writable.
         unsafe {
             let even = _mm512_mul_epi32(sums, scale.even);
             let odd = _mm512_mul_epi32(_mm512_srli_epi64::<32>(sums), scale.odd);

@@ -1,30 +1,117 @@
 //! Single and half precision with AVX2 and with AVX-512: one fused product at a time for each channel, so that every
 //! sum is added up in the order of the reference.
+//!
+//! Products are those of single precision for both; only what is loaded and stored differs.
 
 use super::avx2::Avx2;
 use super::avx512::Avx512;
 use super::transposed;
 use crate::element::{Output, Real};
 use crate::kernels::search::{self, Entries};
-use crate::kernels::tiles::{self, Tiles, VECTORS};
+use crate::kernels::tiles::{self, Place, Tiles, TilesOf, VECTORS, Walk};
 use crate::kernels::{AddRow, ConvRow, Filter, scalar};
 use core::arch::x86_64::*;
 use core::slice;
 use half::f16;
 
+/// Eight channels, one fused product at a time.
+#[derive(Debug)]
+pub(super) struct Avx2Singles;
+
+/// Sixteen channels, one fused product at a time.
+#[derive(Debug)]
+pub(super) struct Avx512Singles;
+
 /// Both registers have the same functions, of other names.
+macro_rules! tiles {
+    (
+        $tiles:ty, $features:literal, $register:ty, $lanes:literal, $splats:expr,
+        $load:ident, $splat:ident, $fused:ident
+    ) => {
+        // SAFETY: loads read what callers guarantee and no more; a register of sums lies in memory as singles.
+        unsafe impl Tiles for $tiles {
+            type Number = f32;
+            type Head = [f32; $lanes];
+            type Vector = $register;
+            type Splat = $register;
+            type Sums = $register;
+            const LANES: usize = $lanes;
+            const TAPS: usize = 1;
+            const SPLATS: [usize; VECTORS] = $splats;
+
+            #[inline(always)]
+            unsafe fn start(head: &[f32; $lanes]) -> $register {
+                // SAFETY: the head has as many singles as the register.
+                unsafe { $load(head.as_ptr()) }
+            }
+            #[inline(always)]
+            unsafe fn vector(from: *const f32) -> $register {
+                // SAFETY: the caller guarantees that as many numbers are readable as the register has.
+                unsafe { $load(from) }
+            }
+            #[inline(always)]
+            unsafe fn splat(from: *const f32) -> $register {
+                // SAFETY: the caller guarantees that a number is readable.
+                unsafe { $splat(from.read_unaligned()) }
+            }
+            #[inline(always)]
+            unsafe fn multiply_add(
+                sums: $register,
+                vector: $register,
+                splat: $register,
+            ) -> $register {
+                // SAFETY: the caller guarantees that the processor has the instruction set.
+                unsafe { $fused(splat, vector, sums) }
+            }
+            #[inline(always)]
+            unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+                // SAFETY: the caller guarantees that the processor has the instruction set.
+                unsafe { transposed(rows) }
+            }
+            #[target_feature(enable = $features)]
+            unsafe fn tile<const TURNED: bool, const S: usize, const V: usize>(
+                walk: &Walk<'_, f32>,
+                place: Place<[f32; $lanes]>,
+                sums: *mut $register,
+            ) {
+                // SAFETY: the caller guarantees what `tile` wants.
+                unsafe { tiles::tile::<Self, TURNED, S, V>(walk, place, sums) }
+            }
+        }
+    };
+}
+
+tiles!(
+    Avx2Singles,
+    "avx2,fma,f16c",
+    __m256,
+    8,
+    [12, 6, 4, 0],
+    _mm256_loadu_ps,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps
+);
+
+tiles!(
+    Avx512Singles,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+    __m512,
+    16,
+    [12, 12, 8, 6],
+    _mm512_loadu_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps
+);
+
+/// The row functions of an element type with the registers of an instruction set.
 macro_rules! backend {
     (
-        $module:ident, $element:ty, $integers:ty, $features:literal, $register:ty, $lanes:literal, $points:expr, $as_it_is:literal,
-        $load:ident, $splat:ident, $fused:ident, $add:ident, $max:ident, read: $read:expr, write: $write:expr
+        $module:ident, $element:ty, $tiles:ty, $integers:ty, $features:literal, $register:ty, $lanes:literal, $as_it_is:literal,
+        $splat:ident, $add:ident, $max:ident, read: $read:expr, write: $write:expr
     ) => {
         #[doc = concat!("Elements `", stringify!($element), "` in `", stringify!($register), "`.")]
         pub(super) mod $module {
             use super::*;
-
-            /// As many channels as the register has singles.
-            #[derive(Debug)]
-            pub(in crate::kernels::x86) struct Tile;
 
             /// See [`crate::kernels::Kernels::pack`].
             #[target_feature(enable = $features)]
@@ -32,7 +119,7 @@ macro_rules! backend {
                 filter: &Filter<'_, $element>,
                 packed: &mut [$element],
             ) {
-                tiles::pack::<Tile>(filter, packed);
+                tiles::pack::<$tiles, $element>(filter, packed);
             }
 
             /// See [`crate::kernels::Kernels::conv_row`].
@@ -43,7 +130,7 @@ macro_rules! backend {
                 out: &mut [$element],
             ) {
                 // SAFETY: this function is called where the processor has the instructions.
-                unsafe { tiles::conv_row::<Tile>(row, room, out) }
+                unsafe { tiles::conv_row::<$tiles, $element>(row, room, out) }
             }
 
             /// See [`search::Search::nearest`].
@@ -86,20 +173,20 @@ macro_rules! backend {
             }
 
             /// # Safety
-            /// As many elements as the register has can be read.
+            /// As many elements as the register has singles are readable from `from`; no alignment is needed.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn read(from: *const $element) -> $register {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that so many elements are readable.
                 unsafe { $read(from) }
             }
 
             /// # Safety
-            /// As many elements as the register has can be written.
+            /// As many elements as the register has singles are writable at `to`; no alignment is needed.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn write(x: $register, to: *mut $element) {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that so many elements are writable.
                 unsafe { $write(to, x) }
             }
 
@@ -110,60 +197,21 @@ macro_rules! backend {
                 if output.relu { $max($splat(0.0), x) } else { x }
             }
 
-            impl Tiles for Tile {
-                type Element = $element;
-                type Input = f32;
-                type Weight = f32;
-                type Head = [f32; $lanes];
-                type Weights = $register;
-                type Inputs = $register;
-                type Sums = $register;
+            // SAFETY: sums are singles, and no more than `count` elements are written.
+            unsafe impl TilesOf<$element> for $tiles {
                 type Scale = ();
-                const LANES: usize = $lanes;
-                const TAPS: usize = 1;
-                const POINTS: [usize; VECTORS] = $points;
                 const AS_IT_IS: bool = $as_it_is;
 
                 #[inline(always)]
-                fn input(x: $element) -> f32 {
+                fn activation(x: $element) -> f32 {
                     x.single()
                 }
                 #[inline(always)]
                 fn weight(weight: $element) -> f32 {
                     weight.single()
                 }
-
                 #[inline(always)]
-                unsafe fn start(head: *const [f32; $lanes]) -> $register {
-                    // SAFETY: as promised by the caller.
-                    unsafe { $load(head.cast()) }
-                }
-                #[inline(always)]
-                unsafe fn weights(from: *const f32) -> $register {
-                    // SAFETY: as promised by the caller.
-                    unsafe { $load(from) }
-                }
-                #[inline(always)]
-                unsafe fn inputs(from: *const f32) -> $register {
-                    // SAFETY: as promised by the caller.
-                    unsafe { $splat(*from) }
-                }
-                #[inline(always)]
-                unsafe fn multiply_add(
-                    sums: $register,
-                    x: $register,
-                    weights: $register,
-                ) -> $register {
-                    // SAFETY: as promised by the caller.
-                    unsafe { $fused(x, weights, sums) }
-                }
-                #[inline(always)]
-                unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
-                    // SAFETY: as promised by the caller.
-                    unsafe { transposed(rows) }
-                }
-                #[inline(always)]
-                unsafe fn scale(_: *const [f32; $lanes]) {}
+                unsafe fn scale(_: &[f32; $lanes]) {}
                 #[inline(always)]
                 unsafe fn finish(
                     sums: $register,
@@ -172,7 +220,8 @@ macro_rules! backend {
                     out: *mut $element,
                     count: usize,
                 ) {
-                    // SAFETY: as promised by the caller.
+                    // SAFETY: the caller guarantees that the processor has the instruction set and that `count` elements
+                    // are writable; the array has as many elements as the register has singles.
                     unsafe {
                         let results = rectify(sums, output);
                         if count == $lanes {
@@ -192,15 +241,15 @@ macro_rules! backend {
 const MOST: f32 = 65_504.0;
 
 backend!(
-    avx2_single, f32, Avx2, "avx2,fma,f16c", __m256, 8, [12, 6, 4, 0], true,
-    _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_max_ps,
+    avx2_single, f32, Avx2Singles, Avx2, "avx2,fma,f16c", __m256, 8, true,
+    _mm256_set1_ps, _mm256_add_ps, _mm256_max_ps,
     read: _mm256_loadu_ps,
     write: _mm256_storeu_ps
 );
 
 backend!(
-    avx2_half, f16, Avx2, "avx2,fma,f16c", __m256, 8, [12, 6, 4, 0], false,
-    _mm256_loadu_ps, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_ps, _mm256_max_ps,
+    avx2_half, f16, Avx2Singles, Avx2, "avx2,fma,f16c", __m256, 8, false,
+    _mm256_set1_ps, _mm256_add_ps, _mm256_max_ps,
     read: |from: *const f16| _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
     write: |to: *mut f16, x| {
         // Not a number stays what it is.
@@ -210,15 +259,15 @@ backend!(
 );
 
 backend!(
-    avx512_single, f32, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, [12, 12, 8, 6], true,
-    _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_max_ps,
+    avx512_single, f32, Avx512Singles, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, true,
+    _mm512_set1_ps, _mm512_add_ps, _mm512_max_ps,
     read: _mm512_loadu_ps,
     write: _mm512_storeu_ps
 );
 
 backend!(
-    avx512_half, f16, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, [12, 12, 8, 6], false,
-    _mm512_loadu_ps, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_add_ps, _mm512_max_ps,
+    avx512_half, f16, Avx512Singles, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni", __m512, 16, false,
+    _mm512_set1_ps, _mm512_add_ps, _mm512_max_ps,
     read: |from: *const f16| _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())),
     write: |to: *mut f16, x| {
         let x = _mm512_min_ps(_mm512_set1_ps(MOST), _mm512_max_ps(_mm512_set1_ps(-MOST), x));

@@ -13,58 +13,59 @@ macro_rules! lanes {
         $set:ident, $convert:ident, $add:ident, $subtract:ident, $multiply:ident, $max:ident,
         keep_larger: $keep_larger:ident, keep_less: $keep_less:ident, at_least: $at_least:ident
     ) => {
-        impl Lanes for $tiles {
+        // SAFETY: a register of singles lies in memory as so many.
+        unsafe impl Lanes for $tiles {
             type Singles = $singles;
             const VECTORS: usize = $vectors;
 
             #[inline(always)]
             unsafe fn words(x: i32) -> $words {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $set_words(x) }
             }
             #[inline(always)]
             unsafe fn add_words(a: $words, b: $words) -> $words {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $add_words(a, b) }
             }
             #[inline(always)]
             unsafe fn subtract_words(a: $words, b: $words) -> $words {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $subtract_words(a, b) }
             }
             #[inline(always)]
             unsafe fn keep_larger(best: &mut [$words; 2], own: [$words; 2]) {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $keep_larger(best, own) }
             }
             #[inline(always)]
             unsafe fn singles(x: f32) -> $singles {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $set(x) }
             }
             #[inline(always)]
             unsafe fn singles_of(words: $words) -> $singles {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $convert(words) }
             }
             #[inline(always)]
             unsafe fn add(a: $singles, b: $singles) -> $singles {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $add(a, b) }
             }
             #[inline(always)]
             unsafe fn subtract(a: $singles, b: $singles) -> $singles {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $subtract(a, b) }
             }
             #[inline(always)]
             unsafe fn multiply(a: $singles, b: $singles) -> $singles {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $multiply(a, b) }
             }
             #[inline(always)]
             unsafe fn larger(a: $singles, b: $singles) -> $singles {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $max(a, b) }
             }
             #[inline(always)]
@@ -74,12 +75,12 @@ macro_rules! lanes {
                 distances: $singles,
                 own: $words,
             ) {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $keep_less(least, found, distances, own) }
             }
             #[inline(always)]
             unsafe fn at_least(numbers: $singles, least: $singles) -> u32 {
-                // SAFETY: as promised by the caller.
+                // SAFETY: the caller guarantees that the processor has the instruction set.
                 unsafe { $at_least(numbers, least) }
             }
         }

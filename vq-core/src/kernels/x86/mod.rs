@@ -10,33 +10,35 @@ mod lanes;
 #[cfg(doc)]
 use super::cpu;
 use super::search::Search;
+use super::tiles::integer::Head;
 use super::{AddRow, Kernels, tiles};
 use core::arch::x86_64::*;
-use core::mem::transmute;
+use core::mem::{offset_of, transmute};
+use core::ptr;
 use half::f16;
 
 use avx2::Avx2;
 use avx512::Avx512;
-use float::{avx2_half, avx2_single, avx512_half, avx512_single};
+use float::{Avx2Singles, Avx512Singles, avx2_half, avx2_single, avx512_half, avx512_single};
 
 /// A backend's table, made of functions that want its instructions.
 macro_rules! kernels {
     ($module:ident, $tiles:ty, $search:expr, $rest:expr) => {
         Kernels {
             search: $search(
-                // SAFETY: as below.
+                // SAFETY: whoever takes the table has asked whether the processor has the instructions.
                 |entries, packed, vectors, codes| unsafe {
                     $module::nearest(entries, packed, vectors, codes)
                 },
             ),
-            // SAFETY: whoever takes the table has asked whether the processor has the instructions; all of them here.
+            // SAFETY: whoever takes the table has asked whether the processor has the instructions.
             add_row: |row, a| unsafe { $module::add_row(row, a) },
-            // SAFETY: as above.
+            // SAFETY: whoever takes the table has asked whether the processor has the instructions.
             relu_row: |x, zero, out| unsafe { $module::relu_row(x, zero, out) },
-            ..tiles::kernels::<$tiles>(
-                // SAFETY: as above.
+            ..tiles::kernels::<$tiles, _>(
+                // SAFETY: whoever takes the table has asked whether the processor has the instructions.
                 |filter, packed| unsafe { $module::pack(filter, packed) },
-                // SAFETY: as above.
+                // SAFETY: whoever takes the table has asked whether the processor has the instructions.
                 |row, room, out| unsafe { $module::conv_row(row, room, out) },
                 $rest,
             )
@@ -44,9 +46,10 @@ macro_rules! kernels {
     };
 }
 
-/// What both do in the same way.
+/// What AVX2 and AVX-512 do in the same way.
 const INTEGERS: Kernels<i8> = Kernels {
-    // SAFETY: as above; who has AVX-512 has AVX2.
+    // SAFETY: whoever takes the table has asked whether the processor has the instructions; who has
+    // AVX-512 has AVX2.
     spread_row: |points, spread, out| unsafe { avx2::spread_row(points, spread, out) },
     ..Kernels::SCALAR
 };
@@ -61,7 +64,7 @@ pub(super) static AVX512: Kernels<i8> =
 /// For [`cpu::has_avx2`].
 pub(super) static AVX2_SINGLE: Kernels<f32> = kernels!(
     avx2_single,
-    avx2_single::Tile,
+    Avx2Singles,
     Search::floats::<Avx2>,
     Kernels::SCALAR_FLOAT
 );
@@ -69,7 +72,7 @@ pub(super) static AVX2_SINGLE: Kernels<f32> = kernels!(
 /// For [`cpu::has_avx2`].
 pub(super) static AVX2_HALF: Kernels<f16> = kernels!(
     avx2_half,
-    avx2_half::Tile,
+    Avx2Singles,
     Search::floats::<Avx2>,
     Kernels::SCALAR_FLOAT
 );
@@ -77,7 +80,7 @@ pub(super) static AVX2_HALF: Kernels<f16> = kernels!(
 /// For [`cpu::has_avx512`].
 pub(super) static AVX512_SINGLE: Kernels<f32> = kernels!(
     avx512_single,
-    avx512_single::Tile,
+    Avx512Singles,
     Search::floats::<Avx512>,
     Kernels::SCALAR_FLOAT
 );
@@ -85,16 +88,27 @@ pub(super) static AVX512_SINGLE: Kernels<f32> = kernels!(
 /// For [`cpu::has_avx512`].
 pub(super) static AVX512_HALF: Kernels<f16> = kernels!(
     avx512_half,
-    avx512_half::Tile,
+    Avx512Singles,
     Search::floats::<Avx512>,
     Kernels::SCALAR_FLOAT
 );
 
-/// See [`tiles::Tiles::transposed`].
+/// A head's multipliers, with its shifts behind them: 2 * L integers are readable.
+#[inline(always)]
+fn multipliers<const L: usize>(head: &Head<L>) -> *const i32 {
+    const {
+        let end = offset_of!(Head<L>, multiplier) + size_of::<[i32; L]>();
+        assert!(offset_of!(Head<L>, shift) == end);
+    }
+    let multipliers = ptr::from_ref(head).wrapping_byte_add(offset_of!(Head<L>, multiplier));
+    multipliers.cast()
+}
+
+/// Makes columns of rows.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
-    // SAFETY: four words are a register.
+    // SAFETY: four words are as large as a register, and every pattern of bits is one.
     unsafe {
         let [a, b, c, d] = transmute::<[[u32; 4]; 4], [__m128i; 4]>(rows);
         let (low, high) = (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));

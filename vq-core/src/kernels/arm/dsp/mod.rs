@@ -3,7 +3,7 @@
 //!
 //! A row is first laid out as the products want it: widened, with the padding at its sides, and cut off at zero where the
 //! filter wants that. The weights of two channels at a time are laid out the same way. Where rows come one at a time, the
-//! sums of all channels wait in the room for the next. What lies there:
+//! sums of all channels are kept in the workspace for the next. What lies there:
 //!
 //! ```text
 //! inputs[rows][x][ci]          a column filled up to a word
@@ -14,18 +14,19 @@
 //! Each product of the plain form occurs once, and sums of integers do not depend on their order, so the
 //! results are those of the reference.
 
-mod plain;
+mod portable;
 #[cfg(backend = "thumb2-dsp")]
 mod smlad;
 
-use super::{Channel, signed};
+use super::Channel;
 use crate::element::Output;
 use crate::kernels::{ConvRow, ConvShape};
 use crate::slices::Parts;
+use bytemuck::Pod;
 use core::array;
 
 #[cfg(not(backend = "thumb2-dsp"))]
-use plain as instructions;
+use portable as instructions;
 #[cfg(backend = "thumb2-dsp")]
 use smlad as instructions;
 
@@ -206,7 +207,7 @@ fn gather(row: &ConvRow<'_, i8>, input: &[i8], inputs: &mut [i16]) {
     behind.fill(row.zero.into());
     let low = row.low();
     if channels.is_multiple_of(GROUP) {
-        return instructions::spread(own.as_chunks().0, low, places.as_chunks_mut().0);
+        return instructions::widen(own.as_chunks().0, low, places.as_chunks_mut().0);
     }
     let places = places.chunks_exact_mut(column.max(1));
     for (place, input) in places.zip(own.chunks_exact(channels.max(1))) {
@@ -230,11 +231,11 @@ fn gather_weights(
     let (run, in_channels) = (shape.run(), usize::from(shape.in_channels));
     let own = channels.map(|channel| {
         let own = row.filter.channel(channel).part(first * run, rows * run);
-        signed(own.as_flattened())
+        bytemuck::must_cast_slice(own.as_flattened())
     });
     if in_channels.is_multiple_of(GROUP) {
         let groups = own.map(|own| own.as_chunks().0);
-        return instructions::spread_pair(groups, weights.as_chunks_mut().0);
+        return instructions::widen_pair(groups, weights.as_chunks_mut().0);
     }
     weights.fill(0);
     let width = usize::from(shape.kernel.width).max(1);
@@ -252,8 +253,7 @@ fn gather_weights(
 }
 
 /// So many integers at the start of the bytes, which are aligned, and the bytes behind them.
-fn integers<I: Copy>(bytes: &mut [i8], len: usize) -> (&mut [I], &mut [i8]) {
+fn integers<I: Pod>(bytes: &mut [i8], len: usize) -> (&mut [I], &mut [i8]) {
     let (own, rest) = bytes.parted_mut(len * size_of::<I>());
-    // SAFETY: every pattern of bits is an integer.
-    (unsafe { own.align_to_mut().1 }, rest)
+    (bytemuck::pod_align_to_mut(own).1, rest)
 }

@@ -1,14 +1,15 @@
 //! SMLAD, SXTB16 and what else the DSP extension knows.
 
-use super::{GROUP, PAIR, Pair, plain};
+use super::{GROUP, PAIR, Pair, portable};
 use crate::element::UPPER;
 use core::arch::naked_asm;
+use core::mem::offset_of;
 
 /// Adds the products of some rows under the kernel to the sums of two channels.
 pub(super) fn convolve(pair: &mut Pair<'_>, out: &mut [i8]) {
     match Work::new(pair, out) {
         Some(work) => work.run(pair),
-        None => plain::convolve(pair, out),
+        None => portable::convolve(pair, out),
     }
 }
 
@@ -47,6 +48,28 @@ struct Work {
     /// Bytes from where a window ends in a row to where it starts in the next.
     gap: usize,
 }
+
+assert_order!(Work {
+    points: 2,
+    weights: 1,
+    whole: 1,
+    sums: 1,
+});
+assert_order!(Work {
+    multiplier: 2,
+    shift: 2,
+    offset: 1,
+    out: 1,
+    out_step: 1,
+});
+assert_order!(Work {
+    advance: 1,
+    pairs: 1
+});
+assert_order!(Work {
+    weights_end: 1,
+    gap: 1
+});
 
 impl Work {
     /// None where results do not lie in the upper word, or are cut off above the least number; and where not all is
@@ -119,7 +142,8 @@ impl Work {
 
     /// Convolves the pairs of points that are left to do.
     fn convolve(&mut self, pair: &Pair<'_>) {
-        // SAFETY: windows, sums and results of the last point lie within their slices, as `new` has checked.
+        // SAFETY: `new` has made the work and checked that windows, sums and results of the last point lie within the
+        // slices, which the pair still borrows; there are pairs of points to do.
         unsafe {
             match pair.wanted {
                 _ if !pair.is_last => convolve_keep(self),
@@ -168,9 +192,13 @@ macro_rules! group {
 /// ```
 ///
 /// r4 - r7: sums of the first point in both channels, then of the second; r0, r1: points; r2: weights; all three moved on.
-/// `$ending` stores what has come about; lr is `work` before it and `work` + 24 behind it.
+/// `$ending` stores what has come about; lr is `work` before it, and behind it where its `multiplier` lies.
 macro_rules! kernel {
     ($name:ident, $($ending:literal),*) => {
+        /// Convolves some pairs of points.
+        ///
+        /// # Safety
+        /// [`Work::new`] has made the work, for at least one pair of points; what it points to is still there.
         #[unsafe(naked)]
         unsafe extern "C" fn $name(work: &mut Work) {
             naked_asm!(
@@ -193,7 +221,7 @@ macro_rules! kernel {
                 "bne 3b",
                 "4:",
                 "ldr lr, [sp]",
-                "ldr r3, [lr, #20]",
+                "ldr r3, [lr, #{REST}]",
                 "cbz r3, 6f",
                 "add r3, r0, r3",
                 "5:",
@@ -202,37 +230,47 @@ macro_rules! kernel {
                 "bne 5b",
                 "ldr lr, [sp]",
                 "6:",
-                "ldrd r8, r9, [lr, #80]",
+                "ldrd r8, r9, [lr, #{WEIGHTS_END}]",
                 "cmp r2, r8",
                 "bne 8f",
                 $($ending,)*
                 // Where the next sums are, their windows, and whether there are any.
-                "ldr r8, [lr, #-8]",
-                "ldr r9, [lr, #36]",
-                "ldrd r0, r1, [lr, #-24]",
-                "ldrd r2, r3, [lr, #28]",
+                "ldr r8, [lr, #{SUMS} - {SCALE}]",
+                "ldr r9, [lr, #{SUMS_ADVANCE} - {SCALE}]",
+                "ldrd r0, r1, [lr, #{POINTS} - {SCALE}]",
+                "ldrd r2, r3, [lr, #{ADVANCE} - {SCALE}]",
                 "add r8, r8, r9",
-                "str r8, [lr, #-8]",
+                "str r8, [lr, #{SUMS} - {SCALE}]",
                 "add r0, r0, r2",
                 "add r1, r1, r2",
-                "strd r0, r1, [lr, #-24]",
+                "strd r0, r1, [lr, #{POINTS} - {SCALE}]",
                 "subs r3, r3, #1",
-                "str r3, [lr, #32]",
+                "str r3, [lr, #{PAIRS} - {SCALE}]",
                 "bne 2b",
                 "pop {{r0, r4-r11, pc}}",
                 // The next row.
                 "8:",
-                "ldr r3, [lr, #12]",
+                "ldr r3, [lr, #{WHOLE}]",
                 "add r0, r0, r9",
                 "add r1, r1, r9",
                 "b 7b",
+                POINTS = const offset_of!(Work, points),
+                WHOLE = const offset_of!(Work, whole),
+                SUMS = const offset_of!(Work, sums),
+                REST = const offset_of!(Work, rest),
+                SCALE = const offset_of!(Work, multiplier),
+                OUT = const offset_of!(Work, out),
+                ADVANCE = const offset_of!(Work, advance),
+                PAIRS = const offset_of!(Work, pairs),
+                SUMS_ADVANCE = const offset_of!(Work, sums_advance),
+                WEIGHTS_END = const offset_of!(Work, weights_end),
             )
         }
     };
     (finish $name:ident, $second:literal) => {
         kernel!(
             $name,
-            "add lr, lr, #24
+            "add lr, lr, #{SCALE}
             ldm lr, {{r0-r3, r8-r10}}
             smull r12, r4, r4, r0
             smull r12, r5, r5, r1
@@ -254,16 +292,16 @@ macro_rules! kernel {
             "strb r6, [r9, r10]
             strb r4, [r9]
             add r9, r9, r10, lsl #1
-            str r9, [lr, #20]"
+            str r9, [lr, #{OUT} - {SCALE}]"
         );
     };
 }
 kernel!(
     convolve_keep,
-    "ldr r8, [lr, #44]
+    "ldr r8, [lr, #{OUT}]
     stm r8!, {{r4-r7}}
-    str r8, [lr, #44]
-    add lr, lr, #24"
+    str r8, [lr, #{OUT}]
+    add lr, lr, #{SCALE}"
 );
 kernel!(finish convolve_one, "");
 kernel!(
@@ -273,24 +311,28 @@ kernel!(
     strb r5, [r9, #1]"
 );
 
-pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
+/// Widens groups of what is at least `low`, and `low` itself where it is less.
+pub(super) fn widen(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
     let groups = from.len().min(to.len());
     let (from, to) = (from.as_ptr(), to.as_mut_ptr());
     let all = u32::from_ne_bytes([low as u8; GROUP]);
-    // SAFETY: both have so many groups.
+    // SAFETY: both have so many groups, and there is one.
     unsafe {
         match low {
             _ if groups == 0 => {}
-            i8::MIN => spread_groups(from, to, groups, all),
-            _ => spread_cut(from, to, groups, all),
+            i8::MIN => widen_groups(from, to, groups, all),
+            _ => widen_cut(from, to, groups, all),
         }
     }
 }
 
 /// `$cut` deals with what r12 and r14 have loaded, and may use r4 - r7.
-macro_rules! spread {
+macro_rules! widen {
     ($name:ident, $cut:literal) => {
-        /// Widens `groups` groups, at least one.
+        /// Widens `groups` groups.
+        ///
+        /// # Safety
+        /// `groups` is not 0; so many are readable at `from`, and so many writable at `to`.
         #[unsafe(naked)]
         unsafe extern "C" fn $name(
             from: *const [i8; GROUP],
@@ -328,26 +370,30 @@ macro_rules! spread {
         }
     };
 }
-spread!(spread_groups, "");
-spread!(
-    spread_cut,
+widen!(widen_groups, "");
+widen!(
+    widen_cut,
     "ssub8 r4, r12, r3
     sel r12, r12, r3
     ssub8 r4, lr, r3
     sel lr, lr, r3"
 );
 
-pub(super) fn spread_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i16; PAIR * GROUP]]) {
+/// Widens groups of two channels' weights, interleaved.
+pub(super) fn widen_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i16; PAIR * GROUP]]) {
     let groups = a.len().min(b.len()).min(to.len());
     if groups > 0 {
-        // SAFETY: all have so many groups.
-        unsafe { spread_two(a.as_ptr(), b.as_ptr(), to.as_mut_ptr(), groups) }
+        // SAFETY: all have so many groups, and there is one.
+        unsafe { widen_two(a.as_ptr(), b.as_ptr(), to.as_mut_ptr(), groups) }
     }
 }
 
-/// Widens `groups` groups of each, at least one, in turn.
+/// Widens `groups` groups of each, in turn.
+///
+/// # Safety
+/// `groups` is not 0; so many are readable at `a` and at `b`, and so many writable at `to`.
 #[unsafe(naked)]
-unsafe extern "C" fn spread_two(
+unsafe extern "C" fn widen_two(
     a: *const [i8; GROUP],
     b: *const [i8; GROUP],
     to: *mut [i16; PAIR * GROUP],

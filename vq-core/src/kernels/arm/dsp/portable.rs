@@ -1,4 +1,4 @@
-//! Plain forms of what `smlad` does: for tests on other processors, and for what it leaves over.
+//! Portable forms of what `smlad` does: for tests on other processors, and for what it leaves over.
 
 use super::{GROUP, PAIR, Pair};
 use crate::slices::Parts;
@@ -52,7 +52,7 @@ const ORDER: [usize; GROUP] = [0, 2, 1, 3];
 
 /// Widens groups of what is at least `low`, and `low` itself where it is less.
 #[cfg(not(backend = "thumb2-dsp"))]
-pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
+pub(super) fn widen(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
     for (group, place) in from.iter().zip(to) {
         *place = ORDER.map(|i| group[i].max(low).into());
     }
@@ -60,7 +60,7 @@ pub(super) fn spread(from: &[[i8; GROUP]], low: i8, to: &mut [[i16; GROUP]]) {
 
 /// Widens groups of two channels' weights, interleaved.
 #[cfg(not(backend = "thumb2-dsp"))]
-pub(super) fn spread_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i16; PAIR * GROUP]]) {
+pub(super) fn widen_pair([a, b]: [&[[i8; GROUP]]; PAIR], to: &mut [[i16; PAIR * GROUP]]) {
     for ((a, b), place) in a.iter().zip(b).zip(to) {
         *place = array::from_fn(|i| [a, b][i / GROUP][ORDER[i % GROUP]].into());
     }
