@@ -1,16 +1,21 @@
 //! Compares the backends' kernels with the reference, on drawn shapes and numbers. For tests, on the host and on
 //! the device; see the feature `check-kernels`.
 
+mod drawn;
+mod rows;
 mod search;
+mod whole_map;
 
-use crate::element::{AddScale, Output};
-use crate::kernels::{AddRow, Backend, ConvRow, ConvShape, Filter, HasKernels};
+use crate::element::AddScale;
+use crate::kernels::{AddRow, Backend, ConvRow, ConvShape, Filter};
 use crate::shape::{Kernel, MAX_KERNEL};
 use crate::tensor::{Params, Quant, Rescale};
 use core::fmt;
-use half::f16;
 
+pub use drawn::{Drawn, Random};
+pub use rows::rows;
 pub use search::searches;
+pub use whole_map::whole_maps;
 
 /// A kernel has given another number than the reference.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,118 +102,6 @@ impl<E: Copy> Memory<E> {
 impl Memory<i8> {
     /// For a device's static.
     pub const NEW: Self = Self::new(0);
-}
-
-/// An element as tests draw it.
-pub trait Drawn: HasKernels {
-    /// What stands where no result belongs.
-    const UNTOUCHED: Self;
-
-    /// Any number, or one of the two at the ends.
-    #[doc(hidden)]
-    fn draw(random: &mut Random, extreme: bool) -> Self;
-    /// A weight, in bytes.
-    #[doc(hidden)]
-    fn draw_weight(random: &mut Random, extreme: bool, bytes: &mut [u8]);
-    /// The parameters of so many channels.
-    #[doc(hidden)]
-    fn draw_params(random: &mut Random, params: &mut [u8], channels: usize);
-    /// A number near this one, or the same.
-    #[doc(hidden)]
-    fn near(self, random: &mut Random) -> Self;
-    /// A number that no model should have, if there is one.
-    #[doc(hidden)]
-    fn draw_broken(random: &mut Random) -> Self;
-    /// A number as it lies in a file.
-    #[doc(hidden)]
-    fn store(self, bytes: &mut [u8]);
-}
-
-impl Drawn for i8 {
-    const UNTOUCHED: i8 = 0x55;
-
-    fn draw(random: &mut Random, extreme: bool) -> i8 {
-        match extreme {
-            true => random.pick(&[i8::MIN, i8::MAX]),
-            false => random.next() as i8,
-        }
-    }
-    fn draw_weight(random: &mut Random, extreme: bool, bytes: &mut [u8]) {
-        bytes.copy_from_slice(&i8::draw(random, extreme).to_le_bytes());
-    }
-    fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
-        draw_params(random, params, channels);
-    }
-    fn near(self, random: &mut Random) -> i8 {
-        self.saturating_add(random.pick(&[-1, 0, 0, 1]))
-    }
-    fn draw_broken(random: &mut Random) -> i8 {
-        random.pick(&[i8::MIN, i8::MAX])
-    }
-    fn store(self, bytes: &mut [u8]) {
-        bytes.copy_from_slice(&self.to_le_bytes());
-    }
-}
-
-impl Drawn for f32 {
-    const UNTOUCHED: f32 = 7.5;
-
-    fn draw(random: &mut Random, extreme: bool) -> f32 {
-        let x = (random.next() as i32) as f32 / (1u32 << 30) as f32;
-        // So that sums round at different places, and some are subnormal.
-        let scale = if extreme {
-            random.pick(&[1e-38, 1e-3, 1.0, 1e4])
-        } else {
-            1.0
-        };
-        x * scale
-    }
-    fn draw_weight(random: &mut Random, extreme: bool, bytes: &mut [u8]) {
-        bytes.copy_from_slice(&f32::draw(random, extreme).to_le_bytes());
-    }
-    fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
-        for bias in params[..4 * channels].as_chunks_mut().0 {
-            *bias = f32::draw(random, false).to_le_bytes();
-        }
-    }
-    fn near(self, random: &mut Random) -> f32 {
-        let step = random.pick(&[0.0, 1e-7, 1e-4, 1e-2]);
-        self + step * f32::draw(random, false)
-    }
-    fn draw_broken(random: &mut Random) -> f32 {
-        random.pick(&[f32::NAN, f32::INFINITY, -3e38, 1e25, 1e-40])
-    }
-    fn store(self, bytes: &mut [u8]) {
-        bytes.copy_from_slice(&self.to_le_bytes());
-    }
-}
-
-impl Drawn for f16 {
-    const UNTOUCHED: f16 = f16::from_f32_const(7.5);
-
-    fn draw(random: &mut Random, extreme: bool) -> f16 {
-        f16::from_f32(f32::draw(random, extreme))
-    }
-    fn draw_weight(random: &mut Random, extreme: bool, bytes: &mut [u8]) {
-        bytes.copy_from_slice(&f16::draw(random, extreme).to_le_bytes());
-    }
-    fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
-        f32::draw_params(random, params, channels);
-    }
-    fn near(self, random: &mut Random) -> f16 {
-        f16::from_f32(self.to_f32().near(random))
-    }
-    fn draw_broken(random: &mut Random) -> f16 {
-        random.pick(&[
-            f16::NAN,
-            f16::INFINITY,
-            f16::MIN,
-            f16::MIN_POSITIVE_SUBNORMAL,
-        ])
-    }
-    fn store(self, bytes: &mut [u8]) {
-        bytes.copy_from_slice(&self.to_le_bytes());
-    }
 }
 
 /// Draws `count` rows of convolutions, from seeds `seed` on, and compares each result.
@@ -426,67 +319,14 @@ impl Row {
     }
 }
 
-/// Sums that fill the range, and now and then any that the format allows.
-fn draw_params(random: &mut Random, params: &mut [u8], channels: usize) {
-    let any = random.below(4) == 0;
-    let (words, shifts) = params[..9 * channels].split_at_mut(8 * channels);
-    let (biases, multipliers) = words.as_chunks_mut().0.split_at_mut(channels);
-    for bias in biases {
-        let reach = if any { 1 << 30 } else { 1 << 16 };
-        *bias = (random.between(0, 2 * reach) as i32 - reach as i32).to_le_bytes();
-    }
-    for multiplier in multipliers {
-        *multiplier = (random.between(1 << 30, (1 << 31) - 1) as i32).to_le_bytes();
-    }
-    for shift in shifts {
-        *shift = if any {
-            random.between(1, 62)
-        } else {
-            random.between(36, 44)
-        } as u8;
-    }
-}
-
-/// SplitMix64.
-#[derive(Debug)]
-pub struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z >> 32) as u32
-    }
-
-    /// Less than `n`, which is not 0.
-    fn below(&mut self, n: u32) -> u32 {
-        ((u64::from(self.next()) * u64::from(n)) >> 32) as u32
-    }
-
-    /// From `low` to `high`.
-    fn between(&mut self, low: u32, high: u32) -> u32 {
-        low + self.below(high - low + 1)
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u32) as usize]
-    }
-
-    fn output(&mut self) -> Output {
-        Output {
-            zero: self.pick(&[0, -128, -128, 7, 127]),
-            relu: self.below(2) == 0,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     extern crate std;
 
+    #[cfg(any(feature = "f16", feature = "f32"))]
+    use crate::element::Real;
     use crate::kernels::{ALIGN, Kernels};
     use std::boxed::Box;
     use std::vec;
@@ -518,6 +358,17 @@ mod tests {
         out
     }
 
+    /// Calls a kernel once more, each slice in memory of its own.
+    pub(super) fn row_apart<E: Drawn>(
+        kernel: impl Fn(&[E], &mut [E]),
+        x: &[E],
+        len: usize,
+    ) -> Vec<E> {
+        let (x, mut out) = (x.to_vec(), vec![E::UNTOUCHED; len]);
+        kernel(&x, &mut out);
+        out
+    }
+
     /// Adds once more, each slice in memory of its own.
     pub(super) fn added_apart<E: Drawn>(backend: Backend, row: &AddRow<'_, E>, a: &[E]) -> Vec<E> {
         let (b, mut sum) = (row.b.to_vec(), a.to_vec());
@@ -544,8 +395,19 @@ mod tests {
             let convolved = convolutions(backend, 1, count, &mut memory);
             let added = additions(backend, 1, count, &mut memory);
             let found = searches(backend, 1, count, &mut memory);
-            if let Err(mismatch) = convolved.and(added).and(found) {
+            let others = rows(backend, 1, count, &mut memory);
+            if let Err(mismatch) = convolved.and(added).and(found).and(others) {
                 panic!("{} of {:?}: {mismatch}", backend.name(), E::DTYPE);
+            }
+        }
+    }
+
+    #[cfg(any(feature = "f16", feature = "f32"))]
+    fn check_whole_maps<R: Drawn + Real>() {
+        let mut memory = Box::new(Memory::<R>::new(R::zero(0)));
+        for backend in Backend::ALL {
+            if let Err(mismatch) = whole_maps(backend, 1, draws(500), &mut memory) {
+                panic!("{} of {:?}: {mismatch}", backend.name(), R::DTYPE);
             }
         }
     }
@@ -556,8 +418,16 @@ mod tests {
     }
 
     #[test]
-    fn every_backend_gives_the_floats_of_the_reference() {
+    #[cfg(feature = "f32")]
+    fn every_backend_gives_the_singles_of_the_reference() {
         check::<f32>();
-        check::<f16>();
+        check_whole_maps::<f32>();
+    }
+
+    #[test]
+    #[cfg(feature = "f16")]
+    fn every_backend_gives_the_halves_of_the_reference() {
+        check::<half::f16>();
+        check_whole_maps::<half::f16>();
     }
 }

@@ -205,6 +205,10 @@ impl Kernels<i8> {
     }
 }
 
+#[cfg_attr(
+    not(feature = "f32"),
+    expect(dead_code, reason = "no model asks for it without the feature")
+)]
 impl Kernels<f32> {
     /// Those of a backend; the reference where it has none of its own, or the processor lacks its instructions.
     pub(crate) fn of_singles(backend: Backend) -> &'static Self {
@@ -222,8 +226,12 @@ impl Kernels<f32> {
     }
 }
 
+#[cfg_attr(
+    not(feature = "f16"),
+    expect(dead_code, reason = "no model asks for it without the feature")
+)]
 impl Kernels<f16> {
-    /// The same.
+    /// Those of a backend; the reference where it has none of its own, or the processor lacks its instructions.
     pub(crate) fn of_halves(backend: Backend) -> &'static Self {
         match backend {
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
@@ -395,7 +403,7 @@ impl Spread {
     }
 
     /// Which of a point's elements comes to stand at `i` of its pixels.
-    #[cfg(any(target_arch = "x86_64", feature = "check-kernels"))]
+    #[cfg(any(target_arch = "x86_64", test, feature = "check-kernels"))]
     pub(crate) fn source(self, i: usize) -> usize {
         let channels = self.channels.max(1);
         let (fx, c) = (i / channels, i % channels);
