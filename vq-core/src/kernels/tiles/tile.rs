@@ -5,6 +5,11 @@
 //! for each run, for each step of it: sums[s][v] += splats[s] * vectors[v], for each s, v
 //! ```
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "hundreds of bodies are made of these loops, and iterators would take as long to compile as all else in them"
+)]
+
 use super::{Head, Tiles, TilesOf, VECTORS};
 use crate::element::{Element, Output};
 use core::mem::MaybeUninit;
