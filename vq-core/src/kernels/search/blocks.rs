@@ -105,11 +105,10 @@ impl<T: Lanes> Blocks<T> {
         inputs: &Inputs<T>,
     ) -> [[T::Sums; TOGETHER]; P] {
         const { assert!(P <= VECTORS) }
-        let step = T::TAPS * size_of::<T::Number>();
         let strides = Strides {
-            step: step * T::LANES,
-            vectors: self.bytes(),
-            splats: self.steps * step,
+            step: T::TAPS * T::LANES,
+            vectors: self.bytes() / size_of::<T::Number>(),
+            splats: self.steps * T::TAPS,
         };
         // SAFETY: the caller guarantees that the blocks are there, and that the vectors are set, each behind the other.
         unsafe {

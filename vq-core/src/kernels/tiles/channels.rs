@@ -182,6 +182,7 @@ pub(in crate::kernels) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
     assert!(packed.len() >= blocks.count * blocks.bytes);
     let heads = packed.as_ptr().cast::<T::Head>();
     assert!(heads.is_aligned() && blocks.bytes.is_multiple_of(align_of::<T::Head>()));
+    const { assert!(align_of::<T::Head>().is_multiple_of(size_of::<T::Number>())) }
     let none = Run {
         vectors: ptr::null(),
         splats: ptr::null(),
@@ -198,9 +199,9 @@ pub(in crate::kernels) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
         runs,
         steps: blocks.steps,
         strides: Strides {
-            step: step_bytes::<T>(),
-            vectors: blocks.bytes,
-            splats: shape.step() * size_of::<T::Number>(),
+            step: T::LANES * T::TAPS,
+            vectors: blocks.bytes / size_of::<T::Number>(),
+            splats: shape.step(),
         },
         vector_heads: blocks.bytes,
         splat_heads: 0,
@@ -212,7 +213,7 @@ pub(in crate::kernels) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
         for points in parts(width, T::SPLATS[vectors - 1]) {
             let place = Place {
                 head: heads.wrapping_byte_add(block * blocks.bytes),
-                vectors: block * blocks.bytes,
+                vectors: block * walk.strides.vectors,
                 splats: x * walk.strides.splats,
             };
             // SAFETY: there are so many blocks, each with an aligned head and the weights of all runs, and the window of

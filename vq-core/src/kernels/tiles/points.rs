@@ -234,7 +234,6 @@ impl Phase<'_> {
         assert!(heads.is_aligned() && planes.block_bytes.is_multiple_of(align_of::<T::Head>()));
         let own = row.filter.shape.own_kernel();
         let (py, px) = row.filter.shape.corner(self.first);
-        let bytes = size_of::<T::Number>();
         let none = Run {
             vectors: ptr::null(),
             splats: ptr::null(),
@@ -252,9 +251,9 @@ impl Phase<'_> {
             runs,
             steps: planes.words,
             strides: Strides {
-                step: planes.columns * T::TAPS * bytes,
-                vectors: T::LANES * T::TAPS * bytes,
-                splats: planes.block_bytes,
+                step: planes.columns * T::TAPS,
+                vectors: T::LANES * T::TAPS,
+                splats: planes.block_bytes / size_of::<T::Number>(),
             },
             vector_heads: 0,
             splat_heads: planes.block_bytes,
@@ -268,7 +267,7 @@ impl Phase<'_> {
                 let place = Place {
                     head: heads.wrapping_byte_add(channel * planes.block_bytes),
                     vectors: vector * walk.strides.vectors,
-                    splats: channel * planes.block_bytes,
+                    splats: channel * walk.strides.splats,
                 };
                 // SAFETY: there are so many channels, each with an aligned head and the weights of all runs; and the
                 // inputs of a row, and the results of a channel, are as many as all vectors reach.

@@ -25,7 +25,8 @@ pub(in crate::kernels) struct Run<N> {
     pub(in crate::kernels) splats: *const N,
 }
 
-/// Bytes between operands. A splat's next step lies behind it.
+/// Numbers between operands; not bytes, which would become a chain of additions in the inner loop. A splat's next step lies
+/// behind it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::kernels) struct Strides {
     /// From a vector to that of the next step.
@@ -54,9 +55,9 @@ pub(in crate::kernels) struct Walk<'a, N> {
 pub(in crate::kernels) struct Place<H> {
     /// What the first sums start with.
     pub(super) head: *const H,
-    /// Bytes from where a run's vectors start to the tile's.
+    /// Numbers from where a run's vectors start to the tile's.
     pub(super) vectors: usize,
-    /// Bytes from where a run's splats start to the tile's.
+    /// Numbers from where a run's splats start to the tile's.
     pub(super) splats: usize,
 }
 
@@ -92,8 +93,8 @@ pub(in crate::kernels) unsafe fn tile<
         }
         for run in walk.runs {
             let run = Run {
-                vectors: run.vectors.byte_add(place.vectors),
-                splats: run.splats.byte_add(place.splats),
+                vectors: run.vectors.add(place.vectors),
+                splats: run.splats.add(place.splats),
             };
             accumulate::<T, TURNED, S, V>(&mut own, run, walk.strides, walk.steps);
         }
@@ -131,10 +132,10 @@ pub(in crate::kernels) unsafe fn accumulate<
         for _ in 0..steps {
             let mut own = [T::vector(vectors); V];
             for v in 1..V {
-                own[v] = T::vector(vectors.byte_add(v * strides.vectors));
+                own[v] = T::vector(vectors.add(v * strides.vectors));
             }
             for s in 0..S {
-                let splat = T::splat(splats.byte_add(s * strides.splats));
+                let splat = T::splat(splats.add(s * strides.splats));
                 for v in 0..V {
                     sums[s][v] = if TURNED {
                         T::multiply_add_turned(sums[s][v], own[v], splat)
@@ -143,7 +144,7 @@ pub(in crate::kernels) unsafe fn accumulate<
                     };
                 }
             }
-            vectors = vectors.byte_add(strides.step);
+            vectors = vectors.add(strides.step);
             splats = splats.add(T::TAPS);
         }
     }
@@ -234,19 +235,28 @@ impl<T: Tiles> Sums<T> {
             // SAFETY: the same is guaranteed by the caller.
             return unsafe { self.finish_slowly(head, output, finish) };
         }
-        let own = &self.0[finish.first..];
         // SAFETY: as the caller guarantees, the sums have been computed, the places are writable, and the processor has
-        // the instructions; the head is quick.
+        // the instructions; the head is quick. Two loops, so that the usual one stores whole vectors without asking.
         unsafe {
             let scale = T::scale(head);
-            for (i, sums) in own
-                .iter()
-                .step_by(finish.step)
-                .take(finish.count)
-                .enumerate()
-            {
-                let out = finish.out.add(i * finish.out_step);
-                T::finish(sums.assume_init(), scale, output, out, finish.lanes);
+            let mut sums = self.0.as_ptr().add(finish.first).cast::<T::Sums>();
+            let mut out = finish.out;
+            if finish.lanes == T::LANES {
+                for _ in 0..finish.count {
+                    T::finish(sums.read(), scale, output, out, T::LANES);
+                    (sums, out) = (
+                        sums.wrapping_add(finish.step),
+                        out.wrapping_add(finish.out_step),
+                    );
+                }
+            } else {
+                for _ in 0..finish.count {
+                    T::finish(sums.read(), scale, output, out, finish.lanes);
+                    (sums, out) = (
+                        sums.wrapping_add(finish.step),
+                        out.wrapping_add(finish.out_step),
+                    );
+                }
             }
         }
     }
