@@ -92,9 +92,9 @@ fn patches_of_drawn_models_are_crops_of_the_picture() {
     }
 }
 
-/// A decoder that shrinks in between: up by four and by two, then a stride, even kernels, and blocks of pixels.
+/// A decoder that shrinks in between: up by two and two, then a stride, even kernels, and blocks of pixels.
 fn winding(seed: u64, dtype: Dtype) -> Draft {
-    let mut draft = Draft::new(seed, dtype, 3, 6, 4, &[9, 5]);
+    let mut draft = Draft::new(seed, dtype, 3, 8, 4, &[9, 5]);
     let mut graph = draft.start(draft.latent_map());
     let (quant, pixels) = (draft.quant(), draft.pixel_map());
     let shape = |out_channels, height, width, stride| ConvShape {
@@ -110,8 +110,8 @@ fn winding(seed: u64, dtype: Dtype) -> Draft {
     let skip = graph.last();
     draft.conv(&mut graph, shape(5, 3, 6, 1), true, quant);
     draft.add(&mut graph, skip, true, quant);
-    draft.conv(&mut graph, shape(3 * 9, 3, 2, 1), false, pixels.quant);
-    spread(&mut graph, 3, pixels.channels);
+    draft.conv(&mut graph, shape(3 * 16, 3, 2, 1), false, pixels.quant);
+    spread(&mut graph, 4, pixels.channels);
     draft.decoder = graph.ops;
     draft
 }
@@ -144,7 +144,7 @@ fn patches_of_a_model_with_strides_are_crops_of_the_picture() {
 fn a_patch_outside_the_grid_is_an_error() {
     let codec = winding(1, Dtype::I8).codec();
     let size = PictureSize {
-        width: 25,
+        width: 35,
         height: 12,
     };
     let codes = codes(&codec, size, &mut Random::new(1), 9);
@@ -157,7 +157,7 @@ fn a_patch_outside_the_grid_is_an_error() {
         };
         codec.decode_patch(&codes, size, patch).map(|p| p.len())
     };
-    assert_eq!(patch(0, 0, 5, 2), Ok(5 * 6 * 2 * 6 * 3));
+    assert_eq!(patch(0, 0, 5, 2), Ok(5 * 8 * 2 * 8 * 3));
     for (column, row, columns, rows) in [
         (0, 0, 0, 1),
         (0, 0, 1, 0),

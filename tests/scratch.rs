@@ -490,11 +490,11 @@ fn spoil(memory: &mut Memory<{ MAX_OPS + 1 }, { 1 << 20 }>) {
     let file = draft.file();
     let model = Model::parse(&file).unwrap();
     let size = PictureSize {
-        width: 3_500,
+        width: 1_000,
         height: 1,
     };
     let mut decoder = Decoder::new(&model, size, memory).unwrap();
-    let mut row = vec![0; 3_500];
-    let codes = vec![0; 3_500];
+    let mut row = vec![0; 1_000];
+    let codes = vec![0; 1_000];
     decoder.picture(&codes).unwrap().next_row(&mut row).unwrap();
 }

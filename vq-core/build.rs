@@ -33,6 +33,12 @@ fn main() {
     if triple.starts_with("thumbv8m") {
         println!("cargo::rustc-cfg=armv8m");
     }
+    if triple.starts_with("thumbv8m.main") && backend == "thumb2" {
+        println!(
+            "cargo::warning=vq-core takes the kernels of a Cortex-M3, 1.7 times as many instructions: \
+             say -C target-cpu=cortex-m33 or cortex-m55 in the target's rustflags"
+        );
+    }
 }
 
 /// Whether the target's processors have VFMA for single precision.

@@ -430,3 +430,39 @@ fn adversarial_training_reports_both_sides_and_deploys() {
     let idle = lab.vq(&format!("train tiny.toml --data photos --lpips {network}"));
     assert!(idle.stderr.contains("loss.lpips is 0"), "{}", idle.stderr);
 }
+
+#[test]
+fn a_model_file_without_a_part_does_what_is_left() {
+    let lab = Lab::new();
+    let whole = format!("{}/models/mnist.vqm", env!("CARGO_MANIFEST_DIR"));
+    let report = lab.json(&format!("export {whole} --without-encoder -o receiver.vqm"));
+    has(&report, &["model", "bytes", "psnr", "layers"]);
+    assert_eq!(
+        number(&report, "bytes"),
+        lab.read("receiver.vqm").len() as f64
+    );
+    lab.ok(&format!("export {whole} --without-decoder -o sender.vqm"));
+    assert!(lab.read("sender.vqm").len() < std::fs::read(&whole).unwrap().len());
+
+    lab.ok(&format!("encode photos/b.png -m {whole} -o whole.vqc"));
+    lab.ok("encode photos/b.png -m sender.vqm -o b.vqc");
+    assert_eq!(lab.read("b.vqc"), lab.read("whole.vqc"));
+    lab.ok(&format!("decode b.vqc -m {whole} -o whole.png"));
+    lab.ok("decode b.vqc -m receiver.vqm -o b.png");
+    assert_eq!(lab.read("b.png"), lab.read("whole.png"));
+
+    lab.refused(
+        "encode photos/b.png -m receiver.vqm -o c.vqc",
+        &["no encoder"],
+    );
+    lab.refused("decode b.vqc -m sender.vqm -o c.png", &["no decoder"]);
+    lab.refused(
+        "export sender.vqm --without-encoder -o c.vqm",
+        &["sender.vqm", "no decoder"],
+    );
+    lab.refused(
+        "export sender.vqm -o c.vqm",
+        &["model file already", "--without-decoder"],
+    );
+    assert!(lab.json("info sender.vqm")["decoder"].is_null());
+}

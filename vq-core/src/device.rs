@@ -13,6 +13,8 @@ use core::ops::Range;
 use half::f16;
 
 /// What a model needs for pictures of one size: the constants of a [`Memory`] and the lengths of a user's buffers.
+///
+/// `Debug` prints it as Rust does, so that a build script can write it down for the program: `vq_core::{needs:?}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     /// Values of the graph: V of [`Memory`].
@@ -102,7 +104,7 @@ impl<'m> Decoder<'m> {
     }
 
     /// Starts a picture. `codes` are those of the whole grid, stage by stage and row by row, what a
-    /// [`Receiver`](crate::bitstream) has gathered.
+    /// [`Receiver`](crate::bitstream::Receiver) has gathered.
     ///
     /// # Errors
     /// [`RunError::Codes`] unless there are [`Plan::code_count`] codes.

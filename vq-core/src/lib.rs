@@ -1,17 +1,17 @@
-//! vq-core: a picture codec of vector-quantised codes, `no_std` and without allocation.
+#![doc = include_str!("../README.md")]
 //!
-//! Data's path through the crate:
+//! ## A decoder in fifteen lines
 //!
-//! ```text
-//! .vqm bytes -> format -> Model (proved once) -> Plan (rings of rows) -> Engine (its memory) -> Decoder, Encoder
-//! decode:  packets -> codes -> codebook -> ops, row by row -> rows of pixels
-//! encode:  rows of pixels -> ops, row by row -> nearest codes -> packets
+//! ```
+#![doc = include_str!("../examples/display.rs")]
 //! ```
 //!
-//! What is absent on purpose: allocation, panics on bad bytes, floating point on the `i8` path, and
-//! unsafe code outside of the kernels. The caller owns all memory; sizes are asked for before the work starts.
+//! ## How the crate is built
 //!
-//! Features: `std`, `check-kernels` and `emulate`, see `Cargo.toml`. MSRV: see `rust-version` in the workspace's `Cargo.toml`.
+//! The modules below stand in the order of data's way through them, each on top of those before it. What is absent on
+//! purpose: allocation (without the feature `alloc`), panics on bad bytes, floating point on the `i8` path, and unsafe code
+//! outside of the kernels. The caller owns all memory; sizes are asked for before the work starts. MSRV: `rust-version` in
+//! the workspace's `Cargo.toml`.
 #![no_std]
 #![deny(unsafe_code)]
 

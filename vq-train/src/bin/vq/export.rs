@@ -5,16 +5,20 @@ use crate::outputs::{Files, Kind, Output, print_json, stem};
 use crate::shared::{Result, source};
 use clap::ValueEnum;
 use serde::Serialize;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use vq_core::format::Dtype;
+use vq_core::format::container::MAGIC;
 use vq_train::checkpoint::{Checkpoint, FILE_NAME};
-use vq_train::codec::Codec;
+use vq_train::codec::{self, Codec};
 use vq_train::config::Source;
 use vq_train::data::{DataError, Dataset, to_pictures};
 use vq_train::export::{self, LayerError, Options, layer_errors};
 use vq_train::interchange;
 use vq_train::metrics::psnr;
 use vq_train::picture::Picture;
+use vq_train::strip;
 use vq_train::train::Trainer;
 
 /// Crops that ranges are measured on.
@@ -46,7 +50,7 @@ pub(crate) struct Args {
     #[arg(
         long,
         value_name = "W.safetensors",
-        conflicts_with_all = ["out", "dtype", "calibrate", "without_encoder", "layers", "json"]
+        conflicts_with_all = ["out", "dtype", "calibrate", "without_encoder", "without_decoder", "layers", "json"]
     )]
     safetensors: Option<PathBuf>,
     /// Element type of weights and activations
@@ -59,6 +63,9 @@ pub(crate) struct Args {
     /// Leave the encoder out: the file can only decode
     #[arg(long)]
     without_encoder: bool,
+    /// Leave the decoder out: the file can only encode, on a camera
+    #[arg(long, conflicts_with = "without_encoder")]
+    without_decoder: bool,
     /// Show the signal-to-noise ratio of each operator
     #[arg(long)]
     layers: bool,
@@ -94,12 +101,53 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if is_model(&args.run) {
+        return strip(args);
+    }
     let trainer = Trainer::resume(Checkpoint::load(&args.run)?)?;
     let out = output(args, &trainer)?;
     match args.safetensors {
         Some(_) => weights(&trainer, &out),
         None => model(args, &trainer, &out),
     }
+}
+
+/// Whether it is a model file, by its first bytes.
+fn is_model(path: &Path) -> bool {
+    let mut first = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
+    read.is_ok() && first == MAGIC
+}
+
+/// Writes a model file again without one of its parts.
+fn strip(args: &Args) -> Result<()> {
+    let path = args.run.display();
+    let part = match (args.without_encoder, args.without_decoder) {
+        (true, _) => strip::without_encoder,
+        (_, true) => strip::without_decoder,
+        _ => {
+            let hint = "leave a part of it out by --without-encoder or --without-decoder";
+            return Err(format!("{path} is a model file already; {hint}").into());
+        }
+    };
+    let Some(out) = &args.out else {
+        let why = "a model file no longer has the weights as they were trained";
+        return Err(format!("{path}: {why}: export the run's folder").into());
+    };
+    let files = Files::read([&args.run])?.with_json(args.json);
+    let out = files.output(out, Kind::Model, &stem(&args.run))?;
+    let file = part(&codec::read(&args.run)?).map_err(|error| format!("{path}: {error}"))?;
+    out.write(&file)?;
+    note!("{out}: {} bytes", file.len());
+    if !args.json {
+        return Ok(());
+    }
+    print_json(&Report {
+        model: out.to_string(),
+        bytes: file.len(),
+        psnr: Default::default(),
+        layers: Vec::new(),
+    })
 }
 
 /// Where the file goes; this is settled before the work begins.
@@ -169,7 +217,10 @@ fn model(args: &Args, trainer: &Trainer, out: &Output) -> Result<()> {
             note!("decoder op {:2} {:15} {:5.1} dB", l.index, l.op, l.sqnr);
         }
     }
-    let file = export(args.dtype.into(), !args.without_encoder)?;
+    let mut file = export(args.dtype.into(), !args.without_encoder)?;
+    if args.without_decoder {
+        file = strip::without_decoder(&file)?;
+    }
     report.bytes = file.len();
     out.write(&file)?;
     note!("{out}: {} bytes", file.len());
