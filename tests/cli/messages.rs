@@ -1,7 +1,7 @@
 //! The door to people: whoever stops reading messages, or cannot, stops no work.
 
 use crate::Lab;
-use crate::lab::PHOTOS;
+use crate::lab::{CONFIG, PHOTOS};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -57,6 +57,26 @@ fn a_full_disk_behind_the_messages_stops_no_work() {
     });
 }
 
+/// A limit on the size of files stands for a disk that is full: it holds the checkpoint, and not all of the log.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_a_runs_log_stops_no_training() {
+    let lab = Lab::new();
+    let config = CONFIG
+        .replace("steps = 30", "steps = 3000")
+        .replace("_every = 5", "_every = 500")
+        .replace("_every = 20", "_every = 1000");
+    lab.write("long.toml", config);
+    let train = "train long.toml --data photos --out run";
+    let script = format!("trap '' XFSZ; ulimit -f 56; vq {train}");
+    let output = lab.shell(&script).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let said = stderr.matches("run/log.jsonl: File too large").count();
+    assert_eq!(said, 1, "{stderr}");
+    assert_eq!(Checkpoint::load(&lab.path("run")).unwrap().step, 3000);
+}
+
 #[test]
 fn both_streams_may_lose_their_reader() {
     let lab = Lab::trained();
@@ -106,6 +126,30 @@ fn nothing_but_the_doors_writes_to_standard_streams() {
         }
     }
     assert_eq!(seen, DOORS.len());
+}
+
+/// The commands write what they write by the door to files, or have the library write a run.
+#[test]
+fn no_command_writes_files_on_its_own() {
+    const MEANS: [&str; 5] = [
+        "fs::write(",
+        "File::create",
+        "File::options",
+        "save_png(",
+        "atomic::write(",
+    ];
+    let commands = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/vq");
+    let door = commands.join("outputs.rs");
+    let (doors, others): (Vec<_>, Vec<_>) =
+        rust_files(&commands).into_iter().partition(|p| *p == door);
+    let found = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        MEANS.into_iter().find(|means| text.contains(means))
+    };
+    for path in &others {
+        assert_eq!(found(path), None, "{}", path.display());
+    }
+    assert_eq!(doors.iter().find_map(found), Some("atomic::write("));
 }
 
 /// The Rust files in a folder and the folders below it.

@@ -95,7 +95,11 @@ impl RunFolder {
     fn log(&mut self, kind: &str, figures: &impl Serialize) -> Result<(), TrainError> {
         let mut value = json(figures);
         value["kind"] = kind.into();
-        writeln!(self.log, "{value}").map_err(io(&self.folder.join("log.jsonl")))
+        // In one piece, so that a full disk does not leave many beginnings of lines.
+        let line = format!("{value}\n");
+        self.log
+            .write_all(line.as_bytes())
+            .map_err(io(&self.folder.join("log.jsonl")))
     }
 
     /// A point for each figure, 0 or 1 for what is false or true. NaN, which JSON has as null, makes none.

@@ -23,6 +23,8 @@ pub trait Observer {
     }
     /// After each validation.
     fn validated(&mut self, _figures: &Validation) {}
+    /// Something could not be written, and the run goes on without it.
+    fn not_written(&mut self, _error: &TrainError) {}
 }
 
 impl Observer for () {}
@@ -53,7 +55,9 @@ pub struct Summary {
 /// The claimed folder receives what [`RunFolder`] writes; without one nothing is written.
 ///
 /// # Errors
-/// The errors of [`Trainer::train_step`], and files that cannot be written. The last checkpoint stays good.
+/// What [`Trainer::train_step`] reports, a folder that cannot be opened, and a last checkpoint that cannot be
+/// written; the one before stays good. Figures and checkpoints on the way that cannot be written, as on a disk that is
+/// full for a while, end no run: the observer hears of them.
 pub fn train(
     trainer: &mut Trainer,
     data: &Dataset,
@@ -80,7 +84,7 @@ pub fn train(
         run.steps(batches)
     })?;
     run.save()?;
-    let figures = run.validate()?;
+    let figures = run.validate();
     let trainer = &*run.trainer;
     let images = (trainer.step - first) * config.batch as u64;
     Ok(Summary {
@@ -113,15 +117,17 @@ impl Run<'_> {
             let report = self.trainer.train_step(&x, self.data)?;
             self.spent += last.elapsed();
             let stop = self.observer.step(&report).is_break();
-            self.log(&report)?;
+            let logged = self.log(&report);
+            self.go_on(logged);
             if stop {
                 return self.save();
             }
             if report.step % config.checkpoint_every == 0 {
-                self.save()?;
+                let saved = self.save();
+                self.go_on(saved);
             }
             if report.step % config.validate_every == 0 && report.step < config.steps {
-                self.validate()?;
+                self.validate();
             }
             last = Instant::now();
         }
@@ -146,13 +152,21 @@ impl Run<'_> {
         folder.map_or(Ok(()), |folder| folder.save(self.trainer))
     }
 
-    fn validate(&mut self) -> Result<Validation, TrainError> {
+    fn validate(&mut self) -> Validation {
         let pictures = &self.data.validation;
         let (figures, samples) = self.trainer.validate(pictures);
         self.observer.validated(&figures);
         if let Some(folder) = &mut self.folder {
-            folder.validation(&figures, pictures, &samples)?;
+            let written = folder.validation(&figures, pictures, &samples);
+            self.go_on(written);
         }
-        Ok(figures)
+        figures
+    }
+
+    /// Goes on without what was not written.
+    fn go_on(&mut self, written: Result<(), TrainError>) {
+        if let Err(error) = written {
+            self.observer.not_written(&error);
+        }
     }
 }

@@ -4,6 +4,7 @@ use crate::messages::{Bar, note};
 use crate::outputs::{Files, folder, print_json};
 use crate::shared::{Result, source};
 use crate::signals::stop_flag;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use vq_train::config::{Config, Source};
 use vq_train::data::Dataset;
 use vq_train::loss::Lpips;
 use vq_train::run::{self, CONFIG_NAME, Observer, Summary};
-use vq_train::train::{Networks, StepReport, Trainer, Validation};
+use vq_train::train::{Networks, StepReport, TrainError, Trainer, Validation};
 
 /// Train a model as a TOML configuration says.
 ///
@@ -202,6 +203,8 @@ pub(crate) struct Watcher {
     started: Instant,
     first: u64,
     last_line: Instant,
+    /// What could not be written, each of which is said once.
+    missed: BTreeSet<String>,
 }
 
 impl Watcher {
@@ -219,6 +222,7 @@ impl Watcher {
             started: now,
             first: trainer.step,
             last_line: now,
+            missed: BTreeSet::new(),
         }
     }
 }
@@ -271,5 +275,13 @@ impl Observer for Watcher {
             text += &format!("\n  stage {i}: perplexity {perplexity:.0}, {used:.1} % used");
         }
         note!("{text}");
+    }
+
+    fn not_written(&mut self, error: &TrainError) {
+        let error = error.to_string();
+        if !self.missed.contains(&error) {
+            note!("note: training goes on, but {error}");
+            self.missed.insert(error);
+        }
     }
 }
