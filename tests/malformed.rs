@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use vq_core::bitstream::MISSING;
 use vq_core::format::container::{CRC, PREAMBLE};
 use vq_core::format::*;
-use vq_core::{Backend, Codec, Direction, Error, Fault, FormatError, Model, PictureSize, needs};
+use vq_core::{
+    Backend, Codec, Direction, Error, Fault, FormatError, Model, PictureSize, PlanError, needs,
+};
 use vq_tests::draft::ConvShape;
 use vq_tests::{Draft, Random};
 
