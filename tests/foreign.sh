@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 . tests/bare_metal.sh
 
 if ! command -v rustup >/dev/null; then
-    echo "left out: only rustup has the libraries for AArch64 and WebAssembly (https://rustup.rs)" >&2
+    echo "vq-core on AArch64 and WebAssembly; to get it: rustup has their libraries (https://rustup.rs)" |
+        tee -a "${VQ_LEFT_OUT:-/dev/null}" >&2
     exit 0
 fi
 for target in $foreign_targets; do

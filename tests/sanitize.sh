@@ -15,7 +15,7 @@ target=$PWD/target/sanitize
 export RUST_MIN_STACK=16777216
 
 left_out() {   # WHAT HOW-TO-GET-IT
-    echo "left out: $1; to get it: $2" >&2
+    echo "$1; to get it: $2" | tee -a "${VQ_LEFT_OUT:-/dev/null}" >&2
 }
 
 has_nightly() {
@@ -56,8 +56,11 @@ fi
 
 if command -v valgrind >/dev/null; then
     echo "vq-core under valgrind"
-    runner=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$host")_RUNNER
-    env VQ_FEWER=50 "$runner=valgrind --quiet --error-exitcode=1" cargo test --quiet --package vq-core --lib
+    # The program that the workspace's tests are, rather than one more build.
+    program=$(cargo test --quiet --workspace --no-run --message-format=json 2>/dev/null |
+        sed -n 's/.*"name":"vq_core".*"test":true.*"executable":"\([^"]*\)".*/\1/p' | head -1)
+    [ -n "$program" ] || { echo "error: the workspace's tests of vq-core do not build" >&2; exit 1; }
+    VQ_FEWER=50 valgrind --quiet --error-exitcode=1 "$program" --quiet
 else
     left_out valgrind "tests/setup.sh, or the system's package valgrind"
 fi

@@ -38,7 +38,7 @@ pub(crate) const ALIGN: usize = 64;
 /// Whether kernels of other processors are built, as plain loops that do the same in the same order. Where they are not, a
 /// foreign backend tells how much memory it wants, and its rows are computed by the reference. A bare-metal target has only
 /// kernels of its own.
-pub(crate) const EMULATED: bool = cfg!(any(test, feature = "emulate", target_os = "none"));
+pub(crate) const EMULATED: bool = cfg!(any(feature = "emulate", target_os = "none"));
 
 /// Convolves one row; the first of the slices is the room.
 pub(crate) type ConvolveRow<E> = fn(&ConvRow<'_, E>, &mut [E], &mut [E]);
