@@ -165,6 +165,23 @@ fn info_has_a_line_for_each_packet_and_marks_the_damaged() {
     }
 }
 
+/// It does so before it builds the firmware.
+#[test]
+fn flash_names_the_file_of_packets() {
+    let lab = lab();
+    lab.write("bad.vqc", &CUT_TAIL[..40]);
+    let words = &["bad.vqc is no file of packets", "ends within a packet"];
+    lab.refused("flash -m M.vqm --codes bad.vqc", words);
+    let mut damaged = ONE_DAMAGED[..52].to_vec();
+    damaged[20] ^= 1;
+    lab.write("bad.vqc", damaged);
+    let words = &[
+        "bad.vqc: refused at byte 0",
+        "bad.vqc: no packet of the picture is usable",
+    ];
+    lab.refused("flash -m M.vqm --codes bad.vqc", words);
+}
+
 #[test]
 fn a_folder_is_decoded_past_a_bad_file() {
     let lab = lab();
