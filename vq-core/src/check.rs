@@ -198,9 +198,9 @@ fn convolution<E: Drawn>(
 
     let kernels = E::kernels(backend);
     // Only kernels that gather are asked to add columns of padding and to cut rows off.
-    let gathers = kernels.gathers && random.below(2) == 0;
+    let im2col = kernels.im2col && random.below(2) == 0;
     let [left, right] = [0; 2].map(|_| {
-        let most = u32::from(gathers) * (u32::from(shape.kernel.width) - 1);
+        let most = u32::from(im2col) * (u32::from(shape.kernel.width) - 1);
         (random.between(0, most) as usize).min((shape.columns() - 1) / 2)
     });
     let held = (shape.columns() - left - right) * usize::from(shape.in_channels);
@@ -230,12 +230,12 @@ fn convolution<E: Drawn>(
         rows: &rows[..height],
         left,
         zero: E::zero(random.pick(&[-128, 0, 3, 127])),
-        cut: gathers && random.below(2) == 0,
+        cut: im2col && random.below(2) == 0,
         out_step,
     };
     let len = first + (shape.width as usize - 1) * out_step + channels;
     let start = random.below(4) as usize;
-    let room = &mut memory.room[start..][..(kernels.conv_room)(&shape)];
+    let room = &mut memory.room[start..][..(kernels.conv_workspace)(&shape)];
     (kernels.conv_row)(&row, room, &mut memory.out[first..len]);
 
     let expected = |index: usize| {
@@ -351,7 +351,7 @@ mod tests {
             rows: &rows,
             ..*row
         };
-        let mut room = vec![E::UNTOUCHED; start + (kernels.conv_room)(shape)];
+        let mut room = vec![E::UNTOUCHED; start + (kernels.conv_workspace)(shape)];
         let points = shape.width as usize;
         let mut out = vec![E::UNTOUCHED; (points - 1) * row.out_step + shape.channels];
         (kernels.conv_row)(&own, &mut room[start..], &mut out);

@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::error::RunError;
-use crate::kernels::search::Entries;
+use crate::kernels::nearest::Entries;
 use crate::model::{Model, check_dtype};
 use crate::shape::MAX_STAGES;
 

@@ -2,7 +2,7 @@
 
 use crate::codebook::Codebooks;
 use crate::error::RunError;
-use crate::kernels::search::{self as kernel, Entries, Shape};
+use crate::kernels::nearest::{self as kernel, Entries, Shape};
 use crate::kernels::{ALIGN, Backend, HasKernels};
 use crate::model::Model;
 use crate::shape::MAX_STAGES;
@@ -28,13 +28,13 @@ use core::ops::Range;
 pub struct Table<'a, E: HasKernels> {
     entries: Entries<'a, E>,
     packed: &'a [E],
-    search: kernel::Search<E>,
+    kernel: kernel::NearestCodes<E>,
 }
 
 impl<'a, E: HasKernels> Table<'a, E> {
     /// Elements of memory that a table of K = `count` entries of D = `dim` numbers needs.
     pub fn memory_len(count: usize, dim: usize, backend: Backend) -> usize {
-        let packed = (E::kernels(backend).search.packed_len)(Shape { count, dim });
+        let packed = (E::kernels(backend).nearest.packed_len)(Shape { count, dim });
         // Wherever the memory starts, there is an aligned place in it.
         let align = if packed > 0 {
             ALIGN / size_of::<E>()
@@ -77,18 +77,18 @@ impl<'a, E: HasKernels> Table<'a, E> {
 
     /// Fills the memory.
     fn lay_out(entries: Entries<'_, E>, backend: Backend, memory: &mut [E]) {
-        let search = E::kernels(backend).search;
+        let search = E::kernels(backend).nearest;
         let place = place(memory, (search.packed_len)(entries.shape()));
         (search.pack)(entries, &mut memory[place]);
     }
 
     /// With memory that has been filled.
     fn laid_out(entries: Entries<'a, E>, backend: Backend, memory: &'a [E]) -> Self {
-        let search = E::kernels(backend).search;
+        let search = E::kernels(backend).nearest;
         Self {
             entries,
             packed: &memory[place(memory, (search.packed_len)(entries.shape()))],
-            search,
+            kernel: search,
         }
     }
 
@@ -99,11 +99,11 @@ impl<'a, E: HasKernels> Table<'a, E> {
     /// When there are not so many vectors.
     pub fn nearest(&self, vectors: &[E], codes: &mut [u16]) {
         let vectors = &vectors[..codes.len() * self.entries.dim];
-        (self.search.nearest)(self.entries, self.packed, vectors, codes);
+        (self.kernel.nearest)(self.entries, self.packed, vectors, codes);
         #[cfg(feature = "check-kernels")]
         for (vector, &code) in vectors.chunks_exact(self.entries.dim).zip(&*codes) {
             let mut expected = [0];
-            (kernel::Search::SCALAR.nearest)(self.entries, &[], vector, &mut expected);
+            (kernel::NearestCodes::SCALAR.nearest)(self.entries, &[], vector, &mut expected);
             assert!([code] == expected, "{code} is not nearest to {vector:?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Drawn, Memory, Mismatch, ROWS, Random, compare};
 use crate::curves::{ActivationKind, CURVE_LEN};
-use crate::kernels::{Backend, Spread};
+use crate::kernels::{Backend, PixelRow};
 
 /// Draws `count` ReLUs, activations and rows of depth to space each, from seeds `seed` on, and compares each result.
 ///
@@ -67,22 +67,22 @@ fn depth_to_space<E: Drawn>(
 ) -> Result<(), Mismatch> {
     let mut random = Random(u64::from(draw));
     let factor = random.between(1, 4);
-    let spread = Spread {
+    let shape = PixelRow {
         factor: factor as usize,
         channels: random.between(1, 20) as usize,
         fy: random.below(factor) as usize,
     };
-    let most = (ROWS - 4).min(1000) / spread.point();
+    let most = (ROWS - 4).min(1000) / shape.point();
     let points = random.below(most.min(40) as u32 + 1) as usize;
-    let (len, out_len) = (points * spread.point(), points * spread.pixels());
+    let (len, out_len) = (points * shape.point(), points * shape.pixels());
     let own = Own::draw(&mut random, memory, len, out_len);
-    let kernel = E::kernels(backend).spread_row;
+    let kernel = E::kernels(backend).depth_to_space_row;
     own.check(
         draw,
-        |x, out| kernel(x, spread, out),
+        |x, out| kernel(x, shape, out),
         |x, i| {
-            let (point, i) = (i / spread.pixels(), i % spread.pixels());
-            x[point * spread.point() + spread.source(i)]
+            let (point, i) = (i / shape.pixels(), i % shape.pixels());
+            x[point * shape.point() + shape.source(i)]
         },
     )
 }

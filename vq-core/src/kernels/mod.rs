@@ -8,12 +8,12 @@ mod cpu;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
-pub(crate) mod search;
+pub(crate) mod nearest;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128;
 mod tiles;
 mod whole_map;
-mod words;
+mod add_i32;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -24,7 +24,7 @@ use crate::tensor::Params;
 pub use backend::Backend;
 use core::fmt;
 use half::f16;
-use search::Search;
+use nearest::NearestCodes;
 
 /// The kernel of each of the four phases of an upsampled map.
 pub(crate) const PHASE: Kernel = Kernel {
@@ -40,33 +40,33 @@ pub(crate) const ALIGN: usize = 64;
 /// kernels of its own.
 pub(crate) const EMULATED: bool = cfg!(any(feature = "emulate", target_os = "none"));
 
-/// Convolves one row; the first of the slices is the room.
+/// Convolves one row: the row, the workspace, and where the results go.
 pub(crate) type ConvolveRow<E> = fn(&ConvRow<'_, E>, &mut [E], &mut [E]);
 
 /// The row functions of one backend.
 pub struct Kernels<E: Arithmetic> {
-    /// Channels of the output that are computed together, whether there are so many or not.
+    /// Output channels of a vector; the last vector may be partly unused.
     pub(crate) lanes: usize,
-    /// Whether [`Self::conv_row`] lays the rows out anew, so that it can add columns of padding and cut rows off at zero.
-    pub(crate) gathers: bool,
-    /// Elements of room that [`Self::conv_row`] works in.
-    pub(crate) conv_room: fn(&ConvShape) -> usize,
+    /// Whether [`Self::conv_row`] copies its input rows (im2col), and so can pad them at the sides and apply a fused ReLU.
+    pub(crate) im2col: bool,
+    /// Elements of workspace that [`Self::conv_row`] wants.
+    pub(crate) conv_workspace: fn(&ConvShape) -> usize,
     /// Elements that [`Self::pack`] fills: a multiple of [`ALIGN`] bytes.
     pub(crate) packed_len: fn(&ConvShape) -> usize,
     /// Lays out a filter as [`Self::conv_row`] wants it; the elements start at a multiple of [`ALIGN`] bytes.
     pub(crate) pack: fn(&Filter<'_, E>, &mut [E]),
-    /// Convolves one row; the first of the slices is the room.
+    /// Convolves one row.
     pub(crate) conv_row: ConvolveRow<E>,
     /// Adds a row to the one in the slice.
     pub(crate) add_row: fn(&AddRow<'_, E>, &mut [E]),
-    /// Cuts a row off at zero.
+    /// Applies ReLU to a row.
     pub(crate) relu_row: fn(&[E], E, &mut [E]),
-    /// Bends a row.
+    /// Applies an activation to a row.
     pub(crate) activation_row: for<'c> fn(&[E], E::Curve<'c>, &mut [E]),
-    /// Spreads the channels of a row's points over one row of an upsampled map.
-    pub(crate) spread_row: fn(&[E], Spread, &mut [E]),
+    /// Moves the channels of a row's points over one row of an upsampled map.
+    pub(crate) depth_to_space_row: fn(&[E], PixelRow, &mut [E]),
     /// Finds the entries of a codebook nearest to vectors.
-    pub(crate) search: Search<E>,
+    pub(crate) nearest: NearestCodes<E>,
     /// What sees the whole map; not in integers.
     pub(crate) whole_map: Option<WholeMap<E>>,
 }
@@ -83,7 +83,7 @@ pub(crate) struct WholeMap<E> {
     pub(crate) measure: fn(MapRows<'_, E>, &Norm<'_>, &mut [E]),
     /// Normalises one row by the statistics.
     pub(crate) norm_row: fn(&[E], &Norm<'_>, &[E], &mut [E]),
-    /// Attends from one row; the elements between are room for scores.
+    /// Attends from one row; the elements between are the workspace, for scores.
     pub(crate) attention_row: fn(&Attend<'_, E>, &mut [E], &mut [E]),
 }
 
@@ -91,24 +91,24 @@ impl<E: Element> Kernels<E> {
     /// The reference.
     pub(crate) const SCALAR: Self = Self {
         lanes: 1,
-        gathers: false,
-        conv_room: |_| 0,
+        im2col: false,
+        conv_workspace: |_| 0,
         packed_len: |_| 0,
         pack: |_, _| {},
         conv_row: scalar::conv_row,
         add_row: scalar::add_row,
         relu_row: scalar::relu_row,
         activation_row: scalar::activation_row,
-        spread_row: scalar::spread_row,
-        search: Search::SCALAR,
+        depth_to_space_row: scalar::depth_to_space_row,
+        nearest: NearestCodes::SCALAR,
         whole_map: None,
     };
 }
 
 impl<E: Element> Kernels<E> {
     /// Convolves one row.
-    pub(crate) fn convolve(&self, row: &ConvRow<'_, E>, room: &mut [E], out: &mut [E]) {
-        (self.conv_row)(row, room, out);
+    pub(crate) fn convolve(&self, row: &ConvRow<'_, E>, workspace: &mut [E], out: &mut [E]) {
+        (self.conv_row)(row, workspace, out);
         #[cfg(feature = "check-kernels")]
         for (x, point) in out.chunks(row.out_step).enumerate() {
             for (channel, &found) in point[..row.filter.shape.channels].iter().enumerate() {
@@ -118,7 +118,7 @@ impl<E: Element> Kernels<E> {
         }
     }
 
-    /// Cuts a row off at zero.
+    /// Applies ReLU to a row.
     pub(crate) fn relu(&self, x: &[E], zero: E, out: &mut [E]) {
         (self.relu_row)(x, zero, out);
         #[cfg(feature = "check-kernels")]
@@ -127,17 +127,14 @@ impl<E: Element> Kernels<E> {
         }
     }
 
-    /// Spreads the channels of a row's points over one row of an upsampled map.
-    pub(crate) fn spread(&self, points: &[E], spread: Spread, out: &mut [E]) {
-        (self.spread_row)(points, spread, out);
+    /// Moves the channels of a row's points over one row of an upsampled map.
+    pub(crate) fn depth_to_space(&self, points: &[E], shape: PixelRow, out: &mut [E]) {
+        (self.depth_to_space_row)(points, shape, out);
         #[cfg(feature = "check-kernels")]
         for (i, &found) in out.iter().enumerate() {
-            let (point, i) = (i / spread.pixels(), i % spread.pixels());
-            let expected = points[point * spread.point() + spread.source(i)];
-            assert!(
-                found == expected,
-                "element {i} of point {point}: {spread:?}"
-            );
+            let (point, i) = (i / shape.pixels(), i % shape.pixels());
+            let expected = points[point * shape.point() + shape.source(i)];
+            assert!(found == expected, "element {i} of point {point}: {shape:?}");
         }
     }
 }
@@ -352,7 +349,7 @@ impl<'a, E: Arithmetic> Filter<'a, E> {
 /// One row of a convolution: point x of the output is made of the elements
 /// `rows[..][x * step..][..run]`, which lie behind each other as the weights do.
 ///
-/// [`Kernels::gathers`] tells whether columns of padding may be missing and rows are to be cut off.
+/// [`Kernels::im2col`] tells whether columns of padding may be missing, and whether a ReLU may be fused into the input.
 #[derive(Debug)]
 pub(crate) struct ConvRow<'a, E: Arithmetic> {
     /// What makes it.
@@ -382,7 +379,7 @@ pub(crate) struct AddRow<'a, E> {
 
 /// Channels to pixels, as far as one row of pixels is concerned.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Spread {
+pub(crate) struct PixelRow {
     /// Pixels of a point, along each side.
     pub(crate) factor: usize,
     /// Channels of a pixel.
@@ -391,7 +388,7 @@ pub(crate) struct Spread {
     pub(crate) fy: usize,
 }
 
-impl Spread {
+impl PixelRow {
     /// Elements of a point.
     pub(crate) fn point(self) -> usize {
         self.channels * self.factor * self.factor

@@ -2,10 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use super::search::{self, Entries, Lanes, Search};
+use super::nearest::{self, Entries, Lanes, NearestCodes};
 use super::tiles::integer::Head;
 use super::tiles::{self, Place, Tiles, TilesOf, VECTORS, Walk};
-use super::{ConvRow, Kernels, words};
+use super::{ConvRow, Kernels, add_i32};
 use crate::element::{Output, Real};
 use core::arch::aarch64::*;
 use core::arch::asm;
@@ -27,10 +27,10 @@ struct Singles;
 /// Every AArch64 processor has it.
 pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon, i8>(Kernels {
     // SAFETY: every processor has the instructions.
-    search: Search::integers::<Neon>(|entries, packed, vectors, codes| unsafe {
-        search::integers::<Neon>(entries, packed, vectors, codes);
+    nearest: NearestCodes::integers::<Neon>(|entries, packed, vectors, codes| unsafe {
+        nearest::integers::<Neon>(entries, packed, vectors, codes);
     }),
-    add_row: words::add_row,
+    add_row: add_i32::add_row,
     ..Kernels::SCALAR
 });
 
@@ -38,13 +38,13 @@ pub(super) static NEON: Kernels<i8> = tiles::everywhere::<Neon, i8>(Kernels {
 pub(super) static DOT: Kernels<i8> = tiles::kernels::<Dot, i8>(
     tiles::pack::<Dot, i8>,
     // SAFETY: whoever takes this table has asked whether the processor has the instructions.
-    |row, room, out| unsafe { conv_row_dot(row, room, out) },
+    |row, workspace, out| unsafe { conv_row_dot(row, workspace, out) },
     Kernels {
         // SAFETY: whoever takes this table has asked whether the processor has the instructions.
-        search: Search::integers::<Dot>(|entries, packed, vectors, codes| unsafe {
+        nearest: NearestCodes::integers::<Dot>(|entries, packed, vectors, codes| unsafe {
             nearest_dot(entries, packed, vectors, codes);
         }),
-        add_row: words::add_row,
+        add_row: add_i32::add_row,
         ..Kernels::SCALAR
     },
 );
@@ -58,8 +58,8 @@ pub(super) static HALF: Kernels<f16> = floats();
 const fn floats<R: Real<Sum = f32>>() -> Kernels<R> {
     tiles::everywhere::<Singles, R>(Kernels {
         // SAFETY: every processor has the instructions.
-        search: Search::floats::<Neon>(|entries, packed, vectors, codes| unsafe {
-            search::floats::<Neon, R>(entries, packed, vectors, codes);
+        nearest: NearestCodes::floats::<Neon>(|entries, packed, vectors, codes| unsafe {
+            nearest::floats::<Neon, R>(entries, packed, vectors, codes);
         }),
         ..Kernels::SCALAR_FLOAT
     })
@@ -67,16 +67,16 @@ const fn floats<R: Real<Sum = f32>>() -> Kernels<R> {
 
 /// See [`Kernels::conv_row`].
 #[target_feature(enable = "dotprod")]
-fn conv_row_dot(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
+fn conv_row_dot(row: &ConvRow<'_, i8>, workspace: &mut [i8], out: &mut [i8]) {
     // SAFETY: this function is called where the processor has the instructions.
-    unsafe { tiles::conv_row::<Dot, i8>(row, room, out) }
+    unsafe { tiles::conv_row::<Dot, i8>(row, workspace, out) }
 }
 
-/// See [`search::Search::nearest`].
+/// See [`nearest::NearestCodes::nearest`].
 #[target_feature(enable = "dotprod")]
 fn nearest_dot(entries: Entries<'_, i8>, packed: &[i8], vectors: &[i8], codes: &mut [u16]) {
     // SAFETY: this function is called where the processor has the instructions.
-    unsafe { search::integers::<Dot>(entries, packed, vectors, codes) }
+    unsafe { nearest::integers::<Dot>(entries, packed, vectors, codes) }
 }
 
 /// Channels of two registers.

@@ -1,7 +1,7 @@
 //! The reference kernels: plain loops over slices, for every element type and every processor.
 
-use super::search::Entries;
-use super::{AddRow, ConvRow, Filter, Spread};
+use super::nearest::Entries;
+use super::{AddRow, ConvRow, Filter, PixelRow};
 use crate::element::Element;
 use crate::slices::Parts;
 use core::array;
@@ -159,14 +159,14 @@ pub(super) fn activation_row<E: Element>(x: &[E], curve: E::Curve<'_>, out: &mut
 /// ```text
 /// for each point, for fx, for c: next out = point[(c * factor + fy) * factor + fx]
 /// ```
-pub(super) fn spread_row<E: Element>(points: &[E], spread: Spread, out: &mut [E]) {
-    let Spread {
+pub(super) fn depth_to_space_row<E: Element>(points: &[E], shape: PixelRow, out: &mut [E]) {
+    let PixelRow {
         factor,
         channels,
         fy,
-    } = spread;
-    let points = points.chunks_exact(spread.point().max(1));
-    for (point, out) in points.zip(out.chunks_exact_mut(spread.pixels().max(1))) {
+    } = shape;
+    let points = points.chunks_exact(shape.point().max(1));
+    for (point, out) in points.zip(out.chunks_exact_mut(shape.pixels().max(1))) {
         for (fx, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
             let mut from = fy * factor + fx;
             for value in pixel {

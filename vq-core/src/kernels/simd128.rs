@@ -2,10 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use super::search::{self, Lanes, Search};
+use super::nearest::{self, Lanes, NearestCodes};
 use super::tiles::integer::Head;
 use super::tiles::{self, Head as _, Tiles, TilesOf, VECTORS};
-use super::{Kernels, words};
+use super::{Kernels, add_i32};
 use crate::element::{Output, Real};
 use core::arch::wasm32::*;
 use core::slice;
@@ -18,10 +18,10 @@ struct Simd128;
 /// For programs that are compiled with it.
 pub(super) static SIMD128: Kernels<i8> = tiles::everywhere::<Simd128, i8>(Kernels {
     // SAFETY: every processor has the instructions.
-    search: Search::integers::<Simd128>(|entries, packed, vectors, codes| unsafe {
-        search::integers::<Simd128>(entries, packed, vectors, codes);
+    nearest: NearestCodes::integers::<Simd128>(|entries, packed, vectors, codes| unsafe {
+        nearest::integers::<Simd128>(entries, packed, vectors, codes);
     }),
-    add_row: words::add_row,
+    add_row: add_i32::add_row,
     ..Kernels::SCALAR
 });
 
@@ -34,8 +34,8 @@ pub(super) static HALF: Kernels<f16> = floats();
 const fn floats<R: Real>() -> Kernels<R> {
     Kernels {
         // SAFETY: every processor has the instructions.
-        search: Search::floats::<Simd128>(|entries, packed, vectors, codes| unsafe {
-            search::floats::<Simd128, R>(entries, packed, vectors, codes);
+        nearest: NearestCodes::floats::<Simd128>(|entries, packed, vectors, codes| unsafe {
+            nearest::floats::<Simd128, R>(entries, packed, vectors, codes);
         }),
         ..Kernels::SCALAR_FLOAT
     }

@@ -3,7 +3,7 @@
 use super::operator::{Inputs, Operator, RowRange, Step};
 use crate::dtype::Dtype;
 use crate::error::Fault;
-use crate::kernels::{HasKernels, Spread};
+use crate::kernels::{HasKernels, PixelRow};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 
@@ -66,12 +66,12 @@ impl Operator for DepthToSpace {
         let channels = usize::from(output.ring().map.channels);
         let points = input.row(y / i32::from(self.factor).max(1), 0);
         for fy in 0..usize::from(self.factor) {
-            let spread = Spread {
+            let shape = PixelRow {
                 factor: self.factor.into(),
                 channels,
                 fy,
             };
-            kernels.spread(points, spread, output.row(y + fy as i32));
+            kernels.depth_to_space(points, shape, output.row(y + fy as i32));
         }
     }
 }

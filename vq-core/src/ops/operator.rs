@@ -181,7 +181,7 @@ pub(crate) struct Step<'a, E: HasKernels> {
     pub(crate) output: RowsMut<'a, E>,
     /// The row functions.
     pub(crate) kernels: &'static Kernels<E>,
-    /// As many elements as [`Kernels::conv_room`] and [`Filters::workspace`] ask for.
+    /// As many elements as [`Kernels::conv_workspace`] and [`Filters::workspace`] ask for.
     pub(crate) workspace: &'a mut [E],
     /// The operator's filters as the kernels want them.
     pub(crate) packed: &'a [E],

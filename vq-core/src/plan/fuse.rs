@@ -7,12 +7,12 @@ use super::node::{Node, node_of};
 use crate::ops::{Add, Op, Relu};
 use crate::tensor::Rescale;
 
-/// Fuses what can be fused; the value of an operator that is fused into another is left without one. `gathers` is
-/// [`Kernels::gathers`](crate::kernels::Kernels::gathers).
-pub(super) fn fuse(nodes: &mut [Node], gathers: bool) {
+/// Fuses what can be fused; the value of an operator that is fused into another is left without one. `im2col` is
+/// [`Kernels::im2col`](crate::kernels::Kernels::im2col).
+pub(super) fn fuse(nodes: &mut [Node], im2col: bool) {
     for value in 0..nodes.len() {
         match node_of(nodes, value).op {
-            Some(Op::Relu(relu)) if gathers => fuse_relu(nodes, value, relu),
+            Some(Op::Relu(relu)) if im2col => fuse_relu(nodes, value, relu),
             Some(Op::Add(add)) => fuse_add(nodes, value, add),
             _ => {}
         }

@@ -298,8 +298,8 @@ impl Planner<'_> {
         self.fill(network, grid, E::DTYPE)?;
         let cursors = self.cursors.get_mut(..self.nodes.len());
         let cursors = cursors.unwrap_or_default();
-        fuse(self.nodes, kernels.gathers);
-        find_readers(self.nodes, kernels.gathers);
+        fuse(self.nodes, kernels.im2col);
+        find_readers(self.nodes, kernels.im2col);
         find_heights(self.nodes, cursors, network.output().density.into());
         let rings = place(self.nodes)?;
         self.sizes(kernels, rings).ok_or(PlanError::TooLarge)
@@ -319,7 +319,7 @@ impl Planner<'_> {
                 continue;
             };
             // No two run at once.
-            let room = (kernels.conv_room)(&own.shape).checked_add(own.workspace)?;
+            let room = (kernels.conv_workspace)(&own.shape).checked_add(own.workspace)?;
             workspace = workspace.max(room);
             if let Some(node) = self.nodes.get_mut(value) {
                 node.packed = filters;

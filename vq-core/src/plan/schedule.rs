@@ -76,7 +76,7 @@ fn missing_input(nodes: &[Node], cursors: &[Cursor], value: usize) -> Option<usi
 
 /// Finds each value's last reader, and the padding that its readers want: that at the sides where the kernels do not add
 /// it themselves.
-pub(super) fn find_readers(nodes: &mut [Node], gathers: bool) {
+pub(super) fn find_readers(nodes: &mut [Node], im2col: bool) {
     for value in 0..nodes.len() {
         let node = *node_of(nodes, value);
         for read in node.inputs().chain([value]) {
@@ -86,7 +86,7 @@ pub(super) fn find_readers(nodes: &mut [Node], gathers: bool) {
         }
         let Some(op) = node.op else { continue };
         let mut pad = op.pad();
-        if gathers {
+        if im2col {
             (pad.left, pad.right) = (0, 0);
         }
         let [input, ..] = op.inputs();

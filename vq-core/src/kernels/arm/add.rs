@@ -1,7 +1,7 @@
 //! Addition of two rows by processors that know Thumb-2.
 
 use crate::element::UPPER;
-use crate::kernels::words::{SHIFT, Words};
+use crate::kernels::add_i32::{SHIFT, Words};
 use crate::kernels::{AddRow, scalar};
 use core::arch::naked_asm;
 #[cfg(backend = "helium")]

@@ -132,8 +132,8 @@ impl ConvShape {
     }
 }
 
-/// Room for inputs, weights and sums, with what it takes to align them.
-pub(super) fn conv_room<const N: usize>(shape: &ConvShape) -> usize {
+/// Workspace for inputs, weights and sums, with what it takes to align them.
+pub(super) fn conv_workspace<const N: usize>(shape: &ConvShape) -> usize {
     // Of a picture that fits no memory, more than there can be.
     let inputs = shape.columns().saturating_mul(shape.column_words());
     let negated = (shape.width as usize).saturating_mul(N * shape.kept::<N>());
@@ -149,13 +149,13 @@ pub(super) fn conv_room<const N: usize>(shape: &ConvShape) -> usize {
 /// ```
 pub(super) fn conv_row<H: Halves<N>, const N: usize>(
     row: &ConvRow<'_, i8>,
-    room: &mut [i8],
+    workspace: &mut [i8],
     out: &mut [i8],
 ) {
     let shape = &row.filter.shape;
     let (width, step) = (shape.width as usize, usize::from(shape.stride));
-    let (cut, room) = room.parted_mut(shape.elements());
-    let (inputs, rest) = words(room).parted_mut(shape.columns() * shape.column_words());
+    let (cut, workspace) = workspace.parted_mut(shape.elements());
+    let (inputs, rest) = words(workspace).parted_mut(shape.columns() * shape.column_words());
     let (weights, rest) = rest.parted_mut(N * shape.run_words());
     let weights = weights.as_chunks_mut().0;
     let negated = rest.as_chunks_mut().0;

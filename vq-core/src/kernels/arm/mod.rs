@@ -40,7 +40,7 @@ mod thumb1;
 mod thumb2;
 
 #[cfg(not(thumb2))]
-use super::words::add_row;
+use super::add_i32::add_row;
 use super::{ConvRow, ConvolveRow, EMULATED, Kernels, scalar};
 use crate::element::Output;
 use crate::slices::Parts;
@@ -55,21 +55,21 @@ const fn emulated(own: ConvolveRow<i8>) -> ConvolveRow<i8> {
 
 /// Cortex-M0.
 pub(super) static THUMB1: Kernels<i8> = Kernels {
-    gathers: true,
-    conv_room: halves::conv_room::<{ thumb1::PAIR }>,
+    im2col: true,
+    conv_workspace: halves::conv_workspace::<{ thumb1::PAIR }>,
     conv_row: emulated(halves::conv_row::<thumb1::Thumb1, { thumb1::PAIR }>),
     add_row: if EMULATED {
         thumb1::add_row
     } else {
-        super::words::add_row
+        super::add_i32::add_row
     },
     ..Kernels::SCALAR
 };
 
 /// Cortex-M4, M7 and M33.
 pub(super) static DSP: Kernels<i8> = Kernels {
-    gathers: true,
-    conv_room: dsp::conv_room,
+    im2col: true,
+    conv_workspace: dsp::conv_workspace,
     conv_row: emulated(dsp::conv_row),
     add_row,
     ..Kernels::SCALAR
@@ -77,8 +77,8 @@ pub(super) static DSP: Kernels<i8> = Kernels {
 
 /// Cortex-M3.
 pub(super) static THUMB2: Kernels<i8> = Kernels {
-    gathers: true,
-    conv_room: halves::conv_room::<{ thumb2::CHANNELS }>,
+    im2col: true,
+    conv_workspace: halves::conv_workspace::<{ thumb2::CHANNELS }>,
     conv_row: emulated(halves::conv_row::<thumb2::Thumb2, { thumb2::CHANNELS }>),
     add_row,
     ..Kernels::SCALAR

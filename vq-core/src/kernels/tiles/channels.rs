@@ -69,16 +69,16 @@ fn row_len<T: Tiles>(shape: &ConvShape) -> usize {
         .saturating_add(T::TAPS)
 }
 
-/// See [`Kernels::conv_room`](crate::kernels::Kernels::conv_room).
-pub(in crate::kernels) fn conv_room<T: TilesOf<E>, E: Element>(shape: &ConvShape) -> usize {
+/// See [`Kernels::conv_workspace`](crate::kernels::Kernels::conv_workspace).
+pub(in crate::kernels) fn conv_workspace<T: TilesOf<E>, E: Element>(shape: &ConvShape) -> usize {
     match Planes::of::<T>(shape) {
-        Some(planes) => planes.conv_room::<T, E>(shape),
-        None => rows_room::<T, E>(shape),
+        Some(planes) => planes.conv_workspace::<T, E>(shape),
+        None => rows_workspace::<T, E>(shape),
     }
 }
 
 /// Elements of workspace for the rows under the kernel.
-fn rows_room<T: TilesOf<E>, E: Element>(shape: &ConvShape) -> usize {
+fn rows_workspace<T: TilesOf<E>, E: Element>(shape: &ConvShape) -> usize {
     if in_place::<T, E>(shape) {
         return 0;
     }
@@ -167,7 +167,7 @@ fn pack_lane<T: TilesOf<E>, E: Element>(
 #[inline(always)]
 pub(in crate::kernels) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
     row: &ConvRow<'_, E>,
-    room: &mut [E],
+    workspace: &mut [E],
     out: &mut [E],
 ) {
     let shape = &row.filter.shape;
@@ -175,7 +175,7 @@ pub(in crate::kernels) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
     assert!(width > 0 && out.len() >= (width - 1) * row.out_step + shape.channels);
     if let Some(planes) = Planes::of::<T>(shape) {
         // SAFETY: the caller guarantees that the processor has the instruction set.
-        return unsafe { points::conv_row::<T, E>(&planes, row, room, out) };
+        return unsafe { points::conv_row::<T, E>(&planes, row, workspace, out) };
     }
     let blocks = Blocks::of::<T>(shape);
     let packed = bytemuck::cast_slice::<E, u8>(row.packed);
@@ -189,7 +189,7 @@ pub(in crate::kernels) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
     };
     let mut runs = [none; MAX_KERNEL];
     let runs = &mut runs[..shape.kernel.height.into()];
-    lay_out::<T, E>(row, room, runs);
+    lay_out::<T, E>(row, workspace, runs);
     for (kh, run) in runs.iter_mut().enumerate() {
         // Within the first block, if there is one.
         let weights = heads.wrapping_add(1).cast::<T::Number>();
@@ -244,7 +244,7 @@ pub(in crate::kernels) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
 #[inline(always)]
 fn lay_out<T: TilesOf<E>, E: Element>(
     row: &ConvRow<'_, E>,
-    room: &mut [E],
+    workspace: &mut [E],
     runs: &mut [Run<T::Number>],
 ) {
     let shape = &row.filter.shape;
@@ -256,7 +256,7 @@ fn lay_out<T: TilesOf<E>, E: Element>(
         }
         return;
     }
-    let (_, places, _) = bytemuck::pod_align_to_mut::<E, T::Number>(room);
+    let (_, places, _) = bytemuck::pod_align_to_mut::<E, T::Number>(workspace);
     let mut places = places.chunks_exact_mut(row_len::<T>(shape));
     for (run, source) in runs.iter_mut().zip(row.rows) {
         let own = places.next().expect("a workspace for all rows");

@@ -18,13 +18,13 @@ mod points;
 mod portable;
 mod tile;
 
-use super::search::{self, Lanes, Search};
-use super::{ALIGN, ConvolveRow, EMULATED, Filter, Kernels, scalar, words};
+use super::nearest::{self, Lanes, NearestCodes};
+use super::{ALIGN, ConvolveRow, EMULATED, Filter, Kernels, add_i32, scalar};
 use crate::element::{Arithmetic, Element, Output};
 use crate::tensor::Params;
 use bytemuck::Pod;
 
-pub(super) use channels::{conv_room, conv_row, pack, packed_len};
+pub(super) use channels::{conv_row, conv_workspace, pack, packed_len};
 use portable::Portable;
 pub(super) use tile::{Place, Run, Strides, Walk, accumulate, tile};
 
@@ -52,13 +52,13 @@ pub(super) static AVX512: Kernels<i8> = portable::<Portable<16, 4>>();
 const fn portable<T: Lanes>() -> Kernels<i8> {
     let sizes = Kernels {
         lanes: T::LANES,
-        conv_room: conv_room::<T, i8>,
+        conv_workspace: conv_workspace::<T, i8>,
         packed_len: packed_len::<T, i8>,
         conv_row: scalar::any_conv_row,
-        add_row: words::add_row,
-        search: Search {
-            packed_len: Search::integers::<T>(Search::SCALAR.nearest).packed_len,
-            ..Search::SCALAR
+        add_row: add_i32::add_row,
+        nearest: NearestCodes {
+            packed_len: NearestCodes::integers::<T>(NearestCodes::SCALAR.nearest).packed_len,
+            ..NearestCodes::SCALAR
         },
         ..Kernels::SCALAR
     };
@@ -67,8 +67,8 @@ const fn portable<T: Lanes>() -> Kernels<i8> {
     }
     everywhere::<T, i8>(Kernels {
         // SAFETY: plain loops need no instructions.
-        search: Search::integers::<T>(|entries, packed, vectors, codes| unsafe {
-            search::integers::<T>(entries, packed, vectors, codes);
+        nearest: NearestCodes::integers::<T>(|entries, packed, vectors, codes| unsafe {
+            nearest::integers::<T>(entries, packed, vectors, codes);
         }),
         ..sizes
     })
@@ -79,7 +79,7 @@ pub(super) const fn everywhere<T: TilesOf<E>, E: Element>(rest: Kernels<E>) -> K
     kernels::<T, E>(
         pack::<T, E>,
         // SAFETY: every processor has the instructions.
-        |row, room, out| unsafe { conv_row::<T, E>(row, room, out) },
+        |row, workspace, out| unsafe { conv_row::<T, E>(row, workspace, out) },
         rest,
     )
 }
@@ -92,7 +92,7 @@ pub(super) const fn kernels<T: TilesOf<E>, E: Element>(
 ) -> Kernels<E> {
     Kernels {
         lanes: T::LANES,
-        conv_room: conv_room::<T, E>,
+        conv_workspace: conv_workspace::<T, E>,
         packed_len: packed_len::<T, E>,
         pack,
         conv_row,

@@ -86,7 +86,7 @@ impl Planes {
     }
 
     /// Elements of workspace for the rows as numbers, and for results.
-    fn room<T: Tiles, E>(&self, shape: &ConvShape) -> [usize; 2] {
+    fn workspace<T: Tiles, E>(&self, shape: &ConvShape) -> [usize; 2] {
         // One more for a row as it comes.
         let rows = 1 + usize::from(shape.kernel.height);
         let numbers = self.row_len::<T>().saturating_mul(rows);
@@ -95,9 +95,9 @@ impl Planes {
         [elements::<E>(bytes.saturating_add(ALIGN)), results]
     }
 
-    /// See [`Kernels::conv_room`](crate::kernels::Kernels::conv_room).
-    pub(super) fn conv_room<T: Tiles, E>(&self, shape: &ConvShape) -> usize {
-        let [numbers, results] = self.room::<T, E>(shape);
+    /// See [`Kernels::conv_workspace`](crate::kernels::Kernels::conv_workspace).
+    pub(super) fn conv_workspace<T: Tiles, E>(&self, shape: &ConvShape) -> usize {
+        let [numbers, results] = self.workspace::<T, E>(shape);
         numbers.saturating_add(results)
     }
 }
@@ -144,12 +144,12 @@ pub(super) fn pack<T: TilesOf<E>, E: Element>(
 pub(super) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
     planes: &Planes,
     row: &ConvRow<'_, E>,
-    room: &mut [E],
+    workspace: &mut [E],
     out: &mut [E],
 ) {
     let shape = &row.filter.shape;
-    let [numbers, results_len] = planes.room::<T, E>(shape);
-    let (numbers, results) = room.split_at_mut(numbers);
+    let [numbers, results_len] = planes.workspace::<T, E>(shape);
+    let (numbers, results) = workspace.split_at_mut(numbers);
     let results = &mut results[..results_len];
     let bytes = bytemuck::cast_slice_mut::<E, u8>(numbers);
     let first = bytes.as_ptr().align_offset(ALIGN);

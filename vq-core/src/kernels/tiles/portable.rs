@@ -3,7 +3,7 @@
 use super::integer::Head;
 use super::{Head as _, Tiles, TilesOf, VECTORS};
 use crate::element::Output;
-use crate::kernels::search::{Lanes, plain_lanes};
+use crate::kernels::nearest::{Lanes, plain_lanes};
 use core::{array, slice};
 
 /// Integer vectors of `L` channels that add `T` products at once.

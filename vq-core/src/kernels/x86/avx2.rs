@@ -1,10 +1,10 @@
 //! AVX2: registers of eight sums.
 
 use crate::element::Output;
-use crate::kernels::search::{self, Entries};
+use crate::kernels::nearest::{self, Entries};
 use crate::kernels::tiles::integer::Head;
 use crate::kernels::tiles::{self, Place, Tiles, TilesOf, VECTORS, Walk};
-use crate::kernels::{AddRow, ConvRow, Filter, Spread, scalar, words};
+use crate::kernels::{AddRow, ConvRow, Filter, PixelRow, add_i32, scalar};
 use core::arch::x86_64::*;
 use core::ptr;
 
@@ -25,9 +25,9 @@ pub(super) struct Scale {
 
 /// See [`crate::kernels::Kernels::conv_row`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
+pub(super) fn conv_row(row: &ConvRow<'_, i8>, workspace: &mut [i8], out: &mut [i8]) {
     // SAFETY: this function is called where the processor has it.
-    unsafe { tiles::conv_row::<Avx2, i8>(row, room, out) }
+    unsafe { tiles::conv_row::<Avx2, i8>(row, workspace, out) }
 }
 
 /// See [`crate::kernels::Kernels::pack`].
@@ -36,11 +36,11 @@ pub(super) fn pack(filter: &Filter<'_, i8>, packed: &mut [i8]) {
     tiles::pack::<Avx2, i8>(filter, packed);
 }
 
-/// See [`search::Search::nearest`].
+/// See [`nearest::NearestCodes::nearest`].
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn nearest(entries: Entries<'_, i8>, packed: &[i8], vectors: &[i8], codes: &mut [u16]) {
     // SAFETY: this function is called where the processor has it.
-    unsafe { search::integers::<Avx2>(entries, packed, vectors, codes) }
+    unsafe { nearest::integers::<Avx2>(entries, packed, vectors, codes) }
 }
 
 /// See [`scalar::relu_row`].
@@ -52,14 +52,14 @@ pub(super) fn relu_row(x: &[i8], zero: i8, out: &mut [i8]) {
 /// See [`scalar::add_row`].
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
-    words::add_row(row, a);
+    add_i32::add_row(row, a);
 }
 
-/// See [`scalar::spread_row`]. Points of up to sixteen elements are shuffled as a whole.
+/// See [`scalar::depth_to_space_row`]. Points of up to sixteen elements are shuffled as a whole.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn spread_row(points: &[i8], spread: Spread, out: &mut [i8]) {
+pub(super) fn depth_to_space_row(points: &[i8], shape: PixelRow, out: &mut [i8]) {
     const WHOLE: usize = 16;
-    let (point, pixels) = (spread.point(), spread.pixels());
+    let (point, pixels) = (shape.point(), shape.pixels());
     let count = (points.len() / point).min(out.len() / pixels);
     // As many as can be read and written with what lies behind them, which the next one overwrites.
     let behind = |len: usize, own: usize| len.checked_sub(WHOLE).map_or(0, |rest| rest / own + 1);
@@ -72,7 +72,7 @@ pub(super) fn spread_row(points: &[i8], spread: Spread, out: &mut [i8]) {
     };
     let mut order = [0x80u8; WHOLE];
     for (i, place) in order.iter_mut().enumerate().take(pixels) {
-        *place = spread.source(i) as u8;
+        *place = shape.source(i) as u8;
     }
     // SAFETY: all of these are sixteen bytes, those of the rows by the choice of `whole`.
     unsafe {
@@ -83,7 +83,7 @@ pub(super) fn spread_row(points: &[i8], spread: Spread, out: &mut [i8]) {
             _mm_storeu_si128(place, _mm_shuffle_epi8(own, order));
         }
     }
-    scalar::spread_row(&points[whole * point..], spread, &mut out[whole * pixels..]);
+    scalar::depth_to_space_row(&points[whole * point..], shape, &mut out[whole * pixels..]);
 }
 
 /// Eight results of products whose results lie in the upper word; `shift` as in [`Head`].

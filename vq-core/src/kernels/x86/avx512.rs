@@ -1,10 +1,10 @@
 //! AVX-512 with VNNI: registers of sixteen sums.
 
 use crate::element::Output;
-use crate::kernels::search::{self, Entries};
+use crate::kernels::nearest::{self, Entries};
 use crate::kernels::tiles::integer::Head;
 use crate::kernels::tiles::{self, Place, Tiles, TilesOf, VECTORS, Walk};
-use crate::kernels::{AddRow, ConvRow, Filter, scalar, words};
+use crate::kernels::{AddRow, ConvRow, Filter, add_i32, scalar};
 use core::arch::x86_64::*;
 
 /// Sixteen channels, four products at once: VPDPBUSD, which wants inputs without a sign.
@@ -24,9 +24,9 @@ pub(super) struct Scale {
 
 /// See [`crate::kernels::Kernels::conv_row`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
+pub(super) fn conv_row(row: &ConvRow<'_, i8>, workspace: &mut [i8], out: &mut [i8]) {
     // SAFETY: this function is called where the processor has it.
-    unsafe { tiles::conv_row::<Avx512, i8>(row, room, out) }
+    unsafe { tiles::conv_row::<Avx512, i8>(row, workspace, out) }
 }
 
 /// See [`crate::kernels::Kernels::pack`].
@@ -35,11 +35,11 @@ pub(super) fn pack(filter: &Filter<'_, i8>, packed: &mut [i8]) {
     tiles::pack::<Avx512, i8>(filter, packed);
 }
 
-/// See [`search::Search::nearest`].
+/// See [`nearest::NearestCodes::nearest`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn nearest(entries: Entries<'_, i8>, packed: &[i8], vectors: &[i8], codes: &mut [u16]) {
     // SAFETY: this function is called where the processor has it.
-    unsafe { search::integers::<Avx512>(entries, packed, vectors, codes) }
+    unsafe { nearest::integers::<Avx512>(entries, packed, vectors, codes) }
 }
 
 /// See [`scalar::relu_row`].
@@ -51,7 +51,7 @@ pub(super) fn relu_row(x: &[i8], zero: i8, out: &mut [i8]) {
 /// See [`scalar::add_row`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn add_row(row: &AddRow<'_, i8>, a: &mut [i8]) {
-    words::add_row(row, a);
+    add_i32::add_row(row, a);
 }
 
 /// Sixteen results of products whose results lie in the upper word, to be saturated; `shift` as in [`Head`].

@@ -7,7 +7,7 @@ use super::avx2::Avx2;
 use super::avx512::Avx512;
 use super::transposed;
 use crate::element::{Output, Real};
-use crate::kernels::search::{self, Entries};
+use crate::kernels::nearest::{self, Entries};
 use crate::kernels::tiles::{self, Place, Tiles, TilesOf, VECTORS, Walk};
 use crate::kernels::{AddRow, ConvRow, Filter, scalar};
 use core::arch::x86_64::*;
@@ -126,14 +126,14 @@ macro_rules! backend {
             #[target_feature(enable = $features)]
             pub(in crate::kernels::x86) fn conv_row(
                 row: &ConvRow<'_, $element>,
-                room: &mut [$element],
+                workspace: &mut [$element],
                 out: &mut [$element],
             ) {
                 // SAFETY: this function is called where the processor has the instructions.
-                unsafe { tiles::conv_row::<$tiles, $element>(row, room, out) }
+                unsafe { tiles::conv_row::<$tiles, $element>(row, workspace, out) }
             }
 
-            /// See [`search::Search::nearest`].
+            /// See [`nearest::NearestCodes::nearest`].
             #[target_feature(enable = $features)]
             pub(in crate::kernels::x86) fn nearest(
                 entries: Entries<'_, $element>,
@@ -143,7 +143,7 @@ macro_rules! backend {
             ) {
                 // SAFETY: this function is called where the processor has the instructions.
                 unsafe {
-                    search::floats::<$integers, $element>(entries, packed, vectors, codes);
+                    nearest::floats::<$integers, $element>(entries, packed, vectors, codes);
                 }
             }
 

@@ -2,7 +2,7 @@
 
 use super::avx2::Avx2;
 use super::avx512::Avx512;
-use crate::kernels::search::Lanes;
+use crate::kernels::nearest::Lanes;
 use core::arch::x86_64::*;
 
 /// Both registers have the same functions, of other names.

@@ -9,7 +9,7 @@ mod lanes;
 
 #[cfg(doc)]
 use super::cpu;
-use super::search::Search;
+use super::nearest::NearestCodes;
 use super::tiles::integer::Head;
 use super::{AddRow, Kernels, tiles};
 use core::arch::x86_64::*;
@@ -23,9 +23,9 @@ use float::{Avx2Singles, Avx512Singles, avx2_half, avx2_single, avx512_half, avx
 
 /// A backend's table, made of functions that want its instructions.
 macro_rules! kernels {
-    ($module:ident, $tiles:ty, $search:expr, $rest:expr) => {
+    ($module:ident, $tiles:ty, $nearest:expr, $rest:expr) => {
         Kernels {
-            search: $search(
+            nearest: $nearest(
                 // SAFETY: whoever takes the table has asked whether the processor has the instructions.
                 |entries, packed, vectors, codes| unsafe {
                     $module::nearest(entries, packed, vectors, codes)
@@ -39,7 +39,7 @@ macro_rules! kernels {
                 // SAFETY: whoever takes the table has asked whether the processor has the instructions.
                 |filter, packed| unsafe { $module::pack(filter, packed) },
                 // SAFETY: whoever takes the table has asked whether the processor has the instructions.
-                |row, room, out| unsafe { $module::conv_row(row, room, out) },
+                |row, workspace, out| unsafe { $module::conv_row(row, workspace, out) },
                 $rest,
             )
         }
@@ -50,22 +50,25 @@ macro_rules! kernels {
 const INTEGERS: Kernels<i8> = Kernels {
     // SAFETY: whoever takes the table has asked whether the processor has the instructions; who has
     // AVX-512 has AVX2.
-    spread_row: |points, spread, out| unsafe { avx2::spread_row(points, spread, out) },
+    depth_to_space_row: |points, shape, out| unsafe {
+        avx2::depth_to_space_row(points, shape, out)
+    },
     ..Kernels::SCALAR
 };
 
 /// For [`cpu::has_avx2`].
-pub(super) static AVX2: Kernels<i8> = kernels!(avx2, Avx2, Search::integers::<Avx2>, INTEGERS);
+pub(super) static AVX2: Kernels<i8> =
+    kernels!(avx2, Avx2, NearestCodes::integers::<Avx2>, INTEGERS);
 
 /// For [`cpu::has_avx512`].
 pub(super) static AVX512: Kernels<i8> =
-    kernels!(avx512, Avx512, Search::integers::<Avx512>, INTEGERS);
+    kernels!(avx512, Avx512, NearestCodes::integers::<Avx512>, INTEGERS);
 
 /// For [`cpu::has_avx2`].
 pub(super) static AVX2_SINGLE: Kernels<f32> = kernels!(
     avx2_single,
     Avx2Singles,
-    Search::floats::<Avx2>,
+    NearestCodes::floats::<Avx2>,
     Kernels::SCALAR_FLOAT
 );
 
@@ -73,7 +76,7 @@ pub(super) static AVX2_SINGLE: Kernels<f32> = kernels!(
 pub(super) static AVX2_HALF: Kernels<f16> = kernels!(
     avx2_half,
     Avx2Singles,
-    Search::floats::<Avx2>,
+    NearestCodes::floats::<Avx2>,
     Kernels::SCALAR_FLOAT
 );
 
@@ -81,7 +84,7 @@ pub(super) static AVX2_HALF: Kernels<f16> = kernels!(
 pub(super) static AVX512_SINGLE: Kernels<f32> = kernels!(
     avx512_single,
     Avx512Singles,
-    Search::floats::<Avx512>,
+    NearestCodes::floats::<Avx512>,
     Kernels::SCALAR_FLOAT
 );
 
@@ -89,7 +92,7 @@ pub(super) static AVX512_SINGLE: Kernels<f32> = kernels!(
 pub(super) static AVX512_HALF: Kernels<f16> = kernels!(
     avx512_half,
     Avx512Singles,
-    Search::floats::<Avx512>,
+    NearestCodes::floats::<Avx512>,
     Kernels::SCALAR_FLOAT
 );
 

@@ -91,7 +91,7 @@ const WORD: usize = 2;
 /// What the room is aligned to.
 const ALIGN: usize = align_of::<u32>();
 
-/// How many numbers lie in the room, each kind in whole words.
+/// How many numbers lie in the workspace, each kind in whole words.
 #[derive(Debug, Clone, Copy)]
 struct Lengths {
     /// Rows that come at once.
@@ -146,8 +146,8 @@ fn sums_of_pair(shape: &ConvShape) -> usize {
     (shape.width as usize).next_multiple_of(PAIR)
 }
 
-/// See [`crate::kernels::Kernels::conv_room`].
-pub(super) fn conv_room(shape: &ConvShape) -> usize {
+/// See [`crate::kernels::Kernels::conv_workspace`].
+pub(super) fn conv_workspace(shape: &ConvShape) -> usize {
     Lengths::of(shape).bytes()
 }
 
@@ -156,11 +156,11 @@ pub(super) fn conv_room(shape: &ConvShape) -> usize {
 ///     lay it out
 ///     for each two channels: lay out the weights; convolve
 /// ```
-pub(super) fn conv_row(row: &ConvRow<'_, i8>, room: &mut [i8], out: &mut [i8]) {
+pub(super) fn conv_row(row: &ConvRow<'_, i8>, workspace: &mut [i8], out: &mut [i8]) {
     let shape = &row.filter.shape;
     let lengths = Lengths::of(shape);
-    let start = room.as_ptr().align_offset(ALIGN);
-    let (inputs, rest) = integers::<i16>(room.behind_mut(start), lengths.inputs);
+    let start = workspace.as_ptr().align_offset(ALIGN);
+    let (inputs, rest) = integers::<i16>(workspace.behind_mut(start), lengths.inputs);
     let (weights, rest) = integers::<i16>(rest, lengths.weights);
     let (sums, _) = integers::<[i32; PAIR]>(rest, lengths.sums);
     let sums_len = lengths.sums / shape.channels.div_ceil(PAIR).max(1);

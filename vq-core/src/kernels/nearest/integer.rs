@@ -16,7 +16,7 @@ use crate::element::Arithmetic;
 /// Less than every score; twice of it still is a number.
 const NO_ENTRY: i32 = i32::MIN / 2;
 
-/// See [`super::Search::packed_len`].
+/// See [`super::NearestCodes::packed_len`].
 pub(super) fn packed_len<T: Lanes>(shape: Shape) -> usize {
     if shape.dim > MOST {
         return 0;
@@ -24,7 +24,7 @@ pub(super) fn packed_len<T: Lanes>(shape: Shape) -> usize {
     Blocks::<T>::new(shape, 1).elements::<i8>()
 }
 
-/// See [`super::Search::pack`].
+/// See [`super::NearestCodes::pack`].
 pub(super) fn pack<T: Lanes>(entries: Entries<'_, i8>, packed: &mut [i8]) {
     let shape = entries.shape();
     if shape.dim > MOST {
@@ -48,7 +48,7 @@ pub(super) fn pack<T: Lanes>(entries: Entries<'_, i8>, packed: &mut [i8]) {
     }
 }
 
-/// See [`super::Search::nearest`].
+/// See [`super::NearestCodes::nearest`].
 ///
 /// # Safety
 /// The processor has T's instruction set.

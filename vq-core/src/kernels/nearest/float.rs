@@ -1,10 +1,10 @@
 //! Which of two ways single precision goes; half precision is widened to it.
 
-use super::{Entries, Lanes, MOST, Nearest, Search, Shape, direct, filter};
+use super::{Entries, Lanes, MOST, Nearest, NearestCodes, Shape, direct, filter};
 use crate::element::Real;
 use crate::kernels::scalar;
 
-impl<R: Real> Search<R> {
+impl<R: Real> NearestCodes<R> {
     /// The search in single precision; `nearest` is [`floats`].
     pub(in crate::kernels) const fn floats<T: Lanes>(nearest: Nearest<R>) -> Self {
         Self {
@@ -23,7 +23,7 @@ impl<R: Real> Search<R> {
     }
 }
 
-/// See [`Search::nearest`].
+/// See [`NearestCodes::nearest`].
 ///
 /// # Safety
 /// The processor has T's instruction set.

@@ -71,7 +71,7 @@ pub(crate) struct Shape {
 
 /// How a backend searches.
 #[derive(Clone, Copy)]
-pub(crate) struct Search<E: Arithmetic> {
+pub(crate) struct NearestCodes<E: Arithmetic> {
     /// Elements that [`Self::pack`] fills.
     pub(crate) packed_len: fn(Shape) -> usize,
     /// Lays out the entries as [`Self::nearest`] wants them; the elements start at a multiple of [`super::ALIGN`]
@@ -84,13 +84,13 @@ pub(crate) struct Search<E: Arithmetic> {
 /// The entries, packed too; the vectors and a place for each one's code.
 pub(crate) type Nearest<E> = fn(Entries<'_, E>, &[E], &[E], &mut [u16]);
 
-impl<E: Arithmetic> fmt::Debug for Search<E> {
+impl<E: Arithmetic> fmt::Debug for NearestCodes<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Search")
+        f.write_str("NearestCodes")
     }
 }
 
-impl<E: Element> Search<E> {
+impl<E: Element> NearestCodes<E> {
     /// The reference.
     pub(crate) const SCALAR: Self = Self {
         packed_len: |_| 0,
@@ -99,7 +99,7 @@ impl<E: Element> Search<E> {
     };
 }
 
-impl Search<i8> {
+impl NearestCodes<i8> {
     /// With a backend's tiles; `nearest` is [`integers`], compiled for the backend's instructions.
     pub(super) const fn integers<T: Lanes>(nearest: Nearest<i8>) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl Search<i8> {
     }
 }
 
-/// See [`Search::nearest`].
+/// See [`NearestCodes::nearest`].
 ///
 /// # Safety
 /// The processor has T's instruction set.

@@ -22,12 +22,12 @@ fn singles<T: Lanes>(shape: Shape) -> usize {
     shape.count.div_ceil(T::LANES) * T::LANES * shape.dim
 }
 
-/// See [`super::Search::packed_len`].
+/// See [`super::NearestCodes::packed_len`].
 pub(super) fn packed_len<T: Lanes, R: Real>(shape: Shape) -> usize {
     elements::<R>(singles::<T>(shape) * size_of::<f32>())
 }
 
-/// See [`super::Search::pack`].
+/// See [`super::NearestCodes::pack`].
 pub(super) fn pack<T: Lanes, R: Real>(entries: Entries<'_, R>, packed: &mut [R]) {
     let Shape { count, dim } = entries.shape();
     let (_, places, _) = bytemuck::pod_align_to_mut::<R, f32>(packed);
@@ -40,7 +40,7 @@ pub(super) fn pack<T: Lanes, R: Real>(entries: Entries<'_, R>, packed: &mut [R])
     }
 }
 
-/// See [`super::Search::nearest`].
+/// See [`super::NearestCodes::nearest`].
 ///
 /// # Safety
 /// The processor has T's instruction set.

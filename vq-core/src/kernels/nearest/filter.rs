@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! bound = s t q r - |c|^2 / 2 + |z - z'| |c| + |z'| |c - c'|
-//!      <= s t q r - |c|^2 / 2 + reach * spread        reach  = max(|c|, WEIGHT |c - c'|)
-//!                                                     spread = |z - z'| + |z'| / WEIGHT
+//!      <= s t q r - |c|^2 / 2 + reach * slack        reach  = max(|c|, WEIGHT |c - c'|)
+//!                                                     slack = |z - z'| + |z'| / WEIGHT
 //! ```
 //!
 //! of which q r is a product of integers, and exact. An entry whose bound is below a vector's threshold
@@ -55,12 +55,12 @@ struct Words {
 /// Their number.
 const WORDS: usize = 4;
 
-/// See [`super::Search::packed_len`].
+/// See [`super::NearestCodes::packed_len`].
 pub(super) fn packed_len<T: Lanes, R: Real>(shape: Shape) -> usize {
     Blocks::<T>::new(shape, WORDS).elements::<R>()
 }
 
-/// See [`super::Search::pack`].
+/// See [`super::NearestCodes::pack`].
 pub(super) fn pack<T: Lanes, R: Real>(entries: Entries<'_, R>, packed: &mut [R]) {
     let shape = entries.shape();
     let blocks = Blocks::<T>::new(shape, WORDS);
@@ -124,7 +124,7 @@ impl Words {
 struct Query {
     /// |z|^2, or less.
     square: f32,
-    spread: f32,
+    slack: f32,
     scale: f32,
     /// Bounds below it are of no interest.
     threshold: f32,
@@ -136,7 +136,7 @@ impl Query {
     /// Which no entry interests.
     const NONE: Self = Self {
         square: 0.0,
-        spread: 1.0,
+        slack: 1.0,
         scale: 0.0,
         threshold: f32::NAN,
         least: f32::INFINITY,
@@ -144,10 +144,10 @@ impl Query {
     };
 
     fn new(rough: &Rough) -> Self {
-        let spread = rough.error + (rough.norm + rough.error) / WEIGHT;
+        let slack = rough.error + (rough.norm + rough.error) / WEIGHT;
         Self {
             square: rough.square / (MORE * MORE) - LEAST,
-            spread: spread * (1.0 + 1.0 / (1 << 13) as f32),
+            slack: slack * (1.0 + 1.0 / (1 << 13) as f32),
             scale: rough.scale,
             threshold: f32::MIN,
             ..Self::NONE
@@ -201,7 +201,7 @@ fn distance_in_lanes<R: Real>(vector: &[R], entry: &[R::Stored]) -> f32 {
     total(sums)
 }
 
-/// See [`super::Search::nearest`].
+/// See [`super::NearestCodes::nearest`].
 ///
 /// # Safety
 /// The processor has T's instruction set.
@@ -396,7 +396,7 @@ unsafe fn bounds_of<T: Lanes, const P: usize>(
                     let product = T::singles_of(T::subtract_words(sums[v], offset));
                     let product =
                         T::multiply(T::multiply(product, scale), T::singles(queries[p].scale));
-                    let room = T::multiply(reach, T::singles(queries[p].spread));
+                    let room = T::multiply(reach, T::singles(queries[p].slack));
                     let own = T::add(product, T::add(half, room));
                     most[p] = T::larger(own, most[p]);
                     bounds[p]
