@@ -24,15 +24,7 @@ const KNOWN_CYCLES: [(&str, &str); 2] = [
          kernels::tiles::points kernels::whole_map kernels::words kernels::x86 kernels::x86::avx2 \
          kernels::x86::avx512 kernels::x86::float kernels::search::direct kernels::search::float",
     ),
-    (
-        "vq-train",
-        "nn nn::activation nn::attention nn::batch_norm nn::conv2d nn::conv_transpose2d \
-         nn::dropout nn::embedding nn::exponential nn::group_norm nn::lanes nn::linear nn::maps \
-         nn::maps::padding nn::masked_conv2d nn::matrix nn::max_pool nn::normalize nn::params \
-         nn::pool nn::relu nn::residual nn::shuffle nn::softmax nn::spectral_norm nn::tape \
-         nn::upsample nn::winograd nn::winograd::tiles nn::winograd::weights export \
-         export::bridge export::fold export::lower export::write",
-    ),
+    ("vq-train", ""),
 ];
 
 fn read(name: &str) -> Source {

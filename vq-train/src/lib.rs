@@ -22,13 +22,15 @@ pub mod input;
 pub mod picture;
 pub mod tensorboard;
 
+// Layers.
+pub mod nn;
+
 // What is to be trained, and on what.
 pub mod config;
 pub mod random;
 pub mod data;
 
 // The networks, and what they learn by.
-pub mod nn;
 pub mod quantizer;
 pub mod optim;
 pub mod loss;

@@ -12,11 +12,11 @@ pub use build::chain;
 pub use step::StepOutput;
 
 use crate::config::{Config, ConfigError, LayerConfig, field_error};
-use crate::nn::{Chain, Layer, ParamTable, Scalar, Tape, Weights};
+use crate::nn::{
+    Builder, Chain, Layer, Learnt, MAX_PARAMS, ParamTable, Scalar, Shape, Tape, Weights,
+};
 use crate::quantizer::{Quantize, QuantizeAny, Quantizer, SquareOrder};
 use adaptive_weight::SplitDecoder;
-pub(crate) use build::MAX_PARAMS;
-use build::{Builder, Shape};
 use ndarray::{Array4, ArrayView4, Axis};
 use rayon::prelude::*;
 
@@ -58,11 +58,7 @@ impl VqVae {
     pub fn build(config: &Config) -> Result<VqVae, ConfigError> {
         let mut table = ParamTable::default();
         let dim = config.quantizer.dim;
-        let picture = Shape {
-            channels: config.model.channels,
-            num: 1,
-            den: 1,
-        };
+        let picture = Shape::full(config.model.channels);
         let (mut encoder, latent) =
             chain_of("encoder", &config.model.encoder, picture, &mut table)?;
         let grid = Shape {
@@ -72,8 +68,9 @@ impl VqVae {
         let (decoder, out) = chain_of("decoder", &config.model.decoder, grid, &mut table)?;
         check_shapes(config, latent, out)?;
         // Nothing reads the gradient by the input of the first layer that learns.
-        if let Some(Layer::Conv2d(first)) = encoder.layers.iter_mut().find(|l| l.may_learn()) {
-            first.input_grad = false;
+        let mut layers = encoder.layers.iter_mut();
+        if let Some(first) = layers.find(|l| l.learnt() != Learnt::Nothing) {
+            first.skip_input_grad();
         }
         let split = SplitDecoder::of(&decoder, &table);
         if config.gan.as_ref().is_some_and(|gan| gan.adaptive) && split.is_none() {
@@ -148,11 +145,9 @@ fn chain_of(
     from: Shape,
     table: &mut ParamTable,
 ) -> Result<(Chain, Shape), ConfigError> {
-    let mut builder = Builder {
-        table,
-        path: format!("model.{side}"),
-    };
-    builder.chain(layers, from, side)
+    let path = format!("model.{side}");
+    let (layers, to) = Builder::list(table, layers, from, &path, side)?;
+    Ok((Chain { layers }, to))
 }
 
 /// Checks the shapes of latents and of the decoder's output against the configuration.
@@ -288,9 +283,9 @@ mod tests {
     const MORE: &str = r#"
         encoder = [
           { conv = { out = 4, kernel = 3, stride = 2, pad = [0, 1], spectral = true } },
-          { maxunpool = { factor = 2, layers = [{ linear = { out = 4, relu = true } }] } },
+          { linear = { out = 4, relu = true } },
           { maxpool = {} },
-          { averageunpool = {} },
+          { upsample = 2 },
           { averagepool = { kernel = 3, pad = [1, 1] } },
           { linear = { out = 3, spectral = true } },
         ]

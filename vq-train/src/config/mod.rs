@@ -14,14 +14,15 @@ mod optimizer;
 mod gan;
 mod train;
 
+pub use crate::nn::{
+    AttentionConfig, BatchNormConfig, ConvConfig, GroupNormConfig, LinearConfig, MaskConfig, Pad,
+    PoolConfig, ResidualConfig, TransposedConfig,
+};
 pub use data::{DataConfig, DataKind};
 pub use error::ConfigError;
 pub(crate) use error::field_error;
 pub use gan::{AdversarialLoss, DiscriminatorConfig, DiscriminatorNorm, GanConfig};
-pub use layer::{
-    AttentionConfig, BatchNormConfig, ConvConfig, GroupNormConfig, LayerConfig, LinearConfig,
-    MaskConfig, MaxUnpoolConfig, Pad, PoolConfig, ResBlockConfig, ResidualConfig, TransposedConfig,
-};
+pub use layer::{LayerConfig, ResBlockConfig};
 pub use loss::{LossConfig, PixelLossKind};
 pub use optimizer::{OptimizerConfig, Schedule};
 pub use quantizer::{Codes, EntropyConfig, GumbelConfig, QuantizerConfig, QuantizerKind};

@@ -1,8 +1,8 @@
 //! What a quantiser computes around its tables, as the core's operators: 1x1 convolutions and tanh.
 
-use super::fold::{FloatConv, FloatGraph, FloatOp};
+use super::graph::{FloatConv, FloatGraph, FloatOp};
 use crate::quantizer::Step;
-use vq_core::format::ActivationKind;
+use vq_core::format::{ActivationKind, Pad};
 
 /// Steps as a graph of their own.
 pub(super) fn graph(steps: &[Step]) -> FloatGraph {
@@ -21,7 +21,7 @@ pub(super) fn append(graph: &mut FloatGraph, steps: &[Step]) {
                 kind: ActivationKind::Tanh,
             }),
             Step::Linear { weight, bias } => match graph.ops.last_mut() {
-                Some(FloatOp::Conv(conv)) if !conv.relu => compose(conv, weight, bias),
+                Some(FloatOp::Conv(conv)) if !conv.relu => conv.compose(weight, bias),
                 _ => graph.ops.push(pointwise(input, weight, bias)),
             },
         }
@@ -31,38 +31,14 @@ pub(super) fn append(graph: &mut FloatGraph, steps: &[Step]) {
 fn pointwise(input: u16, weight: &[f32], bias: &[f32]) -> FloatOp {
     FloatOp::Conv(FloatConv {
         input,
-        cout: bias.len(),
+        out_channels: bias.len(),
         kernel: 1,
         stride: 1,
-        before: 0,
-        after: 0,
+        pad: Pad::NONE,
         relu: false,
         weight: weight.to_vec(),
         bias: bias.to_vec(),
     })
-}
-
-/// A linear step becomes part of the convolution before it: S (W x + b) + s = (S W) x + (S b + s).
-pub(super) fn compose(conv: &mut FloatConv, step: &[f32], shift: &[f32]) {
-    let taps = conv.weight.len() / conv.cout;
-    let rows = step.chunks_exact(conv.cout);
-    let row = |row: &[f32]| -> Vec<f32> {
-        let mut sum = vec![0.0; taps];
-        for (&factor, weight) in row.iter().zip(conv.weight.chunks_exact(taps)) {
-            sum.iter_mut()
-                .zip(weight)
-                .for_each(|(s, w)| *s += factor * w);
-        }
-        sum
-    };
-    let weight = rows.clone().flat_map(row).collect();
-    let moved = |(row, &shift): (&[f32], &f32)| {
-        let products = row.iter().zip(&conv.bias).map(|(s, b)| s * b);
-        products.sum::<f32>() + shift
-    };
-    conv.bias = rows.zip(shift).map(moved).collect();
-    conv.weight = weight;
-    conv.cout = shift.len();
 }
 
 #[cfg(test)]
@@ -187,7 +163,10 @@ mod tests {
         let [FloatOp::Conv(conv), FloatOp::Activation { input: 1, .. }] = &graph.ops[..] else {
             panic!("{graph:?}");
         };
-        assert_eq!((conv.cout, &conv.weight[..]), (1, &[-2.0, -2.0][..]));
+        assert_eq!(
+            (conv.out_channels, &conv.weight[..]),
+            (1, &[-2.0, -2.0][..])
+        );
         assert_eq!(conv.bias, [-0.5]);
     }
 }

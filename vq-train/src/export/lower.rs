@@ -2,11 +2,11 @@
 
 use super::activation;
 use super::calibrate::Range;
-use super::fold::{FloatConv, FloatGraph, FloatNorm, FloatOp, FloatUpConv};
+use super::graph::{FloatConv, FloatGraph, FloatNorm, FloatOp, FloatUpConv};
 use vq_core::f16;
 use vq_core::format::{
-    Activation, Add, Attention, Conv2d, DepthToSpace, Dtype, GroupNorm, Kernel, Op, Pad, Quant,
-    Relu, Rescale, SpaceToDepth, UpConv,
+    Activation, Add, Attention, Conv2d, DepthToSpace, Dtype, GroupNorm, Kernel, Op, Quant, Relu,
+    Rescale, SpaceToDepth, UpConv,
 };
 
 /// The blob being written: tensors at multiples of 4 bytes.
@@ -170,21 +170,15 @@ pub(super) fn graph(
 
 fn conv(c: &FloatConv, dtype: Dtype, from: Quant, out: Quant, blob: &mut Blob) -> Op {
     let (weights, params) = tensors(&c.weight, &c.bias, dtype, from, out, blob);
-    let (top, bottom) = (c.before, c.after);
     Op::Conv2d(Conv2d {
         input: c.input,
-        out_channels: c.cout as u16,
+        out_channels: c.out_channels as u16,
         kernel: Kernel {
             height: c.kernel,
             width: c.kernel,
         },
         stride: c.stride,
-        pad: Pad {
-            top,
-            left: top,
-            bottom,
-            right: bottom,
-        },
+        pad: c.pad,
         relu: c.relu,
         out,
         weights,
@@ -194,7 +188,7 @@ fn conv(c: &FloatConv, dtype: Dtype, from: Quant, out: Quant, blob: &mut Blob) -
 
 fn upconv(c: &FloatUpConv, dtype: Dtype, from: Quant, out: Quant, blob: &mut Blob) -> Op {
     let (weights, params) = tensors(&c.weight, &c.bias, dtype, from, out, blob);
-    let (input, out_channels, relu) = (c.input, c.cout as u16, c.relu);
+    let (input, out_channels, relu) = (c.input, c.out_channels as u16, c.relu);
     Op::UpConv(UpConv {
         input,
         out_channels,
@@ -374,11 +368,10 @@ mod tests {
     fn conv(input: u16) -> FloatOp {
         FloatOp::Conv(FloatConv {
             input,
-            cout: 1,
+            out_channels: 1,
             kernel: 1,
             stride: 1,
-            before: 0,
-            after: 0,
+            pad: vq_core::format::Pad::NONE,
             relu: false,
             weight: vec![1.0],
             bias: vec![0.0],

@@ -2,7 +2,7 @@
 //! channel, and a plain table of all products of levels.
 
 use super::calibrate;
-use super::fold::{FloatConv, FloatGraph, FloatOp};
+use super::graph::{FloatConv, FloatGraph, FloatOp};
 use super::lower::{self, Blob};
 use crate::codec::Codec;
 use crate::picture::{Picture, Size};
@@ -37,15 +37,14 @@ fn table() -> Vec<f32> {
         .collect()
 }
 
-fn conv(input: u16, cout: usize, side: u8, weight: Vec<f32>) -> FloatOp {
-    let bias = vec![0.0; cout];
+fn conv(input: u16, out_channels: usize, side: u8, weight: Vec<f32>) -> FloatOp {
+    let bias = vec![0.0; out_channels];
     FloatOp::Conv(FloatConv {
         input,
-        cout,
+        out_channels,
         kernel: side,
         stride: side,
-        before: 0,
-        after: 0,
+        pad: vq_core::format::Pad::NONE,
         relu: false,
         weight,
         bias,

@@ -1,8 +1,8 @@
 //! The model file, written through the core's own types.
 
-use super::ExportError;
 use super::calibrate::Ranges;
-use super::fold::FloatGraph;
+use super::error::ExportError;
+use super::graph::FloatGraph;
 use super::lower::{self, Blob, half_bytes};
 use crate::quantizer::Table;
 use crate::train::Trainer;

@@ -1,10 +1,9 @@
 //! The discriminator's layers, their forward and backward passes, and the penalty R1.
 
 use crate::config::{Config, ConfigError, DiscriminatorConfig, DiscriminatorNorm, field_error};
-use crate::model::MAX_PARAMS;
 use crate::nn::{
-    Activation, BatchNorm, BatchNormSpec, Chain, Conv2d, ConvSpec, Init, Layer, Normed, ParamTable,
-    Scalar, SpectralNorm, Weights, Worker, add, copies, on_each, recycle,
+    Activation, AnyLayer, BatchNorm, BatchNormSpec, Chain, Conv2d, ConvSpec, Init, MAX_PARAMS,
+    Padding, ParamTable, Scalar, SpectralNorm, Weights, Worker, add, copies, on_each, recycle,
 };
 use ndarray::{Array4, ArrayView4};
 
@@ -70,24 +69,25 @@ impl Discriminator {
     ) -> Discriminator {
         let mut table = ParamTable::default();
         let mut stages = Vec::new();
-        let mut cin = channels;
+        let mut in_channels = channels;
         for i in 0..=config.layers {
-            let cout = config.channels << i.min(3);
+            let out_channels = config.channels << i.min(3);
             let stride = if i < config.layers { 2 } else { 1 };
             let batch = i > 0 && config.norm == DiscriminatorNorm::Batch;
             let name = format!("discriminator.{i}");
             // What a bias adds, batch normalisation takes away.
-            let spec = convolution(cin, cout, stride, !batch);
+            let spec = convolution(in_channels, out_channels, stride, !batch);
             let mut layers = vec![layer(spec, config.norm, &name, &mut table)];
             if batch {
-                layers.push(Layer::BatchNorm(batch_norm(cout, &name, &mut table)));
+                layers.push(batch_norm(out_channels, &name, &mut table).into());
             }
-            layers.push(Layer::Activation(activation));
+            layers.push(activation.into());
             stages.push(Chain { layers });
-            cin = cout;
+            in_channels = out_channels;
         }
         let name = format!("discriminator.{}", stages.len());
-        let last = layer(convolution(cin, 1, 1, true), config.norm, &name, &mut table);
+        let spec = convolution(in_channels, 1, 1, true);
+        let last = layer(spec, config.norm, &name, &mut table);
         stages.push(Chain { layers: vec![last] });
         Discriminator { table, stages }
     }
@@ -244,24 +244,23 @@ fn means<T: Scalar>(mut logits: Vec<Array4<T>>, factor: f64) -> Vec<Array4<T>> {
     logits
 }
 
-fn convolution(cin: usize, cout: usize, stride: usize, bias: bool) -> ConvSpec {
+fn convolution(in_channels: usize, out_channels: usize, stride: usize, bias: bool) -> ConvSpec {
     ConvSpec {
-        cin,
-        cout,
+        in_channels,
+        out_channels,
         kernel: KERNEL,
         stride,
-        before: PAD,
-        after: PAD,
+        pad: Padding::even(PAD),
         relu: false,
         bias,
     }
 }
 
-fn layer(spec: ConvSpec, norm: DiscriminatorNorm, name: &str, table: &mut ParamTable) -> Layer {
+fn layer(spec: ConvSpec, norm: DiscriminatorNorm, name: &str, table: &mut ParamTable) -> AnyLayer {
     let conv = Conv2d::new(spec, name, Some(Init::Normal(SPREAD)), table);
     match norm {
-        DiscriminatorNorm::Spectral => SpectralNorm::new(Normed::Conv2d(conv), name, table).into(),
-        DiscriminatorNorm::Batch | DiscriminatorNorm::None => Layer::Conv2d(conv),
+        DiscriminatorNorm::Spectral => SpectralNorm::new(conv, name, table).into(),
+        DiscriminatorNorm::Batch | DiscriminatorNorm::None => conv.into(),
     }
 }
 

@@ -1,16 +1,21 @@
 //! In which order PyTorch keeps a parameter's axes.
 
 use crate::model::VqVae;
-use crate::nn::{Layer, Normed, ParamInfo};
+use crate::nn::{Axes, ParamInfo};
 use ndarray::ArrayView;
 use std::collections::BTreeMap;
 
-/// Our axes `[kernel, kernel, in, out]` in the order of PyTorch's `[out, in, kernel, kernel]`.
-const CONV: &[usize] = &[3, 2, 0, 1];
-/// Our axes `[in, kernel, kernel, out]` in the order of PyTorch's `[in, out, kernel, kernel]`.
-const TRANSPOSED: &[usize] = &[0, 3, 1, 2];
-/// Our axes `[in, out]` in the order of PyTorch's `[out, in]`.
-const LINEAR: &[usize] = &[1, 0];
+/// PyTorch's order of axes: axis `order[i]` of ours stands in place i.
+fn order(axes: Axes) -> &'static [usize] {
+    match axes {
+        // Of `[kernel, kernel, in, out]`, as `[out, in, kernel, kernel]`.
+        Axes::Conv => &[3, 2, 0, 1],
+        // Of `[in, kernel, kernel, out]`, as `[in, out, kernel, kernel]`.
+        Axes::ConvTranspose => &[0, 3, 1, 2],
+        // Of `[in, out]`, as `[out, in]`.
+        Axes::Linear => &[1, 0],
+    }
+}
 
 /// The parameters whose axes stand in another order, by their place in the flat vector.
 pub(super) struct Layouts {
@@ -21,14 +26,15 @@ impl Layouts {
     pub(super) fn of(model: &VqVae) -> Layouts {
         let mut orders = BTreeMap::new();
         for chain in [&model.encoder, &model.decoder] {
-            enter(&chain.layers, &mut orders);
+            let matrices = chain.matrices().into_iter();
+            orders.extend(matrices.map(|m| (m.place.start, order(m.axes))));
         }
         // Quantisers multiply by their projections from the right, as linear layers.
         let entries = model.table.entries.iter();
         let projections = entries
             .filter(|e| e.name.starts_with("quantizer"))
             .filter(|e| e.name.ends_with(".weight"));
-        orders.extend(projections.map(|e| (e.range.start, LINEAR)));
+        orders.extend(projections.map(|e| (e.range.start, order(Axes::Linear))));
         Layouts { orders }
     }
 
@@ -59,49 +65,6 @@ impl Layouts {
             .enumerate()
             .for_each(|(i, &axis)| back[axis] = i);
         permuted(values, &self.shape(entry), &back)
-    }
-}
-
-fn enter(layers: &[Layer], orders: &mut BTreeMap<usize, &'static [usize]>) {
-    for layer in layers {
-        let (weight, order) = match layer {
-            Layer::Conv2d(l) => (&l.weight, CONV),
-            Layer::MaskedConv2d(l) => (&l.conv.weight, CONV),
-            Layer::ConvTranspose2d(l) => (&l.weight, TRANSPOSED),
-            Layer::Linear(l) => (&l.weight, LINEAR),
-            Layer::SpectralNorm(l) => match &l.inner {
-                Normed::Conv2d(l) => (&l.weight, CONV),
-                Normed::Linear(l) => (&l.weight, LINEAR),
-            },
-            Layer::Residual(l) => {
-                enter(&l.inner.layers, orders);
-                let shortcut = l.shortcut.iter();
-                orders.extend(shortcut.map(|conv| (conv.weight.start, CONV)));
-                continue;
-            }
-            Layer::Attention(l) => {
-                let convs = l.projections.iter().chain([&l.out]);
-                orders.extend(convs.map(|conv| (conv.weight.start, CONV)));
-                continue;
-            }
-            Layer::MaxUnpool(l) => {
-                enter(&l.inner.layers, orders);
-                continue;
-            }
-            Layer::Upsample(_)
-            | Layer::Relu(_)
-            | Layer::PixelShuffle(_)
-            | Layer::PixelUnshuffle(_)
-            | Layer::AveragePool(_)
-            | Layer::AverageUnpool(_)
-            | Layer::MaxPool(_)
-            | Layer::Embedding(_)
-            | Layer::GroupNorm(_)
-            | Layer::BatchNorm(_)
-            | Layer::Activation(_)
-            | Layer::Dropout(_) => continue,
-        };
-        orders.insert(weight.start, order);
     }
 }
 

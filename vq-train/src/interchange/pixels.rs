@@ -9,7 +9,7 @@
 
 use crate::config::{Config, ConvConfig, LayerConfig};
 use crate::model::VqVae;
-use crate::nn::Layer;
+use crate::nn::AnyLayer;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -95,13 +95,14 @@ fn pointwise(channels: usize) -> LayerConfig {
 }
 
 /// Weight and bias of the convolution whose output is the picture, its pixels perhaps in another order.
-fn last_convolution(layers: &[Layer]) -> Option<(Range<usize>, Range<usize>)> {
+fn last_convolution(layers: &[AnyLayer]) -> Option<(Range<usize>, Range<usize>)> {
     let (last, before) = layers.split_last()?;
-    let (relu, weight, bias) = match last {
-        Layer::Conv2d(l) => (l.spec.relu, &l.weight, &l.bias),
-        Layer::ConvTranspose2d(l) => (l.spec.relu, &l.weight, &l.bias),
-        Layer::PixelShuffle(_) => return last_convolution(before),
+    let params = match last {
+        AnyLayer::Conv2d(l) => &l.params,
+        AnyLayer::ConvTranspose2d(l) => &l.params,
+        AnyLayer::PixelShuffle(_) => return last_convolution(before),
         _ => return None,
     };
-    (!relu && !bias.is_empty()).then(|| (weight.clone(), bias.clone()))
+    let plain = !params.relu && !params.bias.is_empty();
+    plain.then(|| (params.weight.clone(), params.bias.clone()))
 }

@@ -16,7 +16,9 @@
 //! It differs from `pytorch-msssim` in odd sides alone, where that averages with zeros.
 
 use super::window::{Extent, SIDE, means, spread};
-use crate::nn::{AveragePool, Loop, PoolSpec, Scalar, Tape, flat, flat_mut};
+use crate::nn::{
+    AveragePool, Layer, Loop, Padding, PoolSpec, Scalar, Tape, Weights, flat, flat_mut,
+};
 use ndarray::{Array4, ArrayView4};
 
 /// The shortest side that has room for a window.
@@ -38,8 +40,10 @@ const LEAST: f64 = 1e-6;
 const HALVES: AveragePool = AveragePool(PoolSpec {
     kernel: 2,
     stride: 2,
-    before: 0,
-    after: 1,
+    pad: Padding {
+        top_left: 0,
+        bottom_right: 1,
+    },
 });
 
 /// The sum of 1 - MS-SSIM(x_i, y_i) over a chunk of pictures `[n, h, w, c]`, and its gradient by y, of
@@ -70,7 +74,7 @@ pub fn gradient<T: Scalar>(
         let mut dy = scale.gradient.expect("the tape records");
         multiply(&mut dy, &factors);
         if let Some(above) = above {
-            let coarser = HALVES.backward(tape, above);
+            let coarser = HALVES.backward(&Weights::none(), tape, above, &mut []);
             dy += &coarser;
             tape.recycle(coarser);
         }
@@ -122,8 +126,8 @@ fn scales<T: Scalar>(
         let last = i + 1 == count;
         scales.push(Scale::of(&x, &y, last, tape));
         if !last {
-            x = tape.unrecorded(|tape| HALVES.forward(x, tape));
-            y = HALVES.forward(y, tape);
+            x = tape.unrecorded(|tape| HALVES.forward(&Weights::none(), x, tape));
+            y = HALVES.forward(&Weights::none(), y, tape);
         }
     }
     tape.recycle(x);

@@ -3,7 +3,8 @@
 
 use crate::loss::AdversarialTerm;
 use crate::nn::{
-    Chain, Layer, ParamTable, Scalar, Weights, Worker, add, copies, depths, recycle, repeat,
+    AnyLayer, Chain, Layer, Learnt, ParamTable, Scalar, Weights, Worker, add, copies, depths,
+    recycle, repeat,
 };
 use ndarray::Array4;
 use std::ops::Range;
@@ -28,10 +29,14 @@ impl SplitDecoder {
     /// None where the last layer that learns is not one matrix of weights. The decoder's parameters are the
     /// table's last.
     pub(super) fn of(decoder: &Chain, table: &ParamTable) -> Option<SplitDecoder> {
-        let last = decoder.layers.iter().rposition(Layer::may_learn)?;
-        let weight = decoder.layers[last].weight()?.clone();
+        let learns = |layer: &AnyLayer| layer.learnt() != Learnt::Nothing;
+        let last = decoder.layers.iter().rposition(learns)?;
+        let Learnt::Matrix(matrix) = decoder.layers[last].learnt() else {
+            return None;
+        };
+        let weight = matrix.place;
         let (body, tail) = decoder.layers.split_at(last);
-        let chain = |layers: &[Layer]| Chain {
+        let chain = |layers: &[AnyLayer]| Chain {
             layers: layers.to_vec(),
         };
         let learnt = table.entries.iter().rfind(|e| e.role.learns())?;

@@ -1,10 +1,15 @@
-//! Curves, number by number: SiLU, leaky ReLU, tanh and sigmoid.
+//! Activations, number by number: SiLU, leaky ReLU, tanh and sigmoid.
 //!
 //! ReLU is a layer of its own, because convolutions fuse it; SiLU behind group normalisation is fused
 //! there.
 
-use super::exponential::{sigmoid, silu_slope};
-use super::{Loop, Scalar, Tape, flat, flat_mut};
+use super::builder::{BuildError, Builder, Configured};
+use super::layer::{Layer, Learnt};
+use super::map::{flat, flat_mut};
+use super::scalar::{Scalar, sigmoid, silu_slope};
+use super::simd::Loop;
+use super::tape::{Cache, Tape};
+use super::weights::Weights;
 use ndarray::Array4;
 
 /// y = f(x) for one of these f.
@@ -23,12 +28,36 @@ pub enum Activation {
     Sigmoid,
 }
 
-impl Activation {
+impl<L: From<Activation>> Configured<L> for Activation {
+    fn build(&self, builder: &mut Builder<'_, L>) -> Result<(), BuildError> {
+        if let Activation::LeakyRelu { slope } = *self {
+            builder.share("leaky", slope)?;
+        }
+        builder.push(*self);
+        Ok(())
+    }
+}
+
+impl Layer for Activation {
+    fn kind(&self) -> &'static str {
+        match self {
+            Activation::Silu => "silu",
+            Activation::LeakyRelu { .. } => "leaky",
+            Activation::Tanh => "tanh",
+            Activation::Sigmoid => "sigmoid",
+        }
+    }
+
     /// Any shape.
-    pub fn forward<T: Scalar>(&self, mut x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+    fn forward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        mut x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
         let mut y = tape.map(x.dim());
         Forward {
-            curve: *self,
+            activation: *self,
             x: flat(&x),
             y: flat_mut(&mut y),
         }
@@ -36,15 +65,21 @@ impl Activation {
         if tape.trains() && self.keeps_output() {
             x.assign(&y);
         }
-        tape.push_input(x);
+        tape.push(Cache::Map(x));
         y
     }
 
     /// In place, any shape.
-    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, mut dy: Array4<T>) -> Array4<T> {
-        let kept = tape.pop_input();
+    fn backward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        tape: &mut Tape<T>,
+        mut dy: Array4<T>,
+        _: &mut [T],
+    ) -> Array4<T> {
+        let kept = tape.pop_map();
         Backward {
-            curve: *self,
+            activation: *self,
             kept: flat(&kept),
             dy: flat_mut(&mut dy),
         }
@@ -53,25 +88,21 @@ impl Activation {
         dy
     }
 
+    fn learnt(&self) -> Learnt {
+        Learnt::Nothing
+    }
+}
+
+impl Activation {
     /// Whether the slope is the simpler function of y than of x.
     fn keeps_output(&self) -> bool {
         matches!(self, Activation::Tanh | Activation::Sigmoid)
-    }
-
-    /// As it is named in configurations and messages.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Activation::Silu => "silu",
-            Activation::LeakyRelu { .. } => "leaky",
-            Activation::Tanh => "tanh",
-            Activation::Sigmoid => "sigmoid",
-        }
     }
 }
 
 /// x, and `slope` times x where `size` is not above 0.
 #[inline(always)]
-fn bend<T: Scalar>(x: T, size: T, slope: f64) -> T {
+fn leaky<T: Scalar>(x: T, size: T, slope: f64) -> T {
     if size > T::zero() {
         x
     } else {
@@ -81,7 +112,7 @@ fn bend<T: Scalar>(x: T, size: T, slope: f64) -> T {
 
 /// y = f(x).
 struct Forward<'a, T> {
-    curve: Activation,
+    activation: Activation,
     x: &'a [T],
     y: &'a mut [T],
 }
@@ -92,9 +123,9 @@ impl<T: Scalar> Loop for Forward<'_, T> {
     #[inline(always)]
     fn run(self) {
         let both = self.y.iter_mut().zip(self.x);
-        match self.curve {
+        match self.activation {
             Activation::Silu => both.for_each(|(y, &x)| *y = x * sigmoid(x)),
-            Activation::LeakyRelu { slope } => both.for_each(|(y, &x)| *y = bend(x, x, slope)),
+            Activation::LeakyRelu { slope } => both.for_each(|(y, &x)| *y = leaky(x, x, slope)),
             Activation::Tanh => both.for_each(|(y, &x)| *y = x.fast_tanh()),
             Activation::Sigmoid => both.for_each(|(y, &x)| *y = sigmoid(x)),
         }
@@ -103,7 +134,7 @@ impl<T: Scalar> Loop for Forward<'_, T> {
 
 /// dy times f', which is a function of what was kept.
 struct Backward<'a, T> {
-    curve: Activation,
+    activation: Activation,
     kept: &'a [T],
     dy: &'a mut [T],
 }
@@ -114,9 +145,9 @@ impl<T: Scalar> Loop for Backward<'_, T> {
     #[inline(always)]
     fn run(self) {
         let both = self.dy.iter_mut().zip(self.kept);
-        match self.curve {
+        match self.activation {
             Activation::Silu => both.for_each(|(dy, &x)| *dy *= silu_slope(x)),
-            Activation::LeakyRelu { slope } => both.for_each(|(dy, &x)| *dy = bend(*dy, x, slope)),
+            Activation::LeakyRelu { slope } => both.for_each(|(dy, &x)| *dy = leaky(*dy, x, slope)),
             Activation::Tanh => both.for_each(|(dy, &y)| *dy *= T::one() - y * y),
             Activation::Sigmoid => both.for_each(|(dy, &y)| *dy *= y * (T::one() - y)),
         }

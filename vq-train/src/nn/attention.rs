@@ -4,20 +4,52 @@
 //! S = softmax(Q K' / sqrt(d)), O = S V. Backward: dV = S' dO, dS = dO V', through the softmax to dA,
 //! dQ = dA K / sqrt(d), dK = dA' Q / sqrt(d).
 
-use super::conv2d::{pictures, pictures_mut};
-use super::matrix::{Factor, add_transposed_product};
+use super::builder::{BuildError, Builder, Configured};
+use super::conv2d::{Conv2d, ConvSpec};
+use super::gemm::{Strided, StridedMut, multiply};
+use super::group_norm::{GroupNorm, GroupNormConfig, GroupNormSpec};
+use super::layer::{Layer, Learnt, Matrix};
+use super::map::{pictures, pictures_mut};
+use super::params::{Init, ParamTable};
+use super::scalar::Scalar;
 use super::softmax::{softmax, softmax_backward};
-use super::{Conv2d, ConvSpec, GroupNorm, GroupNormSpec, Init, ParamTable, Scalar, Tape, Weights};
+use super::tape::{Cache, Tape};
+use super::weights::{Pack, Weights};
 use ndarray::Array4;
+use serde::{Deserialize, Serialize};
 
-/// An attention block with its normalisation and its way around.
+/// Self-attention in a configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionConfig {
+    /// Heads, each with its own share of the channels.
+    #[serde(default = "one")]
+    pub heads: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl<L: From<Box<Attention>>> Configured<L> for AttentionConfig {
+    fn build(&self, builder: &mut Builder<'_, L>) -> Result<(), BuildError> {
+        let norm = GroupNormConfig::default().spec(builder)?;
+        builder.positive(&[("heads", self.heads)])?;
+        builder.channels_divide(self.heads, "by heads")?;
+        let layer = Attention::new(norm, self.heads, &builder.name, builder.table);
+        builder.push(Box::new(layer));
+        Ok(())
+    }
+}
+
+/// An attention block with its normalisation and its skip connection.
 #[derive(Debug, Clone)]
 pub struct Attention {
-    /// In front.
+    /// What normalises the input of the projections.
     pub norm: GroupNorm,
     /// 1x1 convolutions to queries, keys and values.
     pub projections: [Conv2d; 3],
-    /// 1x1 convolution behind.
+    /// 1x1 convolution of what the heads attend to.
     pub out: Conv2d,
     /// Heads; divides the channels. Each has its own run of channels.
     pub heads: usize,
@@ -32,8 +64,6 @@ struct Head {
     width: usize,
     /// c.
     channels: usize,
-    /// P.
-    positions: usize,
 }
 
 impl Attention {
@@ -51,8 +81,93 @@ impl Attention {
         }
     }
 
+    /// O of all heads from their Q, K and V, each `[n, h, w, c]`. Keeps these and S.
+    fn attend<T: Scalar>(&self, [q, k, v]: [Array4<T>; 3], tape: &mut Tape<T>) -> Array4<T> {
+        let mut out = tape.map(q.dim());
+        let (n, h, w, c) = q.dim();
+        let positions = h * w;
+        let mut kept = tape.buffer(n * self.heads * positions.pow(2));
+        let mut all_s = kept.chunks_exact_mut(positions.pow(2));
+        let maps = pictures(&q).zip(pictures(&k)).zip(pictures(&v));
+        for (((q, k), v), out) in maps.zip(pictures_mut(&mut out)) {
+            for (head, s) in self.each_head(c).zip(&mut all_s) {
+                let scores = StridedMut::dense(s, positions);
+                let (one, zero) = (T::one(), T::zero());
+                multiply(
+                    head.scale(),
+                    head.of(q),
+                    head.of(k).transposed(),
+                    zero,
+                    scores,
+                );
+                softmax(s, positions);
+                let s = Strided::dense(s, positions);
+                multiply(one, s, head.of(v), zero, head.of_mut(out));
+            }
+        }
+        tape.push(Cache::Values(kept));
+        [q, k, v]
+            .into_iter()
+            .for_each(|map| tape.push(Cache::Map(map)));
+        out
+    }
+
+    /// dO to dQ, dK and dV.
+    fn attend_backward<T: Scalar>(&self, dout: Array4<T>, tape: &mut Tape<T>) -> [Array4<T>; 3] {
+        let [mut v, k, mut q] = std::array::from_fn(|_| tape.pop_map());
+        let kept = tape.pop_values();
+        let (_, h, w, c) = dout.dim();
+        let positions = h * w;
+        let mut all_s = kept.chunks_exact(positions.pow(2));
+        let mut ds = tape.buffer(positions.pow(2));
+        let mut dk = tape.map(k.dim());
+        let maps = pictures_mut(&mut q).zip(pictures(&k));
+        let maps = maps.zip(pictures_mut(&mut v));
+        let gradients = pictures(&dout).zip(pictures_mut(&mut dk));
+        for (((q, k), v), (dout, dk)) in maps.zip(gradients) {
+            for (head, s) in self.each_head(c).zip(&mut all_s) {
+                let (one, zero, scale) = (T::one(), T::zero(), head.scale());
+                let dout = head.of(dout);
+                let scores = StridedMut::dense(&mut ds, positions);
+                multiply(one, dout, head.of(v).transposed(), zero, scores);
+                softmax_backward(s, &mut ds, positions);
+                let (s, ds) = (Strided::dense(s, positions), Strided::dense(&ds, positions));
+                // dV and dQ take the places of V and Q.
+                multiply(one, s.transposed(), dout, zero, head.of_mut(v));
+                multiply(scale, ds.transposed(), head.of(q), zero, head.of_mut(dk));
+                multiply(scale, ds, head.of(k), zero, head.of_mut(q));
+            }
+        }
+        for buffer in [ds, kept] {
+            tape.recycle_buffer(buffer);
+        }
+        tape.recycle(dout);
+        tape.recycle(k);
+        [q, dk, v]
+    }
+
+    fn convolutions(&self) -> impl Iterator<Item = &Conv2d> {
+        self.projections.iter().chain([&self.out])
+    }
+
+    /// The heads of maps of so many channels.
+    fn each_head(&self, channels: usize) -> impl Iterator<Item = Head> + use<> {
+        let width = channels / self.heads;
+        (0..self.heads).map(move |i| Head {
+            first: i * width,
+            width,
+            channels,
+        })
+    }
+}
+
+impl Layer for Attention {
+    fn kind(&self) -> &'static str {
+        "attention"
+    }
+
     /// `[n, h, w, c]` to the same shape.
-    pub fn forward<T: Scalar>(
+    fn forward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         x: Array4<T>,
@@ -73,7 +188,7 @@ impl Attention {
     }
 
     /// dy `[n, h, w, c]` to dx of the same shape.
-    pub fn backward<T: Scalar>(
+    fn backward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         tape: &mut Tape<T>,
@@ -96,83 +211,16 @@ impl Attention {
         dx
     }
 
-    /// O of all heads from their Q, K and V, each `[n, h, w, c]`. Keeps these and S.
-    fn attend<T: Scalar>(&self, [q, k, v]: [Array4<T>; 3], tape: &mut Tape<T>) -> Array4<T> {
-        let mut out = tape.map(q.dim());
-        let (n, h, w, c) = q.dim();
-        let mut kept = tape.buffer(n * self.heads * (h * w).pow(2));
-        let mut all_s = kept.chunks_exact_mut((h * w).pow(2));
-        let heads = self.each_head(h * w, c);
-        let [mut qh, mut kh, mut vh, mut oh] = heads[0].buffers(tape);
-        let mut panels = heads[0].panels(tape);
-        let maps = pictures(&q).zip(pictures(&k)).zip(pictures(&v));
-        for (((q, k), v), out) in maps.zip(pictures_mut(&mut out)) {
-            for (head, s) in heads.iter().zip(&mut all_s) {
-                head.take(q, head.scale(), &mut qh);
-                head.take(k, T::one(), &mut kh);
-                head.take(v, T::one(), &mut vh);
-                head.times_transposed(&qh, &kh, &mut panels, s);
-                softmax(s, h * w);
-                head.times(s, &vh, &mut panels, &mut oh);
-                head.put(&oh, T::one(), out);
-            }
-        }
-        for buffer in [qh, kh, vh, oh, panels] {
-            tape.recycle_buffer(buffer);
-        }
-        tape.push_values(kept);
-        [q, k, v].into_iter().for_each(|map| tape.push_input(map));
-        out
+    fn learnt(&self) -> Learnt {
+        Learnt::Other
     }
 
-    /// dO to dQ, dK and dV.
-    fn attend_backward<T: Scalar>(&self, dout: Array4<T>, tape: &mut Tape<T>) -> [Array4<T>; 3] {
-        let [mut v, mut k, mut q] = std::array::from_fn(|_| tape.pop_input());
-        let kept = tape.pop_values();
-        let (_, h, w, c) = dout.dim();
-        let mut all_s = kept.chunks_exact((h * w).pow(2));
-        let heads = self.each_head(h * w, c);
-        let [mut qh, mut kh, mut vh, mut doh, mut dh] = heads[0].buffers(tape);
-        let mut panels = heads[0].panels(tape);
-        let mut ds = tape.buffer((h * w).pow(2));
-        let maps = pictures_mut(&mut q).zip(pictures_mut(&mut k));
-        let maps = maps.zip(pictures_mut(&mut v));
-        for (((q, k), v), dout) in maps.zip(pictures(&dout)) {
-            for (head, s) in heads.iter().zip(&mut all_s) {
-                head.take(q, head.scale(), &mut qh);
-                head.take(k, T::one(), &mut kh);
-                head.take(v, T::one(), &mut vh);
-                head.take(dout, T::one(), &mut doh);
-                head.times_transposed(&doh, &vh, &mut panels, &mut ds);
-                softmax_backward(s, &mut ds, h * w);
-                // The gradients take the places of what they belong to.
-                dh.fill(T::zero());
-                add_transposed_product(s, &doh, h * w, &mut dh);
-                head.put(&dh, T::one(), v);
-                head.times(&ds, &kh, &mut panels, &mut dh);
-                head.put(&dh, head.scale(), q);
-                dh.fill(T::zero());
-                add_transposed_product(&ds, &qh, h * w, &mut dh);
-                head.put(&dh, T::one(), k);
-            }
-        }
-        for buffer in [qh, kh, vh, doh, dh, panels, ds, kept] {
-            tape.recycle_buffer(buffer);
-        }
-        tape.recycle(dout);
-        [q, k, v]
+    fn matrices(&self, found: &mut Vec<Matrix>) {
+        self.convolutions().for_each(|conv| conv.matrices(found));
     }
 
-    /// At least one.
-    fn each_head(&self, positions: usize, channels: usize) -> Vec<Head> {
-        let width = channels / self.heads;
-        let head = |i| Head {
-            first: i * width,
-            width,
-            channels,
-            positions,
-        };
-        (0..self.heads).map(head).collect()
+    fn packed<'l, T: Scalar>(&'l self, found: &mut Vec<&'l dyn Pack<T>>) {
+        self.convolutions().for_each(|conv| conv.packed(found));
     }
 }
 
@@ -182,48 +230,24 @@ impl Head {
         T::of((self.width as f64).sqrt().recip())
     }
 
-    /// Room for `[P, d]`, N times.
-    fn buffers<T: Scalar, const N: usize>(&self, tape: &mut Tape<T>) -> [Vec<T>; N] {
-        std::array::from_fn(|_| tape.buffer(self.positions * self.width))
-    }
-
-    /// Room for a right factor.
-    fn panels<T: Scalar>(&self, tape: &mut Tape<T>) -> Vec<T> {
-        let (p, d) = (self.positions, self.width);
-        tape.buffer(Factor::<T>::len(d, p).max(Factor::<T>::len(p, d)))
-    }
-
-    /// Its part of a map `[P, c]`, times a factor, as `[P, d]`.
-    fn take<T: Scalar>(&self, map: &[T], factor: T, part: &mut [T]) {
-        let rows = map.chunks_exact(self.channels);
-        for (to, row) in part.chunks_exact_mut(self.width).zip(rows) {
-            let own = &row[self.first..self.first + self.width];
-            to.iter_mut().zip(own).for_each(|(a, &b)| *a = b * factor);
+    /// The head's part `[P, d]` of a map `[P, c]`.
+    fn of<'m, T>(&self, map: &'m [T]) -> Strided<'m, T> {
+        Strided {
+            rows: map.len() / self.channels,
+            values: &map[self.first..],
+            columns: self.width,
+            row_step: self.channels,
+            column_step: 1,
         }
     }
 
-    /// Puts `[P, d]`, times a factor, in its place of a map `[P, c]`.
-    fn put<T: Scalar>(&self, part: &[T], factor: T, map: &mut [T]) {
-        let rows = map.chunks_exact_mut(self.channels);
-        for (from, row) in part.chunks_exact(self.width).zip(rows) {
-            let own = &mut row[self.first..self.first + self.width];
-            own.iter_mut().zip(from).for_each(|(a, &b)| *a = b * factor);
+    /// The head's part `[P, d]` of a map `[P, c]`, to be written.
+    fn of_mut<'m, T>(&self, map: &'m mut [T]) -> StridedMut<'m, T> {
+        StridedMut {
+            rows: map.len() / self.channels,
+            values: &mut map[self.first..],
+            columns: self.width,
+            row_step: self.channels,
         }
-    }
-
-    /// out `[P, P]` = a b' for a and b `[P, d]`.
-    fn times_transposed<T: Scalar>(&self, a: &[T], b: &[T], panels: &mut [T], out: &mut [T]) {
-        let (rows, columns) = (self.width, self.positions);
-        let panels = &mut panels[..Factor::<T>::len(rows, columns)];
-        Factor::pack_transposed(b, (rows, columns), panels);
-        Factor::new(panels, rows, columns).multiply(a, &[], false, out);
-    }
-
-    /// out `[P, d]` = s b for s `[P, P]` and b `[P, d]`.
-    fn times<T: Scalar>(&self, s: &[T], b: &[T], panels: &mut [T], out: &mut [T]) {
-        let (rows, columns) = (self.positions, self.width);
-        let panels = &mut panels[..Factor::<T>::len(rows, columns)];
-        Factor::pack(b, (rows, columns), panels);
-        Factor::new(panels, rows, columns).multiply(s, &[], false, out);
     }
 }

@@ -5,15 +5,54 @@
 //! dx = gain (dy - sum dy / N - x^ sum (dy x^) / N) / sqrt(var + eps). The running averages follow the
 //! mean and the unbiased variance, var N / (N - 1), as PyTorch has it.
 
+use super::builder::{BuildError, Builder, Configured};
+use super::chunks::{Worker, on_each};
 use super::group_norm::add;
-use super::normalize::{PerChannel, Sums, gradient_sums, input_gradient, moments, scale};
-use super::params::place;
-use super::{
-    Cache, Init, ParamTable, Role, Scalar, Tape, Weights, Worker, flat, flat_mut, on_each,
-};
+use super::layer::{Layer, Learnt};
+use super::map::{flat, flat_mut};
+use super::normalize::{InputGradient, PerChannel, Sums, gradient_sums, moments, scale};
+use super::params::{Init, ParamTable, Role, place};
+use super::scalar::Scalar;
+use super::tape::{Cache, Tape};
+use super::weights::Weights;
 use ndarray::Array4;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Batch normalisation in a configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchNormConfig {
+    /// Share of a batch in the running averages.
+    pub momentum: f64,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl Default for BatchNormConfig {
+    fn default() -> Self {
+        BatchNormConfig {
+            momentum: 0.1,
+            eps: 1e-5,
+        }
+    }
+}
+
+impl<L: From<BatchNorm>> Configured<L> for BatchNormConfig {
+    fn build(&self, builder: &mut Builder<'_, L>) -> Result<(), BuildError> {
+        builder.share("momentum", self.momentum)?;
+        builder.eps(self.eps)?;
+        let spec = BatchNormSpec {
+            channels: builder.shape.channels,
+            momentum: self.momentum,
+            eps: self.eps,
+        };
+        let layer = BatchNorm::new(spec, &builder.name, builder.table);
+        builder.push(layer);
+        Ok(())
+    }
+}
 
 /// What a batch normalisation is made from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,23 +80,36 @@ pub struct BatchNorm {
     pub variance: Range<usize>,
 }
 
-/// What normalises a batch: mean and variance of each channel.
-#[derive(Debug)]
-pub struct Statistics {
-    /// What they were measured over.
-    positions: usize,
-    mean: Vec<f64>,
-    variance: Vec<f64>,
-}
+/// What normalises a batch: mean and variance of each channel, and over how many positions they were measured.
+///
+/// All chunks share the numbers `[positions, means.., variances..]`.
+#[derive(Debug, Clone)]
+struct Statistics(Arc<[f64]>);
 
 impl Statistics {
-    /// Bytes that they take.
-    pub(super) fn len(&self) -> usize {
-        (self.mean.len() + self.variance.len()) * size_of::<f64>()
+    fn new(
+        positions: usize,
+        means: impl Iterator<Item = f64>,
+        variances: impl Iterator<Item = f64>,
+    ) -> Statistics {
+        let numbers = std::iter::once(positions as f64).chain(means);
+        Statistics(numbers.chain(variances).collect())
+    }
+
+    fn positions(&self) -> f64 {
+        self.0[0]
+    }
+
+    fn means(&self) -> &[f64] {
+        &self.0[1..=self.0.len() / 2]
+    }
+
+    fn variances(&self) -> &[f64] {
+        &self.0[self.0.len() / 2 + 1..]
     }
 }
 
-/// A chunk on its way back.
+/// A chunk in the backward pass, and the sums of dy and of dy x^ over it.
 struct Back<T> {
     x: Array4<T>,
     dy: Array4<T>,
@@ -82,8 +134,129 @@ impl BatchNorm {
         }
     }
 
+    /// What it is in use: scale and shift of each channel.
+    pub fn in_use<T: Scalar>(&self, params: &[T]) -> Vec<[T; 2]> {
+        let statistics = self.running(params);
+        let channels = 0..self.spec.channels;
+        channels
+            .map(|c| self.scale(params, &statistics, c))
+            .collect()
+    }
+
+    /// Statistics of a batch from its sums of x and x^2.
+    fn measured(&self, sums: &Sums, positions: usize) -> Statistics {
+        let n = positions as f64;
+        let means = sums.first.iter().map(|first| first / n);
+        let both = sums.first.iter().zip(&sums.second);
+        let variances = both.map(|(first, second)| (second / n - (first / n).powi(2)).max(0.0));
+        Statistics::new(positions, means, variances)
+    }
+
+    /// The running averages as statistics.
+    fn running<T: Scalar>(&self, params: &[T]) -> Statistics {
+        let wide = |range: &Range<usize>| params[range.clone()].iter().map(|v| v.wide());
+        Statistics::new(0, wide(&self.mean), wide(&self.variance))
+    }
+
+    /// 1 / sqrt(var + eps).
+    fn factor(&self, statistics: &Statistics, channel: usize) -> f64 {
+        1.0 / (statistics.variances()[channel] + self.spec.eps).sqrt()
+    }
+
+    /// y = gain x^ + bias as scale and shift of x.
+    fn scale<T: Scalar>(&self, params: &[T], statistics: &Statistics, c: usize) -> [T; 2] {
+        let scale = params[self.weight.start + c].wide() * self.factor(statistics, c);
+        let shift = params[self.bias.start + c].wide() - statistics.means()[c] * scale;
+        [T::of(scale), T::of(shift)]
+    }
+
+    /// y = gain x^ + bias; keeps x and the statistics.
+    fn normalise<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        x: Array4<T>,
+        statistics: &Statistics,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
+        let numbers = PerChannel::new(self.spec.channels, tape, |c| {
+            self.scale(p.values, statistics, c)
+        });
+        let mut y = tape.map(x.dim());
+        scale(flat(&x), &numbers, false, flat_mut(&mut y));
+        numbers.recycle(tape);
+        tape.push(Cache::Map(x));
+        tape.push(Cache::Shared(Arc::clone(&statistics.0)));
+        y
+    }
+
+    /// The sums of dy and of dy x^ over a chunk.
+    fn gradient_sums<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        mut dy: Array4<T>,
+        statistics: &Statistics,
+        tape: &mut Tape<T>,
+    ) -> Back<T> {
+        let (x, channels) = (tape.pop_map(), self.spec.channels);
+        let numbers = PerChannel::new(channels, tape, |c| {
+            let factor = self.factor(statistics, c);
+            let shift = -statistics.means()[c] * factor;
+            let (gain, bias) = (self.weight.start + c, self.bias.start + c);
+            [T::of(factor), T::of(shift), p.values[gain], p.values[bias]]
+        });
+        let sums = gradient_sums(flat(&x), channels, &numbers, false, flat_mut(&mut dy), tape);
+        numbers.recycle(tape);
+        Back { x, dy, sums }
+    }
+
+    /// Adds the gradients of gain and bias, and puts the statistics that the running ones follow.
+    fn add_gradients<T: Scalar>(&self, sums: &Sums, statistics: &Statistics, grads: &mut [T]) {
+        add(&sums.second, place(grads, &self.weight));
+        add(&sums.first, place(grads, &self.bias));
+        let n = statistics.positions();
+        let unbiased = n / (n - 1.0).max(1.0);
+        let mean = place(grads, &self.mean).iter_mut().zip(statistics.means());
+        mean.for_each(|(to, &mean)| *to = T::of(mean));
+        let variance = place(grads, &self.variance).iter_mut();
+        let variance = variance.zip(statistics.variances());
+        variance.for_each(|(to, &variance)| *to = T::of(variance * unbiased));
+    }
+
+    /// dx of a chunk, by the sums over the whole batch.
+    fn input_gradient<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        back: Back<T>,
+        sums: &Sums,
+        statistics: &Statistics,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
+        let Back { x, mut dy, .. } = back;
+        let n = statistics.positions();
+        // dx = factor gain (dy - sum dy / n - x^ sum (dy x^) / n), with x^ = factor (x - mean).
+        let channels = self.spec.channels;
+        InputGradient::apply(flat(&x), flat_mut(&mut dy), channels, tape, |c| {
+            let factor = self.factor(statistics, c);
+            let by_du = p.values[self.weight.start + c].wide() * factor;
+            let by_x = -by_du * factor * sums.second[c] / n;
+            InputGradient {
+                by_du,
+                by_x,
+                constant: -by_du * sums.first[c] / n - statistics.means()[c] * by_x,
+            }
+        });
+        tape.recycle(x);
+        dy
+    }
+}
+
+impl Layer for BatchNorm {
+    fn kind(&self) -> &'static str {
+        "batchnorm"
+    }
+
     /// `[n, h, w, c]` to the same shape; a recording tape takes the map for the whole batch.
-    pub fn forward<T: Scalar>(
+    fn forward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         x: Array4<T>,
@@ -95,34 +268,33 @@ impl BatchNorm {
         } else {
             self.running(p.values)
         };
-        self.normalise(p, x, &Arc::new(statistics), tape)
+        self.normalise(p, x, &statistics, tape)
     }
 
     /// dy `[n, h, w, c]` of the whole batch to dx of the same shape.
-    pub fn backward<T: Scalar>(
+    fn backward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         tape: &mut Tape<T>,
         dy: Array4<T>,
         grads: &mut [T],
     ) -> Array4<T> {
-        let statistics = tape.pop_statistics();
+        let statistics = Statistics(tape.pop_shared());
         let back = self.gradient_sums(p, dy, &statistics, tape);
         self.add_gradients(&back.sums, &statistics, grads);
         let sums = back.sums.clone();
         self.input_gradient(p, back, &sums, &statistics, tape)
     }
 
-    /// What it is in use: scale and shift of each channel.
-    pub fn in_use<T: Scalar>(&self, params: &[T]) -> Vec<[T; 2]> {
-        let statistics = self.running(params);
-        let channels = 0..self.spec.channels;
-        channels
-            .map(|c| self.scale(params, &statistics, c))
-            .collect()
+    fn learnt(&self) -> Learnt {
+        Learnt::Other
     }
 
-    pub(super) fn forward_all<T: Scalar>(
+    fn spans_batch(&self) -> bool {
+        true
+    }
+
+    fn forward_all<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         maps: Vec<Array4<T>>,
@@ -138,21 +310,21 @@ impl BatchNorm {
             (x, sums)
         });
         let sums = total(channels, measured.iter().map(|(_, sums)| sums));
-        let statistics = Arc::new(self.measured(&sums, all));
+        let statistics = self.measured(&sums, all);
         on_each(measured, workers, |(x, _), w| {
             self.normalise(p, x, &statistics, &mut w.tape)
         })
     }
 
-    pub(super) fn backward_all<T: Scalar>(
+    fn backward_all<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         maps: Vec<Array4<T>>,
         workers: &mut [Worker<T>],
     ) -> Vec<Array4<T>> {
         // All chunks have kept the same.
-        let popped = workers.iter_mut().map(|w| w.tape.pop_statistics());
-        let Some(statistics) = popped.last() else {
+        let popped = workers.iter_mut().map(|w| w.tape.pop_shared());
+        let Some(statistics) = popped.last().map(Statistics) else {
             return maps;
         };
         let backs = on_each(maps, workers, |dy, w| {
@@ -163,117 +335,6 @@ impl BatchNorm {
         on_each(backs, workers, |back, w| {
             self.input_gradient(p, back, &sums, &statistics, &mut w.tape)
         })
-    }
-
-    fn measured(&self, sums: &Sums, positions: usize) -> Statistics {
-        let n = positions as f64;
-        let both = sums.first.iter().zip(&sums.second);
-        let variance = both.map(|(first, second)| (second / n - (first / n).powi(2)).max(0.0));
-        Statistics {
-            positions,
-            variance: variance.collect(),
-            mean: sums.first.iter().map(|first| first / n).collect(),
-        }
-    }
-
-    fn running<T: Scalar>(&self, params: &[T]) -> Statistics {
-        let wide = |range: &Range<usize>| {
-            let values = params[range.clone()].iter();
-            values.map(|v| v.wide()).collect()
-        };
-        Statistics {
-            positions: 0,
-            mean: wide(&self.mean),
-            variance: wide(&self.variance),
-        }
-    }
-
-    /// 1 / sqrt(var + eps).
-    fn factor(&self, statistics: &Statistics, channel: usize) -> f64 {
-        1.0 / (statistics.variance[channel] + self.spec.eps).sqrt()
-    }
-
-    /// y = gain x^ + bias as scale and shift of x.
-    fn scale<T: Scalar>(&self, params: &[T], statistics: &Statistics, c: usize) -> [T; 2] {
-        let scale = params[self.weight.start + c].wide() * self.factor(statistics, c);
-        let shift = params[self.bias.start + c].wide() - statistics.mean[c] * scale;
-        [T::of(scale), T::of(shift)]
-    }
-
-    /// y = gain x^ + bias; keeps x and the statistics.
-    fn normalise<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        x: Array4<T>,
-        statistics: &Arc<Statistics>,
-        tape: &mut Tape<T>,
-    ) -> Array4<T> {
-        let numbers = PerChannel::new(self.spec.channels, tape, |c| {
-            self.scale(p.values, statistics, c)
-        });
-        let mut y = tape.map(x.dim());
-        scale(flat(&x), &numbers, false, flat_mut(&mut y));
-        numbers.recycle(tape);
-        tape.push_input(x);
-        tape.push(|| Cache::Statistics(Arc::clone(statistics)));
-        y
-    }
-
-    /// The sums of dy and of dy x^ over a chunk.
-    fn gradient_sums<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        mut dy: Array4<T>,
-        statistics: &Statistics,
-        tape: &mut Tape<T>,
-    ) -> Back<T> {
-        let (x, channels) = (tape.pop_input(), self.spec.channels);
-        let numbers = PerChannel::new(channels, tape, |c| {
-            let factor = self.factor(statistics, c);
-            let shift = -statistics.mean[c] * factor;
-            let (gain, bias) = (self.weight.start + c, self.bias.start + c);
-            [T::of(factor), T::of(shift), p.values[gain], p.values[bias]]
-        });
-        let sums = gradient_sums(flat(&x), channels, &numbers, false, flat_mut(&mut dy), tape);
-        numbers.recycle(tape);
-        Back { x, dy, sums }
-    }
-
-    /// Adds the gradients of gain and bias, and puts the statistics that the running ones follow.
-    fn add_gradients<T: Scalar>(&self, sums: &Sums, statistics: &Statistics, grads: &mut [T]) {
-        add(&sums.second, place(grads, &self.weight));
-        add(&sums.first, place(grads, &self.bias));
-        let n = statistics.positions as f64;
-        let unbiased = n / (n - 1.0).max(1.0);
-        let mean = place(grads, &self.mean).iter_mut().zip(&statistics.mean);
-        mean.for_each(|(to, &mean)| *to = T::of(mean));
-        let variance = place(grads, &self.variance).iter_mut();
-        let variance = variance.zip(&statistics.variance);
-        variance.for_each(|(to, &variance)| *to = T::of(variance * unbiased));
-    }
-
-    /// dx of a chunk, by the sums over the whole batch.
-    fn input_gradient<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        back: Back<T>,
-        sums: &Sums,
-        statistics: &Statistics,
-        tape: &mut Tape<T>,
-    ) -> Array4<T> {
-        let Back { x, mut dy, .. } = back;
-        let n = statistics.positions as f64;
-        let numbers = PerChannel::new(self.spec.channels, tape, |c| {
-            let factor = self.factor(statistics, c);
-            let scale = p.values[self.weight.start + c].wide() * factor;
-            let q = -scale * factor * sums.second[c] / n;
-            let s = -scale * sums.first[c] / n - statistics.mean[c] * q;
-            [T::of(scale), T::of(q), T::of(s)]
-        });
-        input_gradient(flat(&x), &numbers, flat_mut(&mut dy));
-        numbers.recycle(tape);
-        tape.recycle(x);
-        dy
     }
 }
 

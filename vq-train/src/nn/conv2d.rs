@@ -1,12 +1,12 @@
 //! Convolution, and its backward pass derived in full.
 //!
 //! # Forward
-//! For one picture x `[h, w, cin]`, weights W `[k, k, cin, cout]`, bias b `[cout]`, stride s and p rows and
-//! columns of zeros above and to the left (`before`),
+//! For one picture x `[h, w, c_in]`, weights W `[k, k, c_in, c_out]`, bias b `[c_out]`, stride s and p rows and
+//! columns of zeros above and to the left (`pad.top_left`),
 //! ```text
 //! y[i, j, o] = b[o] + sum over u, v, c of x[i s + u - p, j s + v - p, c] W[u, v, c, o]
 //! ```
-//! with 0 <= u, v < k, where x counts as zero outside of the map. Zeros below and to the right (`after`)
+//! with 0 <= u, v < k, where x counts as zero outside of the map. Zeros below and to the right (`pad.bottom_right`)
 //! only decide how many rows i and columns j there are.
 //!
 //! # Backward, index by index
@@ -29,7 +29,7 @@
 //! dx[a, b, c] = sum over i, j, o of dy[i, j, o] W[a + p - i s, b + p - j s, c, o]
 //! ```
 //! over those i and j for which both indices are taps, 0 to k - 1. Values of the padding have such a
-//! derivative too, which nobody asks for.
+//! derivative too, which is not computed.
 //!
 //! The stride lets only every s-th tap reach a given row: with a + p = m s + r and 0 <= r < s, these are
 //! u = r + t s for t = 0, 1, .., and they come from i = m - t. The same goes for columns, with b + p =
@@ -42,8 +42,8 @@
 //! of which is written once. With stride 1 there is one, of all taps, on dy with k - 1 - p zeros above.
 //!
 //! # Backward, as matrix products
-//! Row (i, j) of X `[oh ow, k k cin]` is the window that y[i, j] sees, in W's order. With W as
-//! `[k k cin, cout]` and 1 a column of ones, Y = X W + 1 b'. Small changes of X, W and b change Y by
+//! Row (i, j) of X `[oh ow, k k c_in]` is the window that y[i, j] sees, in W's order. With W as
+//! `[k k c_in, c_out]` and 1 a column of ones, Y = X W + 1 b'. Small changes of X, W and b change Y by
 //! ```text
 //! DX W + X DW + 1 Db'        (D is a change)
 //! ```
@@ -61,27 +61,30 @@
 //! of rows and columns, and both may go through Winograd's transform: see [`maps`](super::maps). With a
 //! fused ReLU, dy is first set to zero where y is not positive. Over a batch, gradients of W and b add up.
 
-use super::maps::{Channels, Factors, WeightSteps, Windows};
-use super::params::{Pack, place};
-use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
+use super::affine::{Affine, AffineParams, Entries};
+use super::layer::Axes;
+use super::map::{Dim4, flat, flat_mut};
+use super::maps::{Channels, Kernel, WeightSteps, Windows};
+use super::padding::Padding;
+use super::panels::Factors;
+use super::params::{Init, ParamTable};
+use super::scalar::Scalar;
+use super::tape::Tape;
 use ndarray::Array4;
-use std::ops::Range;
 
 /// What a convolution is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSpec {
     /// Channels in.
-    pub cin: usize,
+    pub in_channels: usize,
     /// Channels out.
-    pub cout: usize,
+    pub out_channels: usize,
     /// Side of the square kernel.
     pub kernel: usize,
     /// Step between windows; the map shrinks by exactly this factor.
     pub stride: usize,
-    /// Rows and columns of zeros above and to the left.
-    pub before: usize,
-    /// Rows and columns of zeros below and to the right.
-    pub after: usize,
+    /// Zeros around the map.
+    pub pad: Padding,
     /// ReLU on the output, fused.
     pub relu: bool,
     /// Whether there is a bias.
@@ -89,231 +92,142 @@ pub struct ConvSpec {
 }
 
 impl ConvSpec {
-    /// Padding that divides a map's size by exactly `stride`: `kernel - stride` in all, the odd one
-    /// below and to the right, as TensorFlow's SAME and VQ-GAN's downsampling have it.
-    pub fn same_padding(kernel: usize, stride: usize) -> (usize, usize) {
-        let total = kernel.saturating_sub(stride);
-        (total / 2, total - total / 2)
-    }
-
     /// A 1x1 convolution with a bias.
-    pub fn pointwise(cin: usize, cout: usize) -> ConvSpec {
+    pub fn pointwise(in_channels: usize, out_channels: usize) -> ConvSpec {
         ConvSpec {
-            cin,
-            cout,
+            in_channels,
+            out_channels,
             kernel: 1,
             stride: 1,
-            before: 0,
-            after: 0,
+            pad: Padding::NONE,
             relu: false,
             bias: true,
         }
     }
 
-    fn channels(&self) -> Channels {
-        Channels {
-            large: self.cin,
-            small: self.cout,
+    /// The large map is x, the small one y.
+    fn kernel(&self) -> Kernel {
+        Kernel {
+            side: self.kernel,
+            stride: self.stride,
+            top_left: self.pad.top_left,
+            channels: Channels {
+                large: self.in_channels,
+                small: self.out_channels,
+            },
+            steps: WeightSteps {
+                ky: self.kernel * self.in_channels * self.out_channels,
+                kx: self.in_channels * self.out_channels,
+                large: self.out_channels,
+                small: 1,
+            },
         }
     }
 
-    fn steps(&self) -> WeightSteps {
-        WeightSteps {
-            ky: self.kernel * self.cin * self.cout,
-            kx: self.cin * self.cout,
-            large: self.cout,
-            small: 1,
+    fn windows(&self, (_, h, w, _): Dim4) -> Windows {
+        let out = |n: usize| (n + self.pad.total() - self.kernel) / self.stride + 1;
+        Windows {
+            kernel: self.kernel(),
+            h,
+            w,
+            oh: out(h),
+            ow: out(w),
         }
     }
 }
 
-/// A convolution with its place in the parameter vector.
+/// A convolution with its place in the parameter vector: `[n, h, w, in_channels]` to
+/// `[n, h / stride, w / stride, out_channels]`.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     /// Sizes.
     pub spec: ConvSpec,
-    /// W as `[kernel, kernel, cin, cout]`.
-    pub weight: Range<usize>,
-    /// b as `[cout]`; empty without bias.
-    pub bias: Range<usize>,
-    /// Whether backward computes the input's gradient; the first layer of an encoder needs none.
-    pub input_grad: bool,
-    /// The packed weights of the forward pass.
-    forward: Range<usize>,
-    /// Those of the backward pass.
-    backward: Range<usize>,
+    /// W as `[kernel, kernel, in_channels, out_channels]`, and b.
+    pub params: AffineParams,
 }
 
 impl Conv2d {
     /// Enters the parameters `NAME.weight` and `NAME.bias`.
     pub fn new(spec: ConvSpec, name: &str, init: Option<Init>, table: &mut ParamTable) -> Self {
         let ConvSpec {
-            cin, cout, kernel, ..
+            in_channels,
+            out_channels,
+            kernel,
+            bias,
+            relu,
+            ..
         } = spec;
-        let init = init.unwrap_or(Init::he((kernel * kernel * cin) as f64, spec.relu));
-        let weight = table.add(
-            format!("{name}.weight"),
-            &[kernel, kernel, cin, cout],
-            init,
-            Role::Weight,
-        );
-        let bias = match spec.bias {
-            true => table.add(format!("{name}.bias"), &[cout], Init::Zero, Role::Bias),
-            false => weight.end..weight.end,
+        let fan_in = (kernel * kernel * in_channels) as f64;
+        let entries = Entries {
+            shape: &[kernel, kernel, in_channels, out_channels],
+            init: init.unwrap_or(Init::he(fan_in, relu)),
+            bias,
+            relu,
+            forward: spec.kernel().gather_len(),
+            backward: spec.kernel().spread_len(),
         };
-        let channels = spec.channels();
-        let forward = table.add_panels(Windows::gather_panels(kernel, spec.stride, channels));
-        let spread = Windows::spread_panels(kernel, spec.stride, spec.before, channels);
         Conv2d {
             spec,
-            weight,
-            bias,
-            input_grad: true,
-            forward,
-            backward: table.add_panels(spread),
+            params: entries.enter(name, table),
         }
     }
+}
 
-    fn windows(&self, h: usize, w: usize) -> Windows {
-        let ConvSpec {
-            kernel,
-            stride,
-            before,
-            after,
-            ..
-        } = self.spec;
-        let out = |n: usize| (n + before + after - kernel) / stride + 1;
-        Windows {
-            h,
-            w,
-            kernel,
-            stride,
-            before,
-            oh: out(h),
-            ow: out(w),
-        }
+impl Affine for Conv2d {
+    const KIND: &'static str = "conv";
+    const AXES: Axes = Axes::Conv;
+
+    fn params(&self) -> &AffineParams {
+        &self.params
     }
 
-    /// `[n, h, w, cin]` to `[n, h / stride, w / stride, cout]`.
-    pub fn forward<T: Scalar>(
+    fn params_mut(&mut self) -> &mut AffineParams {
+        &mut self.params
+    }
+
+    fn output(&self, x: Dim4) -> Dim4 {
+        let windows = self.spec.windows(x);
+        (x.0, windows.oh, windows.ow, self.spec.out_channels)
+    }
+
+    fn multiply<T: Scalar>(
         &self,
-        p: &Weights<'_, T>,
-        x: Array4<T>,
+        x: &Array4<T>,
+        factors: Factors<'_, T>,
+        y: &mut Array4<T>,
         tape: &mut Tape<T>,
-    ) -> Array4<T> {
-        let (n, h, w, _) = x.dim();
-        let win = self.windows(h, w);
-        let mut y = tape.map((n, win.oh, win.ow, self.spec.cout));
-        let factors = Factors {
-            panels: &p.panels[self.forward.clone()],
-            bias: &p.values[self.bias.clone()],
-            relu: self.spec.relu,
-        };
-        win.gather(
-            self.spec.channels(),
-            flat(&x),
-            factors,
-            flat_mut(&mut y),
-            tape,
-        );
-        if self.spec.relu {
-            tape.push_mask(&y);
-        }
-        tape.push_input(x);
-        y
+    ) {
+        let windows = self.spec.windows(x.dim());
+        windows.gather(flat(x), factors, flat_mut(y), tape);
     }
 
-    /// dy `[n, h / stride, w / stride, cout]` to dx `[n, h, w, cin]`.
-    pub fn backward<T: Scalar>(
+    fn add_weight_grad<T: Scalar>(
         &self,
-        p: &Weights<'_, T>,
+        x: &Array4<T>,
+        dy: &Array4<T>,
+        dw: &mut [T],
         tape: &mut Tape<T>,
-        mut dy: Array4<T>,
-        grads: &mut [T],
-    ) -> Array4<T> {
-        let mut x = tape.pop_input();
-        if self.spec.relu {
-            tape.pop_mask_onto(&mut dy);
-        }
-        let (_, h, w, _) = x.dim();
-        let (win, channels) = (self.windows(h, w), self.spec.channels());
-        add_columns(flat(&dy), place(grads, &self.bias));
-        let dw = place(grads, &self.weight);
-        if !dw.is_empty() {
-            win.add_weight_grad(channels, flat(&x), flat(&dy), self.spec.steps(), dw, tape);
-        }
-        // The input's gradient takes the input's place.
-        if self.input_grad {
-            let factors = Factors {
-                panels: &p.panels[self.backward.clone()],
-                bias: &[],
-                relu: false,
-            };
-            win.spread(channels, flat(&dy), factors, flat_mut(&mut x), tape);
-        }
-        tape.recycle(dy);
-        x
-    }
-}
-
-impl<T: Scalar> Pack<T> for Conv2d {
-    fn panels(&self) -> Range<usize> {
-        self.forward.start..self.backward.end
+    ) {
+        let windows = self.spec.windows(x.dim());
+        windows.add_weight_grad(flat(x), flat(dy), dw, tape);
     }
 
-    fn pack(&self, values: &[T], panels: &mut [T]) {
-        self.pack_weight(&values[self.weight.clone()], panels);
+    fn multiply_back<T: Scalar>(
+        &self,
+        dy: &Array4<T>,
+        factors: Factors<'_, T>,
+        dx: &mut Array4<T>,
+        tape: &mut Tape<T>,
+    ) {
+        let windows = self.spec.windows(dx.dim());
+        windows.spread(flat(dy), factors, flat_mut(dx), tape);
     }
-}
 
-impl Conv2d {
-    /// Packs W, wherever it lies.
-    pub(super) fn pack_weight<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
-        let ConvSpec {
-            kernel,
-            stride,
-            before,
-            ..
-        } = self.spec;
-        let (channels, steps) = (self.spec.channels(), self.spec.steps());
-        let (forward, backward) = panels.split_at_mut(self.forward.len());
-        Windows::pack_gather((kernel, stride), channels, steps, weight, forward);
-        if self.input_grad {
-            let size = (kernel, stride, before);
-            Windows::pack_spread(size, channels, steps, weight, backward);
-        }
+    fn pack_forward<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
+        self.spec.kernel().pack_gather(weight, panels);
     }
-}
 
-/// A map's values, one behind the other.
-pub(crate) fn flat<T: Scalar>(x: &Array4<T>) -> &[T] {
-    x.as_slice().expect("maps are contiguous")
-}
-
-/// As [`flat`], to be written.
-pub(crate) fn flat_mut<T: Scalar>(x: &mut Array4<T>) -> &mut [T] {
-    x.as_slice_mut().expect("maps are contiguous")
-}
-
-/// The values of each picture of a batch.
-pub(super) fn pictures<T: Scalar>(x: &Array4<T>) -> std::slice::ChunksExact<'_, T> {
-    let (_, h, w, c) = x.dim();
-    flat(x).chunks_exact(h * w * c)
-}
-
-/// As [`pictures`], to be written.
-pub(super) fn pictures_mut<T: Scalar>(x: &mut Array4<T>) -> std::slice::ChunksExactMut<'_, T> {
-    let (_, h, w, c) = x.dim();
-    flat_mut(x).chunks_exact_mut(h * w * c)
-}
-
-/// Adds the column sums of dY to the bias gradient (if there is one).
-pub(super) fn add_columns<T: Scalar>(dy: &[T], db: &mut [T]) {
-    if !db.is_empty() {
-        for row in dy.chunks_exact(db.len()) {
-            for (a, &b) in db.iter_mut().zip(row) {
-                *a += b;
-            }
-        }
+    fn pack_backward<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
+        self.spec.kernel().pack_spread(weight, panels);
     }
 }

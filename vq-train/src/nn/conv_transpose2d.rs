@@ -3,188 +3,211 @@
 //! Each input position adds a window of `kernel x kernel` outputs, `stride` apart; the border is cut
 //! away. With Y the windows of y as rows, Y = X W; backward dX = dY W' and dW = X' dY.
 
-use super::conv2d::{add_columns, flat, flat_mut};
-use super::maps::{Channels, Factors, WeightSteps, Windows};
-use super::params::{Pack, place};
-use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
+use super::affine::{Affine, AffineParams, Entries};
+use super::builder::{BuildError, Builder, Configured};
+use super::layer::Axes;
+use super::map::{Dim4, flat, flat_mut};
+use super::maps::{Channels, Kernel, WeightSteps, Windows};
+use super::panels::Factors;
+use super::params::{Init, ParamTable};
+use super::scalar::Scalar;
+use super::tape::Tape;
 use ndarray::Array4;
-use std::ops::Range;
+use serde::{Deserialize, Serialize};
+
+/// A transposed convolution in a configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransposedConfig {
+    /// Channels out.
+    pub out: usize,
+    /// Side of the kernel.
+    #[serde(default = "four")]
+    pub kernel: usize,
+    /// The map grows by this factor.
+    #[serde(default = "two")]
+    pub stride: usize,
+    /// Rows and columns of output cut away above and to the left, as PyTorch's `padding`; of
+    /// `kernel - stride` in all, those below and to the right are the rest. Without, half, rounded down.
+    pub pad: Option<usize>,
+    /// ReLU on the output.
+    #[serde(default)]
+    pub relu: bool,
+}
+
+fn two() -> usize {
+    2
+}
+
+fn four() -> usize {
+    4
+}
+
+impl<L: From<ConvTranspose2d>> Configured<L> for TransposedConfig {
+    fn build(&self, builder: &mut Builder<'_, L>) -> Result<(), BuildError> {
+        let in_channels = builder.shape.channels;
+        builder.convolution(self.out, self.kernel, self.stride)?;
+        if self.pad.is_some_and(|pad| pad > self.kernel - self.stride) {
+            return Err(builder.error("pad must be at most kernel - stride"));
+        }
+        let spec = ConvTransposeSpec {
+            in_channels,
+            out_channels: self.out,
+            kernel: self.kernel,
+            stride: self.stride,
+            cut: self.pad.unwrap_or((self.kernel - self.stride) / 2),
+            relu: self.relu,
+        };
+        let layer = ConvTranspose2d::new(spec, &builder.name, builder.table);
+        builder.push(layer);
+        builder.shape.channels = self.out;
+        builder.grow(self.stride);
+        Ok(())
+    }
+}
 
 /// What a transposed convolution is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvTransposeSpec {
     /// Channels in.
-    pub cin: usize,
+    pub in_channels: usize,
     /// Channels out.
-    pub cout: usize,
+    pub out_channels: usize,
     /// Side of the square kernel, at least the stride.
     pub kernel: usize,
     /// The map grows by exactly this factor.
     pub stride: usize,
     /// Of the `kernel - stride` rows and columns of output that are cut away, those above and to the left,
-    /// as PyTorch's `padding` counts them; without, half of them, the odd one being below and to the right.
-    pub pad: Option<usize>,
+    /// as PyTorch's `padding` counts them.
+    pub cut: usize,
     /// ReLU on the output, fused.
     pub relu: bool,
 }
 
-/// A transposed convolution with its place in the parameter vector.
+impl ConvTransposeSpec {
+    /// The large map is y, the small one x.
+    fn kernel(&self) -> Kernel {
+        Kernel {
+            side: self.kernel,
+            stride: self.stride,
+            top_left: self.cut,
+            channels: Channels {
+                large: self.out_channels,
+                small: self.in_channels,
+            },
+            steps: WeightSteps {
+                ky: self.kernel * self.out_channels,
+                kx: self.out_channels,
+                large: 1,
+                small: self.kernel * self.kernel * self.out_channels,
+            },
+        }
+    }
+
+    /// Windows on the output map, one for each input position.
+    fn windows(&self, (_, h, w, _): Dim4) -> Windows {
+        Windows {
+            kernel: self.kernel(),
+            h: h * self.stride,
+            w: w * self.stride,
+            oh: h,
+            ow: w,
+        }
+    }
+}
+
+/// A transposed convolution with its place in the parameter vector: `[n, h, w, in_channels]` to
+/// `[n, h stride, w stride, out_channels]`.
 #[derive(Debug, Clone)]
 pub struct ConvTranspose2d {
     /// Sizes.
     pub spec: ConvTransposeSpec,
-    /// W as `[cin, kernel, kernel, cout]`.
-    pub weight: Range<usize>,
-    /// b as `[cout]`.
-    pub bias: Range<usize>,
-    /// The packed weights of the forward pass.
-    forward: Range<usize>,
-    /// Those of the backward pass.
-    backward: Range<usize>,
-}
-
-impl ConvTransposeSpec {
-    /// Rows and columns that are cut away above and to the left.
-    pub(crate) fn before(&self) -> usize {
-        self.pad.unwrap_or((self.kernel - self.stride) / 2)
-    }
-
-    fn channels(&self) -> Channels {
-        Channels {
-            large: self.cout,
-            small: self.cin,
-        }
-    }
-
-    fn steps(&self) -> WeightSteps {
-        WeightSteps {
-            ky: self.kernel * self.cout,
-            kx: self.cout,
-            large: 1,
-            small: self.kernel * self.kernel * self.cout,
-        }
-    }
+    /// W as `[in_channels, kernel, kernel, out_channels]`, and b.
+    pub params: AffineParams,
 }
 
 impl ConvTranspose2d {
     /// Enters the parameters `NAME.weight` and `NAME.bias`.
     pub fn new(spec: ConvTransposeSpec, name: &str, table: &mut ParamTable) -> Self {
         let ConvTransposeSpec {
-            cin,
-            cout,
+            in_channels,
+            out_channels,
             kernel,
             stride,
             relu,
             ..
         } = spec;
-        let fan_in = (cin * kernel * kernel) as f64 / (stride * stride) as f64;
-        let shape = [cin, kernel, kernel, cout];
-        let weight = table.add(
-            format!("{name}.weight"),
-            &shape,
-            Init::he(fan_in, relu),
-            Role::Weight,
-        );
-        let bias = table.add(format!("{name}.bias"), &[cout], Init::Zero, Role::Bias);
-        let channels = spec.channels();
-        let spread = Windows::spread_panels(kernel, stride, spec.before(), channels);
-        let forward = table.add_panels(spread);
-        let backward = table.add_panels(Windows::gather_panels(kernel, stride, channels));
+        let fan_in = (in_channels * kernel * kernel) as f64 / (stride * stride) as f64;
+        let entries = Entries {
+            shape: &[in_channels, kernel, kernel, out_channels],
+            init: Init::he(fan_in, relu),
+            bias: true,
+            relu,
+            forward: spec.kernel().spread_len(),
+            backward: spec.kernel().gather_len(),
+        };
         ConvTranspose2d {
             spec,
-            weight,
-            bias,
-            forward,
-            backward,
+            params: entries.enter(name, table),
         }
-    }
-
-    /// Windows on the output map, one for each input position.
-    fn windows(&self, h: usize, w: usize) -> Windows {
-        let ConvTransposeSpec { kernel, stride, .. } = self.spec;
-        Windows {
-            h: h * stride,
-            w: w * stride,
-            kernel,
-            stride,
-            before: self.spec.before(),
-            oh: h,
-            ow: w,
-        }
-    }
-
-    /// `[n, h, w, cin]` to `[n, h * stride, w * stride, cout]`.
-    pub fn forward<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        x: Array4<T>,
-        tape: &mut Tape<T>,
-    ) -> Array4<T> {
-        let (n, h, w, _) = x.dim();
-        let win = self.windows(h, w);
-        let mut y = tape.map((n, win.h, win.w, self.spec.cout));
-        let factors = Factors {
-            panels: &p.panels[self.forward.clone()],
-            bias: &p.values[self.bias.clone()],
-            relu: self.spec.relu,
-        };
-        win.spread(
-            self.spec.channels(),
-            flat(&x),
-            factors,
-            flat_mut(&mut y),
-            tape,
-        );
-        if self.spec.relu {
-            tape.push_mask(&y);
-        }
-        tape.push_input(x);
-        y
-    }
-
-    /// dy `[n, h * stride, w * stride, cout]` to dx `[n, h, w, cin]`.
-    pub fn backward<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        tape: &mut Tape<T>,
-        mut dy: Array4<T>,
-        grads: &mut [T],
-    ) -> Array4<T> {
-        let mut x = tape.pop_input();
-        if self.spec.relu {
-            tape.pop_mask_onto(&mut dy);
-        }
-        let (_, h, w, _) = x.dim();
-        let (win, channels) = (self.windows(h, w), self.spec.channels());
-        add_columns(flat(&dy), place(grads, &self.bias));
-        let dw = place(grads, &self.weight);
-        if !dw.is_empty() {
-            win.add_weight_grad(channels, flat(&dy), flat(&x), self.spec.steps(), dw, tape);
-        }
-        // The input's gradient takes the input's place.
-        let factors = Factors {
-            panels: &p.panels[self.backward.clone()],
-            bias: &[],
-            relu: false,
-        };
-        win.gather(channels, flat(&dy), factors, flat_mut(&mut x), tape);
-        tape.recycle(dy);
-        x
     }
 }
 
-impl<T: Scalar> Pack<T> for ConvTranspose2d {
-    fn panels(&self) -> Range<usize> {
-        self.forward.start..self.backward.end
+impl Affine for ConvTranspose2d {
+    const KIND: &'static str = "transposed";
+    const AXES: Axes = Axes::ConvTranspose;
+
+    fn params(&self) -> &AffineParams {
+        &self.params
     }
 
-    fn pack(&self, values: &[T], panels: &mut [T]) {
-        let ConvTransposeSpec { kernel, stride, .. } = self.spec;
-        let (channels, steps) = (self.spec.channels(), self.spec.steps());
-        let weight = &values[self.weight.clone()];
-        let size = (kernel, stride, self.spec.before());
-        let (forward, backward) = panels.split_at_mut(self.forward.len());
-        Windows::pack_spread(size, channels, steps, weight, forward);
-        Windows::pack_gather((kernel, stride), channels, steps, weight, backward);
+    fn params_mut(&mut self) -> &mut AffineParams {
+        &mut self.params
+    }
+
+    fn output(&self, x: Dim4) -> Dim4 {
+        let windows = self.spec.windows(x);
+        (x.0, windows.h, windows.w, self.spec.out_channels)
+    }
+
+    fn multiply<T: Scalar>(
+        &self,
+        x: &Array4<T>,
+        factors: Factors<'_, T>,
+        y: &mut Array4<T>,
+        tape: &mut Tape<T>,
+    ) {
+        let windows = self.spec.windows(x.dim());
+        windows.spread(flat(x), factors, flat_mut(y), tape);
+    }
+
+    fn add_weight_grad<T: Scalar>(
+        &self,
+        x: &Array4<T>,
+        dy: &Array4<T>,
+        dw: &mut [T],
+        tape: &mut Tape<T>,
+    ) {
+        let windows = self.spec.windows(x.dim());
+        windows.add_weight_grad(flat(dy), flat(x), dw, tape);
+    }
+
+    fn multiply_back<T: Scalar>(
+        &self,
+        dy: &Array4<T>,
+        factors: Factors<'_, T>,
+        dx: &mut Array4<T>,
+        tape: &mut Tape<T>,
+    ) {
+        let windows = self.spec.windows(dx.dim());
+        windows.gather(flat(dy), factors, flat_mut(dx), tape);
+    }
+
+    fn pack_forward<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
+        self.spec.kernel().pack_spread(weight, panels);
+    }
+
+    fn pack_backward<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
+        self.spec.kernel().pack_gather(weight, panels);
     }
 }

@@ -6,7 +6,7 @@
 //! In NHWC a row of a window lies in one piece. It is read where it lies, a float at a time and copied to
 //! all lanes; the other factor is weights that [`pack`](super::panels::pack) has put into panels once a step.
 
-use super::panels::{PANEL, Places, Walk, panels, panels_len};
+use super::panels::{Factors, PANEL, Panel, Places, Walk, panels, panels_len};
 use super::simd::{Lanes, Task, add_product, load, load_some, store_some};
 
 /// Rows of a panel that are worked on at a time: 32 KiB of f32, which stay in L1.
@@ -26,13 +26,10 @@ pub struct Correlation<'a, T> {
     /// One for each output position.
     pub(super) windows: Places,
     pub(super) segments: &'a [Segment],
-    /// W as [`pack`] leaves it; its rows are those of the segments, one behind the other.
-    pub(super) panels: &'a [T],
+    /// W, whose rows are those of the segments, one behind the other, the bias, and ReLU.
+    pub(super) factors: Factors<'a, T>,
     /// Output channels.
     pub(super) columns: usize,
-    /// One for each column, or empty.
-    pub(super) bias: &'a [T],
-    pub(super) relu: bool,
     /// Where the outputs go.
     pub(super) outputs: Places,
 }
@@ -45,30 +42,35 @@ impl<T: Copy + Default> Correlation<'_, T> {
         self.windows.len() == self.outputs.len()
             && self.windows.last() + reach.unwrap_or(0) <= self.map.len()
             && self.outputs.last() + self.columns <= out.len()
-            && self.panels.len() == panels_len(rows, self.columns)
-            && (self.bias.is_empty() || self.bias.len() == self.columns)
+            && self.factors.panels.len() == panels_len(rows, self.columns)
+            && (self.factors.bias.is_empty() || self.factors.bias.len() == self.columns)
     }
 
-    /// The columns from `first` on of a panel `width` wide, in strips of W registers.
+    /// A panel's columns, in strips of W registers.
     #[inline(always)]
     unsafe fn panel<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
         &self,
         weights: &[T],
-        (first, width): (usize, usize),
+        panel: Panel,
         out: &mut [T],
     ) {
-        let columns = width.min(self.columns - first);
+        let columns = panel.width.min(self.columns - panel.first);
         for at in (0..columns).step_by(W * V::LANES) {
+            let strip = Panel {
+                first: panel.first + at,
+                ..panel
+            };
             // SAFETY: as the caller promises.
-            unsafe { self.strip::<V, M, Q, W>(&weights[at..], (first + at, width), out) };
+            unsafe { self.strip::<V, M, Q, W>(&weights[at..], strip, out) };
         }
     }
 
+    /// A panel's columns from `first` on, as many as W registers hold.
     #[inline(always)]
     unsafe fn strip<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
         &self,
         weights: &[T],
-        (first, width): (usize, usize),
+        Panel { first, width }: Panel,
         out: &mut [T],
     ) {
         let valid = (W * V::LANES).min(self.columns - first);
@@ -88,7 +90,7 @@ impl<T: Copy + Default> Correlation<'_, T> {
                 first,
                 valid,
                 is_first,
-                relu: self.relu && blocks.peek().is_none(),
+                relu: self.factors.relu && blocks.peek().is_none(),
             };
             let mut left = self.windows.len();
             let mut walks = (self.windows.walk(), self.outputs.walk());
@@ -133,8 +135,8 @@ impl<T: Copy + Default> Correlation<'_, T> {
                 for (sums, &place) in sums.iter_mut().zip(&places) {
                     *sums = load_some(out.as_ptr().add(place), stage.valid);
                 }
-            } else if !self.bias.is_empty() {
-                sums = [load_some(self.bias.as_ptr().add(stage.first), stage.valid); M];
+            } else if !self.factors.bias.is_empty() {
+                sums = [load_some(self.factors.bias.as_ptr().add(stage.first), stage.valid); M];
             }
             let mut weights = weights;
             for k in 0..stage.block.len {
@@ -188,17 +190,17 @@ impl<T: Copy + Default> Task for (&Correlation<'_, T>, &mut [T]) {
             return;
         }
         assert!(product.fits(out), "a correlation reaches over its maps");
-        let mut panel = 0;
+        let mut at = 0;
         let rows: usize = product.segments.iter().map(|s| s.len).sum();
-        for (first, width) in panels(product.columns) {
-            let weights = &product.panels[panel..panel + rows * width];
-            panel += rows * width;
+        for panel in panels(product.columns) {
+            let weights = &product.factors.panels[at..at + rows * panel.width];
+            at += rows * panel.width;
             // SAFETY: as the caller promises; `fits` has checked the sizes.
             unsafe {
-                if width == PANEL {
-                    product.panel::<V, M, Q, W>(weights, (first, width), out);
+                if panel.width == PANEL {
+                    product.panel::<V, M, Q, W>(weights, panel, out);
                 } else {
-                    product.panel::<V, M, Q, H>(weights, (first, width), out);
+                    product.panel::<V, M, Q, H>(weights, panel, out);
                 }
             }
         }
@@ -208,7 +210,7 @@ impl<T: Copy + Default> Task for (&Correlation<'_, T>, &mut [T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::panels::pack;
+    use crate::nn::panels::{Size, pack};
     use crate::nn::simd::Simd;
     use crate::nn::simd::testing::{CASES, assert_agrees, numbers};
 
@@ -219,7 +221,11 @@ mod tests {
             let map = numbers((rows + 2) * width, 1);
             let (weight, bias) = (numbers(6 * cin * cout, 2), numbers(cout, 3));
             let mut panels = vec![0.0; panels_len(6 * cin, cout)];
-            pack(&weight, (6 * cin, cout), 1, |row| row * cout, &mut panels);
+            let size = Size {
+                rows: 6 * cin,
+                columns: cout,
+            };
+            pack(&weight, size, 1, |row| row * cout, &mut panels);
             let segments = [0, 1, 2].map(|ky| Segment {
                 offset: ky * width,
                 len: 2 * cin,
@@ -237,10 +243,12 @@ mod tests {
                 map: &map,
                 windows: places(0, width, cin),
                 segments: &segments,
-                panels: &panels,
+                factors: Factors {
+                    panels: &panels,
+                    bias: &bias,
+                    relu: true,
+                },
                 columns: cout,
-                bias: &bias,
-                relu: true,
                 outputs,
             };
             let mut plain = vec![9.0; 2 * rows * columns * cout];
@@ -274,10 +282,12 @@ mod tests {
             map: &[0.0f32; 3],
             windows: places,
             segments: &[Segment { offset: 0, len: 1 }],
-            panels: &[0.0; PANEL / 2],
+            factors: Factors {
+                panels: &[0.0; PANEL / 2],
+                bias: &[],
+                relu: false,
+            },
             columns: 1,
-            bias: &[],
-            relu: false,
             outputs: places,
         };
         f32::run((&product, &mut [0.0; 4][..]));

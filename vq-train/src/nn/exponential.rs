@@ -1,8 +1,6 @@
-//! e^x and tanh in f32 for loops that the compiler vectorises, and curves that follow from them.
+//! e^x and tanh in f32, for loops that the compiler vectorises.
 
-use super::Scalar;
-
-/// e^x with a relative error below 1e-7; beyond -87 and 88 it stays what it is there.
+/// e^x with a relative error below 1e-7; x counts as -87 below that, and as 88 above.
 ///
 /// x = n ln 2 + r with |r| at most half of ln 2: e^r by a polynomial fitted for the least relative
 /// error, 2^n by its bits. ln 2 is split in two so that n times its first part is exact.
@@ -46,23 +44,11 @@ pub(super) fn tanh(x: f32) -> f32 {
     if x.abs() < NEAR { near } else { far }
 }
 
-/// 1 / (1 + e^-x).
-#[inline(always)]
-pub(super) fn sigmoid<T: Scalar>(x: T) -> T {
-    T::one() / (T::one() + (-x).fast_exp())
-}
-
-/// The derivative of x sigmoid(x).
-#[inline(always)]
-pub(super) fn silu_slope<T: Scalar>(x: T) -> T {
-    let s = sigmoid(x);
-    s * (T::one() + x * (T::one() - s))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Loop;
+    use crate::nn::scalar::sigmoid;
+    use crate::nn::simd::Loop;
 
     /// The largest relative error over -range ..= range.
     fn error(range: f64, ours: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) -> f64 {

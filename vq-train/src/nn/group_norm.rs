@@ -4,12 +4,66 @@
 //! u = gain x^ + bias. With g = gain du, and sums over the group,
 //! dx = (g - sum g / N - x^ sum (g x^) / N) / sqrt(var + eps).
 
-use super::conv2d::{pictures, pictures_mut};
-use super::normalize::{PerChannel, Sums, gradient_sums, input_gradient, moments, scale};
-use super::params::place;
-use super::{Init, ParamTable, Role, Scalar, Tape, Weights};
+use super::builder::{BuildError, Builder, Configured};
+use super::layer::{Layer, Learnt};
+use super::map::{pictures, pictures_mut};
+use super::normalize::{InputGradient, PerChannel, gradient_sums, moments, scale};
+use super::params::{Init, ParamTable, Role, place};
+use super::scalar::Scalar;
+use super::tape::{Cache, Tape};
+use super::weights::Weights;
 use ndarray::Array4;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+/// Group normalisation in a configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GroupNormConfig {
+    /// Groups of channels; 32 without it, or as many as there are channels.
+    pub groups: Option<usize>,
+    /// Added to the variance.
+    pub eps: f64,
+    /// SiLU on the output.
+    pub silu: bool,
+}
+
+impl Default for GroupNormConfig {
+    fn default() -> Self {
+        GroupNormConfig {
+            groups: None,
+            eps: 1e-6,
+            silu: false,
+        }
+    }
+}
+
+impl GroupNormConfig {
+    /// Checks the configuration, and says what it comes to for the map that comes in.
+    pub(super) fn spec<L>(&self, builder: &Builder<'_, L>) -> Result<GroupNormSpec, BuildError> {
+        let channels = builder.shape.channels;
+        // VQ-GAN's 32, or fewer where channels are few.
+        let groups = self.groups.unwrap_or(channels.min(32));
+        builder.positive(&[("groups", groups)])?;
+        builder.eps(self.eps)?;
+        builder.channels_divide(groups, &format!("into {groups} groups"))?;
+        Ok(GroupNormSpec {
+            channels,
+            groups,
+            eps: self.eps,
+            silu: self.silu,
+        })
+    }
+}
+
+impl<L: From<GroupNorm>> Configured<L> for GroupNormConfig {
+    fn build(&self, builder: &mut Builder<'_, L>) -> Result<(), BuildError> {
+        let spec = self.spec(builder)?;
+        let layer = GroupNorm::new(spec, &builder.name, builder.table);
+        builder.push(layer);
+        Ok(())
+    }
+}
 
 /// What a group normalisation is made from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,13 +76,6 @@ pub struct GroupNormSpec {
     pub eps: f64,
     /// SiLU on the output, fused.
     pub silu: bool,
-}
-
-impl GroupNormSpec {
-    /// Groups, where a configuration names none: VQ-GAN's 32, or fewer where channels are few.
-    pub fn usual_groups(channels: usize) -> usize {
-        channels.min(32)
-    }
 }
 
 /// A group normalisation with its place in the parameter vector.
@@ -59,36 +106,48 @@ impl GroupNorm {
             bias: table.add(format!("{name}.bias"), &shape, Init::Zero, Role::Bias),
         }
     }
+}
+
+impl Layer for GroupNorm {
+    fn kind(&self) -> &'static str {
+        "groupnorm"
+    }
 
     /// `[n, h, w, c]` to the same shape.
-    pub fn forward<T: Scalar>(
+    fn forward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         x: Array4<T>,
         tape: &mut Tape<T>,
     ) -> Array4<T> {
-        let GroupNormSpec { groups, silu, .. } = self.spec;
+        let GroupNormSpec {
+            channels,
+            groups,
+            silu,
+            ..
+        } = self.spec;
+        let (gains, biases) = (&p.values[self.weight.clone()], &p.values[self.bias.clone()]);
         let mut y = tape.map(x.dim());
         let mut kept = tape.buffer(x.dim().0 * groups * 2);
         let each = pictures(&x).zip(pictures_mut(&mut y));
         for ((xi, yi), kept) in each.zip(kept.chunks_exact_mut(groups * 2)) {
             self.measure(xi, kept, tape);
-            let numbers = PerChannel::new(self.spec.channels, tape, |c| {
+            let numbers = PerChannel::new(channels, tape, |c| {
                 let Group { mean, factor } = self.group(kept, c);
-                let scale = p.values[self.weight.start + c].wide() * factor;
-                let shift = p.values[self.bias.start + c].wide() - mean * scale;
+                let scale = gains[c].wide() * factor;
+                let shift = biases[c].wide() - mean * scale;
                 [T::of(scale), T::of(shift)]
             });
             scale(xi, &numbers, silu, yi);
             numbers.recycle(tape);
         }
-        tape.push_values(kept);
-        tape.push_input(x);
+        tape.push(Cache::Values(kept));
+        tape.push(Cache::Map(x));
         y
     }
 
     /// dy `[n, h, w, c]` to dx of the same shape.
-    pub fn backward<T: Scalar>(
+    fn backward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         tape: &mut Tape<T>,
@@ -101,29 +160,44 @@ impl GroupNorm {
             silu,
             ..
         } = self.spec;
-        let x = tape.pop_input();
+        let (gains, biases) = (&p.values[self.weight.clone()], &p.values[self.bias.clone()]);
+        let x = tape.pop_map();
         let kept = tape.pop_values();
         let each = pictures(&x).zip(pictures_mut(&mut dy));
         for ((xi, dyi), kept) in each.zip(kept.chunks_exact(groups * 2)) {
+            // x^ = factor x - mean factor, u = gain x^ + bias.
             let numbers = PerChannel::new(channels, tape, |c| {
                 let Group { mean, factor } = self.group(kept, c);
-                let (gain, bias) = (self.weight.start + c, self.bias.start + c);
-                let (gain, bias) = (p.values[gain], p.values[bias]);
-                [T::of(factor), T::of(-mean * factor), gain, bias]
+                [T::of(factor), T::of(-mean * factor), gains[c], biases[c]]
             });
+            // dgain = sum du x^, dbias = sum du.
             let sums = gradient_sums(xi, channels, &numbers, silu, dyi, tape);
             numbers.recycle(tape);
             add(&sums.second, place(grads, &self.weight));
             add(&sums.first, place(grads, &self.bias));
-            let numbers = self.input_numbers(p, &sums, kept, xi.len() / groups, tape);
-            input_gradient(xi, &numbers, dyi);
-            numbers.recycle(tape);
+            // dx = factor (gain du - mean of g - x^ mean of g x^), with x^ = factor (x - mean).
+            let n = xi.len() / groups;
+            InputGradient::apply(xi, dyi, channels, tape, |c| {
+                let Group { mean, factor } = self.group(kept, c);
+                let by_x = -factor * factor * self.group_mean(&sums.second, gains, c, n);
+                InputGradient {
+                    by_du: gains[c].wide() * factor,
+                    by_x,
+                    constant: -factor * self.group_mean(&sums.first, gains, c, n) - mean * by_x,
+                }
+            });
         }
         tape.recycle_buffer(kept);
         tape.recycle(x);
         dy
     }
 
+    fn learnt(&self) -> Learnt {
+        Learnt::Other
+    }
+}
+
+impl GroupNorm {
     /// Mean and 1 / sqrt(var + eps) of a picture's groups, one behind the other.
     fn measure<T: Scalar>(&self, x: &[T], kept: &mut [T], tape: &mut Tape<T>) {
         let GroupNormSpec {
@@ -151,30 +225,14 @@ impl GroupNorm {
         }
     }
 
-    /// dx as p du + q x + s, for groups of n values.
-    fn input_numbers<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        sums: &Sums,
-        kept: &[T],
-        n: usize,
-        tape: &mut Tape<T>,
-    ) -> PerChannel<T, 3> {
+    /// The mean of g = gain du over a channel's group of n values, from the sums of du over each channel; or of g x^,
+    /// from those of du x^.
+    fn group_mean<T: Scalar>(&self, sums: &[f64], gains: &[T], channel: usize, n: usize) -> f64 {
         let size = self.spec.channels / self.spec.groups;
-        let gains = &p.values[self.weight.clone()];
-        // Of a channel's group: the sums of g and of g x^, over N.
-        let mean = |of: &[f64], c: usize| {
-            let first = c / size * size;
-            let own = first..first + size;
-            let terms = of[own.clone()].iter().zip(&gains[own]);
-            terms.map(|(sum, gain)| sum * gain.wide()).sum::<f64>() / n as f64
-        };
-        PerChannel::new(self.spec.channels, tape, |c| {
-            let Group { mean: m, factor } = self.group(kept, c);
-            let q = -factor * factor * mean(&sums.second, c);
-            let s = -factor * mean(&sums.first, c) - m * q;
-            [T::of(gains[c].wide() * factor), T::of(q), T::of(s)]
-        })
+        let first = channel / size * size;
+        let own = first..first + size;
+        let terms = sums[own.clone()].iter().zip(&gains[own]);
+        terms.map(|(sum, gain)| sum * gain.wide()).sum::<f64>() / n as f64
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The lanes are the same on every CPU, and so are the results.
 
-use crate::nn::Scalar;
+use super::scalar::Scalar;
 
 const LANES: usize = 16;
 

@@ -3,8 +3,13 @@
 //!
 //! Weights outside of the mask count as zero in the forward pass and get no gradient.
 
-use super::params::{Pack, place};
-use super::{Conv2d, ConvSpec, Init, ParamTable, Scalar, Tape, Weights};
+use super::affine::pack_weight;
+use super::conv2d::{Conv2d, ConvSpec};
+use super::layer::{Axes, Layer, Learnt, Matrix};
+use super::params::{Init, ParamTable, place};
+use super::scalar::Scalar;
+use super::tape::Tape;
+use super::weights::{Pack, Weights};
 use ndarray::Array4;
 use std::ops::Range;
 
@@ -34,22 +39,27 @@ pub struct RasterMask {
 }
 
 impl RasterMask {
-    /// Which weights `[kernel, kernel, cin, cout]` may differ from zero. The output's own position is
-    /// the tap that lies on it, `before` from the first in both directions.
+    /// Which weights `[kernel, kernel, in_channels, out_channels]` may differ from zero. The output's own position
+    /// is the tap that lies on it, `pad.top_left` from the first in both directions.
     pub fn open(&self, spec: &ConvSpec) -> Vec<bool> {
         let ConvSpec {
-            kernel, cin, cout, ..
+            kernel,
+            in_channels,
+            out_channels,
+            ..
         } = *spec;
         let group = |channel: usize, channels: usize| channel * self.groups / channels;
-        let centre = (spec.before, spec.before);
-        let mut open = Vec::with_capacity(kernel * kernel * cin * cout);
-        for (tap, ci) in (0..kernel * kernel).flat_map(|tap| (0..cin).map(move |ci| (tap, ci))) {
+        let centre = (spec.pad.top_left, spec.pad.top_left);
+        let mut open = Vec::with_capacity(kernel * kernel * in_channels * out_channels);
+        for row in 0..kernel * kernel * in_channels {
+            let (tap, ci) = (row / in_channels, row % in_channels);
             let tap = (tap / kernel, tap % kernel);
-            open.extend((0..cout).map(|co| match self.sight {
+            let own = group(ci, in_channels);
+            open.extend((0..out_channels).map(|co| match self.sight {
                 Sight::RowsAbove => tap.0 < centre.0,
                 _ if tap != centre => tap < centre,
-                Sight::Before => group(ci, cin) < group(co, cout),
-                Sight::UpToItself => group(ci, cin) <= group(co, cout),
+                Sight::Before => own < group(co, out_channels),
+                Sight::UpToItself => own <= group(co, out_channels),
             }));
         }
         open
@@ -70,7 +80,7 @@ pub struct MaskedConv2d {
 impl MaskedConv2d {
     /// Enters the parameters of the convolution; all weights are there, masked or not.
     ///
-    /// `open` says of each weight `[kernel, kernel, cin, cout]` whether it counts:
+    /// `open` says of each weight `[kernel, kernel, in_channels, out_channels]` whether it counts:
     /// [`RasterMask::open`], or any other order's.
     ///
     /// # Panics
@@ -83,16 +93,41 @@ impl MaskedConv2d {
         table: &mut ParamTable,
     ) -> Self {
         // Only the weights that count add up in an output.
-        let fan_in = open.iter().filter(|&&open| open).count() as f64 / spec.cout as f64;
+        let fan_in = open.iter().filter(|&&open| open).count() as f64 / spec.out_channels as f64;
         let init = init.unwrap_or(Init::he(fan_in.max(1.0), spec.relu));
         let conv = Conv2d::new(spec, name, Some(init), table);
-        assert_eq!(open.len(), conv.weight.len(), "one entry for each weight");
+        assert_eq!(
+            open.len(),
+            conv.params.weight.len(),
+            "one entry for each weight"
+        );
         let masked = table.add_panels(open.len());
         MaskedConv2d { conv, open, masked }
     }
 
-    /// As [`Conv2d::forward`].
-    pub fn forward<T: Scalar>(
+    /// The weights as the convolution uses them, `[kernel, kernel, in_channels, out_channels]`.
+    pub(crate) fn effective<T: Scalar>(&self, values: &[T]) -> Vec<T> {
+        let mut weight = vec![T::zero(); self.open.len()];
+        self.mask(values, &mut weight);
+        weight
+    }
+
+    fn mask<T: Scalar>(&self, values: &[T], out: &mut [T]) {
+        let weights = values[self.conv.params.weight.clone()]
+            .iter()
+            .zip(&self.open);
+        for (out, (&weight, &open)) in out.iter_mut().zip(weights) {
+            *out = if open { weight } else { T::zero() };
+        }
+    }
+}
+
+impl Layer for MaskedConv2d {
+    fn kind(&self) -> &'static str {
+        self.conv.kind()
+    }
+
+    fn forward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         x: Array4<T>,
@@ -101,8 +136,7 @@ impl MaskedConv2d {
         self.conv.forward(p, x, tape)
     }
 
-    /// As [`Conv2d::backward`].
-    pub fn backward<T: Scalar>(
+    fn backward<T: Scalar>(
         &self,
         p: &Weights<'_, T>,
         tape: &mut Tape<T>,
@@ -110,52 +144,49 @@ impl MaskedConv2d {
         grads: &mut [T],
     ) -> Array4<T> {
         let dx = self.conv.backward(p, tape, dy, grads);
-        let weights = place(grads, &self.conv.weight).iter_mut();
+        let weights = place(grads, &self.conv.params.weight).iter_mut();
         for (grad, &open) in weights.zip(&self.open) {
             *grad = if open { *grad } else { T::zero() };
         }
         dx
     }
 
-    /// The weights as the convolution uses them, `[kernel, kernel, cin, cout]`.
-    pub(crate) fn effective<T: Scalar>(&self, values: &[T]) -> Vec<T> {
-        let mut weight = vec![T::zero(); self.open.len()];
-        self.mask(values, &mut weight);
-        weight
+    fn learnt(&self) -> Learnt {
+        Learnt::Matrix(Matrix {
+            place: self.conv.params.weight.clone(),
+            axes: Axes::Conv,
+        })
     }
 
-    fn mask<T: Scalar>(&self, values: &[T], out: &mut [T]) {
-        let weights = values[self.conv.weight.clone()].iter().zip(&self.open);
-        for (out, (&weight, &open)) in out.iter_mut().zip(weights) {
-            *out = if open { weight } else { T::zero() };
-        }
+    fn packed<'l, T: Scalar>(&'l self, found: &mut Vec<&'l dyn Pack<T>>) {
+        found.push(self);
     }
 }
 
 impl<T: Scalar> Pack<T> for MaskedConv2d {
     fn panels(&self) -> Range<usize> {
-        Pack::<T>::panels(&self.conv).start..self.masked.end
+        self.conv.params.panels().start..self.masked.end
     }
 
     fn pack(&self, values: &[T], panels: &mut [T]) {
         let (conv, masked) = panels.split_at_mut(panels.len() - self.masked.len());
         self.mask(values, masked);
-        self.conv.pack_weight(masked, conv);
+        pack_weight(&self.conv, masked, conv);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::Padding;
 
     fn open(sight: Sight, groups: usize, channels: usize) -> Vec<bool> {
         let spec = ConvSpec {
-            cin: channels,
-            cout: channels,
+            in_channels: channels,
+            out_channels: channels,
             kernel: 3,
             stride: 1,
-            before: 1,
-            after: 1,
+            pad: Padding::even(1),
             relu: false,
             bias: false,
         };

@@ -1,113 +1,88 @@
-//! Products of plain matrices, on the kernels of the convolutions.
+//! Products of plain matrices: by weights that are packed once for many products, on the kernels of the convolutions;
+//! by others through `gemm.rs`.
 
-use super::Scalar;
 use super::correlation::{Correlation, Segment};
-use super::outer::Outer;
-use super::panels::{pack, panels_len, row_of};
+use super::gemm::{self, Strided, StridedMut};
+use super::panels::{Factors, Size, pack, row_of};
+use super::scalar::Scalar;
 
-/// A right factor `[rows, columns]`, packed once for any number of products.
+/// A right factor, packed once for any number of products.
 #[derive(Debug, Clone)]
 pub(crate) struct Right<T> {
     panels: Vec<T>,
-    rows: usize,
-    columns: usize,
+    size: Size,
 }
 
 impl<T: Scalar> Right<T> {
     /// Packs `[rows, columns]`.
     pub(crate) fn new(values: &[T], columns: usize) -> Self {
         let rows = values.len() / columns;
-        Right::packed(values, (rows, columns), 1, columns)
+        Right::packed(Size { rows, columns }, |size, panels| {
+            pack_right(values, size, panels);
+        })
     }
 
     /// Packs the transpose of `[columns, rows]`.
     pub(crate) fn transposed(values: &[T], rows: usize) -> Self {
         let columns = values.len() / rows;
-        Right::packed(values, (rows, columns), rows, 1)
+        Right::packed(Size { rows, columns }, |size, panels| {
+            pack_transposed(values, size, panels);
+        })
     }
 
-    fn packed(values: &[T], size: (usize, usize), step: usize, row: usize) -> Self {
-        let mut panels = vec![T::zero(); panels_len(size.0, size.1)];
-        pack(values, size, step, |r| r * row, &mut panels);
-        let (rows, columns) = size;
-        Right {
-            panels,
-            rows,
-            columns,
-        }
+    fn packed(size: Size, pack: impl FnOnce(Size, &mut [T])) -> Self {
+        let mut panels = vec![T::zero(); size.panels_len()];
+        pack(size, &mut panels);
+        Right { panels, size }
     }
 
     /// out = a B + bias for `a` `[m, rows]` and `out` `[m, columns]`; the bias may be empty.
     pub(crate) fn multiply(&self, a: &[T], bias: &[T], out: &mut [T]) {
-        let factor = Factor::new(&self.panels, self.rows, self.columns);
-        factor.multiply(a, bias, false, out);
-    }
-}
-
-/// A right factor `[rows, columns]` that was packed into panels which someone else keeps.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Factor<'p, T> {
-    panels: &'p [T],
-    rows: usize,
-    columns: usize,
-}
-
-impl<'p, T: Scalar> Factor<'p, T> {
-    /// Length of the panels.
-    pub(super) fn len(rows: usize, columns: usize) -> usize {
-        panels_len(rows, columns)
-    }
-
-    /// Packs `[rows, columns]`.
-    pub(super) fn pack(values: &[T], size: (usize, usize), panels: &mut [T]) {
-        pack(values, size, 1, |r| r * size.1, panels);
-    }
-
-    /// Packs the transpose, `[rows, columns]`, of `[columns, rows]`.
-    pub(super) fn pack_transposed(values: &[T], size: (usize, usize), panels: &mut [T]) {
-        pack(values, size, size.0, |r| r, panels);
-    }
-
-    /// What was packed.
-    pub(super) fn new(panels: &'p [T], rows: usize, columns: usize) -> Self {
-        Factor {
-            panels,
-            rows,
-            columns,
-        }
-    }
-
-    /// out = a B + bias, then ReLU if asked for, for `a` `[m, rows]` and `out` `[m, columns]`; the bias
-    /// may be empty.
-    pub(super) fn multiply(&self, a: &[T], bias: &[T], relu: bool, out: &mut [T]) {
-        let m = a.len() / self.rows;
-        if m == 0 {
-            return;
-        }
-        let product = Correlation {
-            map: a,
-            windows: row_of(m, self.rows),
-            segments: &[Segment {
-                offset: 0,
-                len: self.rows,
-            }],
-            panels: self.panels,
-            columns: self.columns,
+        let factors = Factors {
+            panels: &self.panels,
             bias,
-            relu,
-            outputs: row_of(m, self.columns),
+            relu: false,
         };
-        T::run((&product, out));
+        multiply(a, self.size, factors, out);
     }
+}
+
+/// Packs a right factor of this size.
+pub(super) fn pack_right<T: Scalar>(values: &[T], size: Size, panels: &mut [T]) {
+    pack(values, size, 1, |r| r * size.columns, panels);
+}
+
+/// Packs the transpose of `[columns, rows]` as a right factor of this size.
+pub(super) fn pack_transposed<T: Scalar>(values: &[T], size: Size, panels: &mut [T]) {
+    pack(values, size, size.rows, |r| r, panels);
+}
+
+/// out = a B + bias, then ReLU if asked for, for `a` `[m, rows]`, a packed B of `size`, and `out` `[m, columns]`.
+pub(super) fn multiply<T: Scalar>(a: &[T], size: Size, factors: Factors<'_, T>, out: &mut [T]) {
+    let m = a.len() / size.rows;
+    if m == 0 {
+        return;
+    }
+    let product = Correlation {
+        map: a,
+        windows: row_of(m, size.rows),
+        segments: &[Segment {
+            offset: 0,
+            len: size.rows,
+        }],
+        factors,
+        columns: size.columns,
+        outputs: row_of(m, size.columns),
+    };
+    T::run((&product, out));
 }
 
 /// out += a' b for `a` `[p, m]`, `b` `[p, n]` and `out` `[m, n]`.
 pub(crate) fn add_transposed_product<T: Scalar>(a: &[T], b: &[T], m: usize, out: &mut [T]) {
-    let p = a.len() / m;
-    if p == 0 {
-        return;
-    }
-    T::run((&Outer::of_matrices(a, b, p), out));
+    let n = out.len() / m;
+    let (a, b) = (Strided::dense(a, m), Strided::dense(b, n));
+    let out = StridedMut::dense(out, n);
+    gemm::multiply(T::one(), a.transposed(), b, T::one(), out);
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! With few channels a position does not fill the vectors, so rows of several positions are worked on
 //! as one. Sums run in single precision over few rows at a time, then in f64.
 
-use super::exponential::{sigmoid, silu_slope};
-use super::{Loop, Scalar, Tape};
+use super::scalar::{Scalar, sigmoid, silu_slope};
+use super::simd::Loop;
+use super::tape::Tape;
 use std::array;
 
 /// Values in a row at least, where there are fewer channels.
@@ -288,24 +289,45 @@ impl<T: Scalar> GradientSums<'_, T> {
     }
 }
 
-/// dx = p du + q x + s in the place of du; `numbers` are p, q and s.
-pub(super) fn input_gradient<T: Scalar>(x: &[T], numbers: &PerChannel<T, 3>, du: &mut [T]) {
-    let numbers = numbers.rows();
-    InputGradient { x, numbers, du }.run_wide();
+/// A channel's dx as a linear function of du and x: `by_du` du + `by_x` x + `constant`.
+pub(super) struct InputGradient {
+    pub(super) by_du: f64,
+    pub(super) by_x: f64,
+    pub(super) constant: f64,
 }
 
-struct InputGradient<'a, T> {
+impl InputGradient {
+    /// Puts dx in the place of du, given that of each of so many channels.
+    pub(super) fn apply<T: Scalar>(
+        x: &[T],
+        du: &mut [T],
+        channels: usize,
+        tape: &mut Tape<T>,
+        of: impl Fn(usize) -> InputGradient,
+    ) {
+        let numbers = PerChannel::new(channels, tape, |c| {
+            let of = of(c);
+            [of.by_du, of.by_x, of.constant].map(T::of)
+        });
+        let rows = numbers.rows();
+        LinearInPlace { x, rows, du }.run_wide();
+        numbers.recycle(tape);
+    }
+}
+
+struct LinearInPlace<'a, T> {
     x: &'a [T],
-    numbers: [&'a [T]; 3],
+    /// p, q and s of du <- p du + q x + s.
+    rows: [&'a [T]; 3],
     du: &'a mut [T],
 }
 
-impl<T: Scalar> Loop for InputGradient<'_, T> {
+impl<T: Scalar> Loop for LinearInPlace<'_, T> {
     type Float = T;
 
     #[inline(always)]
     fn run(self) {
-        let [p, q, s] = self.numbers;
+        let [p, q, s] = self.rows;
         let width = p.len();
         for (x, du) in self.x.chunks(width).zip(self.du.chunks_mut(width)) {
             let numbers = p.iter().zip(q).zip(s);

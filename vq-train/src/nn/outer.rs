@@ -2,10 +2,10 @@
 //!
 //! grad[m, n] += sum over p of a[place(p) + m] b[place(p) + n].
 
-use super::panels::{PANEL, Places, panels, row_of};
+use super::panels::{PANEL, Panel, Places, panels, row_of};
 use super::simd::{Lanes, Task, add_product, load, load_some, store_some};
 
-/// Positions that a weight gradient is summed over before the next tile has its turn.
+/// Positions that a weight gradient is summed over before the next tile is worked on.
 const POSITIONS: usize = 256;
 
 /// grad[m, n] += sum over p of a[place(p) + m] b[place(p) + n].
@@ -199,7 +199,7 @@ impl<T: Copy + Default> Task for (&Outer<'_, T>, &mut [T]) {
         let mut narrow = Vec::new();
         for y in (0..product.a_places.rows).step_by(rows) {
             let part = product.rows(y, rows.min(product.a_places.rows - y));
-            for (first, width) in panels(product.n) {
+            for Panel { first, width } in panels(product.n) {
                 // Where registers would reach behind the columns, these are copied out first.
                 let panel = if first + width > product.n {
                     part.copied(first, width, &mut narrow)

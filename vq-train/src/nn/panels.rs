@@ -6,6 +6,43 @@
 /// Columns of a full panel; a rest of at most half as many gets a half panel.
 pub(super) const PANEL: usize = 32;
 pub(super) const HALF: usize = PANEL / 2;
+
+/// What a product multiplies rows by, and what it does to the sums.
+#[derive(Debug, Clone, Copy)]
+pub struct Factors<'a, T> {
+    /// Weights, packed into panels.
+    pub(super) panels: &'a [T],
+    /// One for each column of the product, or empty.
+    pub(super) bias: &'a [T],
+    /// ReLU on the sums.
+    pub(super) relu: bool,
+}
+
+impl<'a, T> Factors<'a, T> {
+    /// Weights alone, without bias and ReLU.
+    pub(super) fn plain(panels: &'a [T]) -> Self {
+        Factors {
+            panels,
+            bias: &[],
+            relu: false,
+        }
+    }
+}
+
+/// Sizes of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+}
+
+impl Size {
+    /// Length of the panels of such a matrix.
+    pub(super) fn panels_len(self) -> usize {
+        panels_len(self.rows, self.columns)
+    }
+}
+
 /// Where the positions of a grid lie in a flat map.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Places {
@@ -51,7 +88,7 @@ pub(super) fn row_of(positions: usize, values: usize) -> Places {
     }
 }
 
-/// On its way over a grid's places, without a division.
+/// An iteration over a grid's places that needs no division.
 pub(super) struct Walk {
     places: Places,
     /// The place of the next position.
@@ -78,7 +115,7 @@ impl Walk {
 
 /// Length of the panels of a matrix `[rows, columns]`.
 pub(super) fn panels_len(rows: usize, columns: usize) -> usize {
-    rows * panels(columns).map(|(_, width)| width).sum::<usize>()
+    rows * panels(columns).map(|panel| panel.width).sum::<usize>()
 }
 
 /// Width of the first panel of so many columns.
@@ -86,11 +123,21 @@ pub(super) fn panel_width(columns: usize) -> usize {
     if columns > HALF { PANEL } else { HALF }
 }
 
-/// First column and width of each panel.
-pub(super) fn panels(columns: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..columns)
-        .step_by(PANEL)
-        .map(move |first| (first, panel_width(columns - first)))
+/// Some columns of a matrix, side by side.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panel {
+    /// Its first column.
+    pub(super) first: usize,
+    /// Its columns, those that are missing included.
+    pub(super) width: usize,
+}
+
+/// The panels of so many columns.
+pub(super) fn panels(columns: usize) -> impl Iterator<Item = Panel> {
+    (0..columns).step_by(PANEL).map(move |first| Panel {
+        first,
+        width: panel_width(columns - first),
+    })
 }
 
 /// Writes a matrix `[rows, columns]` as panels: row by row within each, missing columns as zeros.
@@ -98,13 +145,13 @@ pub(super) fn panels(columns: usize) -> impl Iterator<Item = (usize, usize)> {
 /// `place` says where row r begins in `values`; `step` is the distance between columns.
 pub(super) fn pack<T: Copy + Default>(
     values: &[T],
-    (rows, columns): (usize, usize),
+    Size { rows, columns }: Size,
     step: usize,
     place: impl Fn(usize) -> usize,
     packed: &mut [T],
 ) {
     let mut rest = packed;
-    for (first, width) in panels(columns) {
+    for Panel { first, width } in panels(columns) {
         let (panel, others) = rest.split_at_mut(rows * width);
         rest = others;
         let valid = width.min(columns - first);

@@ -3,10 +3,9 @@
 //! Optimiser, checkpoint, reduction over chunks and gradient check each are one loop over that
 //! vector; only layers and export need to know what lies where.
 
-use super::{Chain, Scalar};
+use super::scalar::Scalar;
 use rand::Rng;
 use rand::RngExt;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// How a parameter starts.
@@ -18,7 +17,7 @@ pub enum Init {
     One,
     /// Normal with this standard deviation.
     Normal(f64),
-    /// Likewise, around 1.
+    /// Normal with this standard deviation around 1.
     Gain(f64),
 }
 
@@ -43,7 +42,7 @@ pub enum Role {
         /// The share of the new value.
         rate: f64,
     },
-    /// Is left alone by the optimiser: what a quantiser keeps for itself.
+    /// Is not changed by the optimiser: a quantiser's own state.
     State,
 }
 
@@ -74,7 +73,8 @@ pub struct ParamInfo {
 pub struct ParamTable {
     /// In memory order.
     pub entries: Vec<ParamInfo>,
-    panels: usize,
+    /// Length of all panels: see [`Weights`](super::Weights).
+    pub(super) panels: usize,
 }
 
 impl ParamTable {
@@ -102,7 +102,7 @@ impl ParamTable {
         entry.expect("a parameter lies there").init = init;
     }
 
-    /// Sets room aside for a convolution's weights in the order in which products read them.
+    /// Reserves so many numbers among the panels, for weights in the order in which products read them.
     pub(super) fn add_panels(&mut self, len: usize) -> Range<usize> {
         let start = self.panels;
         self.panels += len;
@@ -159,106 +159,4 @@ pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
     let u: f64 = 1.0 - rng.random::<f64>();
     let v: f64 = rng.random();
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
-}
-
-/// A layer that reads its weights in another order than they are kept in.
-pub(super) trait Pack<T>: Sync {
-    /// Its place among all panels.
-    fn panels(&self) -> Range<usize>;
-    /// Writes what belongs there, for a training step.
-    fn pack(&self, values: &[T], panels: &mut [T]);
-    /// As [`Pack::pack`], where nothing is trained.
-    fn pack_in_use(&self, values: &[T], panels: &mut [T]) {
-        self.pack(values, panels);
-    }
-}
-
-/// Parameters as layers use them: the flat vector, and the convolutions' weights packed for the matrix
-/// products, once for all pictures of a step.
-#[derive(Debug, Clone)]
-pub struct Weights<'p, T> {
-    /// The flat vector.
-    pub values: &'p [T],
-    pub(super) panels: &'p [T],
-}
-
-impl<'p, T: Scalar> Weights<'p, T> {
-    /// Packs the weights of `chains`, which are made from `table`, into `panels`, for a training step.
-    pub fn new(
-        table: &ParamTable,
-        chains: &[&Chain],
-        values: &'p [T],
-        panels: &'p mut Vec<T>,
-    ) -> Self {
-        Weights::packed(table, chains, values, panels, |layer, panels| {
-            layer.pack(values, panels);
-        })
-    }
-
-    /// As [`Weights::new`], where nothing is trained: iterations that go with training stand still.
-    pub fn in_use(
-        table: &ParamTable,
-        chains: &[&Chain],
-        values: &'p [T],
-        panels: &'p mut Vec<T>,
-    ) -> Self {
-        Weights::packed(table, chains, values, panels, |layer, panels| {
-            layer.pack_in_use(values, panels);
-        })
-    }
-
-    /// What [`Weights::new`] has packed, once more.
-    pub(crate) fn again(values: &'p [T], panels: &'p [T]) -> Self {
-        Weights { values, panels }
-    }
-
-    fn packed(
-        table: &ParamTable,
-        chains: &[&Chain],
-        values: &'p [T],
-        panels: &'p mut Vec<T>,
-        pack: impl Fn(&dyn Pack<T>, &mut [T]) + Sync,
-    ) -> Self {
-        panels.resize(table.panels, T::zero());
-        let mut layers: Vec<&dyn Pack<T>> = Vec::new();
-        for layer in chains.iter().flat_map(|chain| &chain.layers) {
-            layer.packed(&mut layers);
-        }
-        layers.sort_by_key(|layer| layer.panels().start);
-        let mut jobs = Vec::new();
-        let (mut rest, mut at) = (&mut panels[..], 0);
-        for layer in layers {
-            let Range { start, end } = layer.panels();
-            let (own, behind) = rest[start - at..].split_at_mut(end - start);
-            jobs.push((layer, own));
-            (rest, at) = (behind, end);
-        }
-        jobs.into_par_iter()
-            .for_each(|(layer, panels)| pack(layer, panels));
-        Weights { values, panels }
-    }
-}
-
-/// Parameters that stay as they are, packed once.
-#[derive(Debug, Clone)]
-pub struct FixedWeights<T> {
-    values: Vec<T>,
-    panels: Vec<T>,
-}
-
-impl<T: Scalar> FixedWeights<T> {
-    /// Packs the weights of `chains`, which are made from `table`.
-    pub fn new(table: &ParamTable, chains: &[&Chain], values: Vec<T>) -> Self {
-        let mut panels = Vec::new();
-        Weights::in_use(table, chains, &values, &mut panels);
-        FixedWeights { values, panels }
-    }
-
-    /// As layers use them.
-    pub fn view(&self) -> Weights<'_, T> {
-        Weights {
-            values: &self.values,
-            panels: &self.panels,
-        }
-    }
 }

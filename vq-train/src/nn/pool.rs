@@ -1,14 +1,55 @@
-//! Average pooling, y[oy, ox, :] = mean of the window at (oy s - pad, ox s - pad), and its adjoint.
+//! Average pooling, y[oy, ox, :] = mean of the window at (oy s - pad, ox s - pad).
 //!
 //! Padding is not counted: a window at the border is the mean of what it has of the map. Backward
-//! hands each position of a window its share of the output's gradient, dx += dy / count; unpooling is
-//! just that as a forward pass, with average pooling for its backward pass.
+//! hands each position of a window its share of the output's gradient, dx += dy / count.
 
-use super::conv2d::{pictures, pictures_mut};
-use super::tape::Dim4;
-use super::{Cache, Scalar, Tape};
+use super::builder::{BuildError, Builder};
+use super::layer::{Layer, Learnt};
+use super::map::{Dim4, pictures, pictures_mut};
+use super::padding::{Pad, Padding};
+use super::scalar::Scalar;
+use super::tape::{Cache, Tape};
+use super::weights::Weights;
 use ndarray::Array4;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+/// Windows of a pooling layer, in a configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolConfig {
+    /// Side of the window.
+    #[serde(default = "two")]
+    pub kernel: usize,
+    /// The map shrinks by this factor.
+    #[serde(default = "two")]
+    pub stride: usize,
+    /// Padding before and after, which no mean and no maximum counts; without it as for convolutions.
+    pub pad: Option<Pad>,
+}
+
+fn two() -> usize {
+    2
+}
+
+impl PoolConfig {
+    /// Adds the layer that pools by these windows, which divide a map by exactly their stride.
+    pub(crate) fn build<L, P: Into<L>>(
+        &self,
+        builder: &mut Builder<'_, L>,
+        pool: impl FnOnce(PoolSpec) -> P,
+    ) -> Result<(), BuildError> {
+        builder.window(self.kernel, self.stride)?;
+        let spec = PoolSpec {
+            kernel: self.kernel,
+            stride: self.stride,
+            pad: builder.padding(self.kernel, self.stride, self.pad)?,
+        };
+        builder.push(pool(spec));
+        builder.shrink(self.stride);
+        Ok(())
+    }
+}
 
 /// Windows of a pooling layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +58,22 @@ pub struct PoolSpec {
     pub kernel: usize,
     /// Step between windows.
     pub stride: usize,
-    /// Rows and columns of padding above and to the left, fewer than `kernel`.
-    pub before: usize,
-    /// Rows and columns of padding below and to the right, fewer than `kernel`.
-    pub after: usize,
+    /// Padding, on each side narrower than `kernel`.
+    pub pad: Padding,
+}
+
+/// One of the windows on a map: what it has of the map.
+pub(super) struct Window {
+    /// Its place among the windows.
+    pub(super) index: usize,
+    pub(super) rows: Range<usize>,
+    pub(super) columns: Range<usize>,
 }
 
 impl PoolSpec {
     /// How many windows a side of `n` has.
     fn out(&self, n: usize) -> usize {
-        (n + self.before + self.after - self.kernel) / self.stride + 1
+        (n + self.pad.total() - self.kernel) / self.stride + 1
     }
 
     /// The shape of the output for this input.
@@ -37,73 +84,37 @@ impl PoolSpec {
     /// What window `i` has of a side of `n`.
     fn span(&self, i: usize, n: usize) -> Range<usize> {
         let start = i * self.stride;
-        start.saturating_sub(self.before)..(start + self.kernel - self.before).min(n)
+        let before = self.pad.top_left;
+        start.saturating_sub(before)..(start + self.kernel - before).min(n)
     }
 
-    /// Calls `each` with every window on a map `[h, w]`: its place in the output, its rows and its columns.
-    pub(super) fn windows(
-        &self,
-        (h, w): (usize, usize),
-        mut each: impl FnMut(usize, Range<usize>, Range<usize>),
-    ) {
+    /// Calls `each` with every window on maps of this shape, row by row.
+    pub(super) fn windows(&self, (_, h, w, _): Dim4, mut each: impl FnMut(Window)) {
         let (oh, ow) = (self.out(h), self.out(w));
         for oy in 0..oh {
             let rows = self.span(oy, h);
             for ox in 0..ow {
-                each(oy * ow + ox, rows.clone(), self.span(ox, w));
+                each(Window {
+                    index: oy * ow + ox,
+                    rows: rows.clone(),
+                    columns: self.span(ox, w),
+                });
             }
         }
     }
+}
 
-    /// Means of the windows of a picture.
-    fn average<T: Scalar>(&self, (_, h, w, c): Dim4, x: &[T], y: &mut [T]) {
-        self.windows((h, w), |out, rows, columns| {
-            let share = T::one() / T::of((rows.len() * columns.len()) as f64);
-            let y = &mut y[out * c..][..c];
-            y.fill(T::zero());
-            for row in rows {
-                let window = &x[(row * w + columns.start) * c..(row * w + columns.end) * c];
-                for x in window.chunks_exact(c) {
-                    y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
-                }
-            }
-            y.iter_mut().for_each(|y| *y *= share);
-        });
+impl Window {
+    /// 1 over how many positions of the map it has.
+    fn share<T: Scalar>(&self) -> T {
+        T::one() / T::of((self.rows.len() * self.columns.len()) as f64)
     }
 
-    /// The adjoint of [`PoolSpec::average`]; `dim` is that of the large map.
-    fn share_out<T: Scalar>(&self, (_, h, w, c): Dim4, dy: &[T], dx: &mut [T]) {
-        dx.fill(T::zero());
-        self.windows((h, w), |out, rows, columns| {
-            let share = T::one() / T::of((rows.len() * columns.len()) as f64);
-            let dy = &dy[out * c..][..c];
-            for row in rows {
-                let window = &mut dx[(row * w + columns.start) * c..(row * w + columns.end) * c];
-                for dx in window.chunks_exact_mut(c) {
-                    dx.iter_mut()
-                        .zip(dy)
-                        .for_each(|(dx, &dy)| *dx += dy * share);
-                }
-            }
-        });
-    }
-
-    fn average_all<T: Scalar>(&self, x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
-        let mut y = tape.map(self.output(x.dim()));
-        for (xi, yi) in pictures(&x).zip(pictures_mut(&mut y)) {
-            self.average(x.dim(), xi, yi);
-        }
-        tape.recycle(x);
-        y
-    }
-
-    fn share_out_all<T: Scalar>(&self, dim: Dim4, dy: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
-        let mut dx = tape.map(dim);
-        for (dxi, dyi) in pictures_mut(&mut dx).zip(pictures(&dy)) {
-            self.share_out(dim, dyi, dxi);
-        }
-        tape.recycle(dy);
-        dx
+    /// Where each of its rows lies in a picture `[h, w, c]`.
+    fn runs(&self, (_, _, w, c): Dim4) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Range { start, end } = self.columns;
+        let rows = self.rows.clone();
+        rows.map(move |row| (row * w + start) * c..(row * w + end) * c)
     }
 }
 
@@ -111,36 +122,63 @@ impl PoolSpec {
 #[derive(Debug, Clone, Copy)]
 pub struct AveragePool(pub PoolSpec);
 
-impl AveragePool {
-    /// `[n, h, w, c]` to `[n, (h + before + after - kernel) / stride + 1, .., c]`, rounded down.
-    pub fn forward<T: Scalar>(&self, x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
-        tape.push(|| Cache::Shape(x.dim()));
-        self.0.average_all(x, tape)
+impl Layer for AveragePool {
+    fn kind(&self) -> &'static str {
+        "averagepool"
     }
 
-    /// The output's gradient to the input's.
-    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, dy: Array4<T>) -> Array4<T> {
+    /// `[n, h, w, c]` to `[n, (h + padding - kernel) / stride + 1, .., c]`, rounded down.
+    fn forward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
+        let (dim, c) = (x.dim(), x.dim().3);
+        let mut y = tape.map(self.0.output(dim));
+        for (x, y) in pictures(&x).zip(pictures_mut(&mut y)) {
+            self.0.windows(dim, |window| {
+                let share = window.share();
+                let y = &mut y[window.index * c..][..c];
+                y.fill(T::zero());
+                for x in window.runs(dim).flat_map(|run| x[run].chunks_exact(c)) {
+                    y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
+                }
+                y.iter_mut().for_each(|y| *y *= share);
+            });
+        }
+        tape.push(Cache::Shape(dim));
+        tape.recycle(x);
+        y
+    }
+
+    fn backward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        tape: &mut Tape<T>,
+        dy: Array4<T>,
+        _: &mut [T],
+    ) -> Array4<T> {
         let dim = tape.pop_shape();
-        self.0.share_out_all(dim, dy, tape)
+        let c = dim.3;
+        let mut dx = tape.zeros(dim);
+        for (dx, dy) in pictures_mut(&mut dx).zip(pictures(&dy)) {
+            self.0.windows(dim, |window| {
+                let share: T = window.share();
+                let dy = &dy[window.index * c..][..c];
+                for run in window.runs(dim) {
+                    for dx in dx[run].chunks_exact_mut(c) {
+                        let both = dx.iter_mut().zip(dy);
+                        both.for_each(|(dx, &dy)| *dx += dy * share);
+                    }
+                }
+            });
+        }
+        tape.recycle(dy);
+        dx
     }
-}
 
-/// The adjoint of [`AveragePool`]: each value is shared out over its window, and windows add up.
-///
-/// The windows must be those of a pooling that divides a map by exactly its stride.
-#[derive(Debug, Clone, Copy)]
-pub struct AverageUnpool(pub PoolSpec);
-
-impl AverageUnpool {
-    /// `[n, h, w, c]` to `[n, h stride, w stride, c]`.
-    pub fn forward<T: Scalar>(&self, x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
-        let (n, h, w, c) = x.dim();
-        let dim = (n, h * self.0.stride, w * self.0.stride, c);
-        self.0.share_out_all(dim, x, tape)
-    }
-
-    /// The output's gradient to the input's.
-    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, dy: Array4<T>) -> Array4<T> {
-        self.0.average_all(dy, tape)
+    fn learnt(&self) -> Learnt {
+        Learnt::Nothing
     }
 }

@@ -3,42 +3,113 @@
 //! Channel order is PyTorch's: channel `c * f * f + fy * f + fx` of the small map is channel `c` of the
 //! large one at offset (fy, fx). Each is the other's backward pass.
 
-use super::{Scalar, Tape};
+use super::builder::{BuildError, Builder, Configured};
+use super::layer::{Layer, Learnt};
+use super::scalar::Scalar;
+use super::tape::Tape;
+use super::weights::Weights;
 use ndarray::Array4;
+use serde::{Deserialize, Serialize};
 
 /// `[n, h, w, c f f]` to `[n, h f, w f, c]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct PixelShuffle {
     /// f.
     pub factor: usize,
 }
 
+impl<L: From<PixelShuffle>> Configured<L> for PixelShuffle {
+    fn build(&self, builder: &mut Builder<'_, L>) -> Result<(), BuildError> {
+        builder.positive(&[("shuffle", self.factor)])?;
+        let squared = self.factor * self.factor;
+        builder.channels_divide(squared, &format!("by {squared}"))?;
+        builder.push(*self);
+        builder.shape.channels /= squared;
+        builder.grow(self.factor);
+        Ok(())
+    }
+}
+
+impl Layer for PixelShuffle {
+    fn kind(&self) -> &'static str {
+        "shuffle"
+    }
+
+    /// Channels to space.
+    fn forward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
+        to_space(x, self.factor, tape)
+    }
+
+    /// Space to channels.
+    fn backward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        tape: &mut Tape<T>,
+        dy: Array4<T>,
+        _: &mut [T],
+    ) -> Array4<T> {
+        to_depth(dy, self.factor, tape)
+    }
+
+    fn learnt(&self) -> Learnt {
+        Learnt::Nothing
+    }
+}
+
 /// `[n, h f, w f, c]` to `[n, h, w, c f f]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct PixelUnshuffle {
     /// f.
     pub factor: usize,
 }
 
-impl PixelShuffle {
-    /// Channels to space.
-    pub fn forward<T: Scalar>(&self, x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
-        to_space(x, self.factor, tape)
-    }
-    /// Space to channels.
-    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, dy: Array4<T>) -> Array4<T> {
-        to_depth(dy, self.factor, tape)
+impl<L: From<PixelUnshuffle>> Configured<L> for PixelUnshuffle {
+    fn build(&self, builder: &mut Builder<'_, L>) -> Result<(), BuildError> {
+        builder.positive(&[("unshuffle", self.factor)])?;
+        let channels = builder.shape.channels * self.factor * self.factor;
+        builder.limit("channels x unshuffle x unshuffle", channels)?;
+        builder.push(*self);
+        builder.shape.channels = channels;
+        builder.shrink(self.factor);
+        Ok(())
     }
 }
 
-impl PixelUnshuffle {
+impl Layer for PixelUnshuffle {
+    fn kind(&self) -> &'static str {
+        "unshuffle"
+    }
+
     /// Space to channels.
-    pub fn forward<T: Scalar>(&self, x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+    fn forward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
         to_depth(x, self.factor, tape)
     }
+
     /// Channels to space.
-    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, dy: Array4<T>) -> Array4<T> {
+    fn backward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        tape: &mut Tape<T>,
+        dy: Array4<T>,
+        _: &mut [T],
+    ) -> Array4<T> {
         to_space(dy, self.factor, tape)
+    }
+
+    fn learnt(&self) -> Learnt {
+        Learnt::Nothing
     }
 }
 

@@ -1,7 +1,8 @@
 //! Softmax over rows: s = e^(x - max x) / sum e^(x - max x); backward dx = s (ds - sum s ds).
 
 use super::lanes::{dot, maximum, sum};
-use super::{Loop, Scalar};
+use super::scalar::Scalar;
+use super::simd::Loop;
 
 /// In place on `[rows, columns]`.
 pub(super) fn softmax<T: Scalar>(values: &mut [T], columns: usize) {

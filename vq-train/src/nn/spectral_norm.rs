@@ -1,5 +1,5 @@
 //! Spectral normalisation (Miyato et al. 2018): a convolution or linear layer that uses W / sigma, with
-//! sigma the largest singular value of W as a matrix `[cout, rest]`.
+//! sigma the largest singular value of W as a matrix `[out_channels, rest]`.
 //!
 //! A power iteration follows sigma from step to step: u <- M v / |M v|, v <- M' u / |M' u|,
 //! sigma = u' M v, once a training step for all pictures, before the weights are packed. u and v are
@@ -10,8 +10,12 @@
 //! dW = G / sigma - <G, W> / sigma^2 dsigma/dW, and as dsigma/dW = u v' that is
 //! (G - <G, V> u v') / sigma.
 
-use super::params::Pack;
-use super::{Conv2d, Init, Layer, Linear, ParamTable, Role, Scalar, Tape, Weights};
+use super::affine::{Affine, pack_weight};
+use super::layer::{Layer, Learnt};
+use super::params::{Init, ParamTable, Role};
+use super::scalar::Scalar;
+use super::tape::Tape;
+use super::weights::{Pack, Weights};
 use ndarray::Array4;
 use std::ops::Range;
 
@@ -21,83 +25,17 @@ const FIRST: usize = 15;
 /// Below this, weights count as zero.
 const EPSILON: f64 = 1e-12;
 
-/// A layer that can be normalised.
-#[derive(Debug, Clone)]
-pub enum Normed {
-    /// A convolution.
-    Conv2d(Conv2d),
-    /// A linear layer.
-    Linear(Linear),
-}
-
-impl Normed {
-    /// W as `[rest, cout]`.
-    pub fn weight(&self) -> &Range<usize> {
-        match self {
-            Normed::Conv2d(l) => &l.weight,
-            Normed::Linear(l) => &l.weight,
-        }
-    }
-
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Normed::Conv2d(_) => "conv",
-            Normed::Linear(_) => "linear",
-        }
-    }
-
-    fn cout(&self) -> usize {
-        match self {
-            Normed::Conv2d(l) => l.spec.cout,
-            Normed::Linear(l) => l.spec.cout,
-        }
-    }
-
-    fn panels<T: Scalar>(&self) -> Range<usize> {
-        match self {
-            Normed::Conv2d(l) => Pack::<T>::panels(l),
-            Normed::Linear(l) => Pack::<T>::panels(l),
-        }
-    }
-
-    fn backward<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        tape: &mut Tape<T>,
-        dy: Array4<T>,
-        grads: &mut [T],
-    ) -> Array4<T> {
-        match self {
-            Normed::Conv2d(l) => l.backward(p, tape, dy, grads),
-            Normed::Linear(l) => l.backward(p, tape, dy, grads),
-        }
-    }
-
-    fn pack_weight<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
-        match self {
-            Normed::Conv2d(l) => l.pack_weight(weight, panels),
-            Normed::Linear(l) => l.pack_weight(weight, panels),
-        }
-    }
-}
-
 /// A layer with its weights divided by their largest singular value.
 #[derive(Debug, Clone)]
-pub struct SpectralNorm {
+pub struct SpectralNorm<A> {
     /// The layer.
-    pub inner: Normed,
-    /// u as `[cout]`; zeros before the first step.
+    pub inner: A,
+    /// u as `[out_channels]`; zeros before the first step.
     pub u: Range<usize>,
     /// v as `[rest]`; zeros before the first step.
     pub v: Range<usize>,
     /// Room among the panels for a [`Normal`].
     normal: Range<usize>,
-}
-
-impl From<SpectralNorm> for Layer {
-    fn from(l: SpectralNorm) -> Layer {
-        Layer::SpectralNorm(l)
-    }
 }
 
 /// What one step makes of the weights, as it lies among the panels.
@@ -112,20 +50,21 @@ struct Normal<S> {
     sigma: S,
 }
 
-impl SpectralNorm {
+impl<A: Affine> SpectralNorm<A> {
     /// Enters `NAME.u` and `NAME.v` for a layer that was entered last.
     ///
     /// # Panics
     /// Another layer was entered in between.
-    pub fn new(inner: Normed, name: &str, table: &mut ParamTable) -> Self {
-        let (len, cout) = (inner.weight().len(), inner.cout());
+    pub fn new(inner: A, name: &str, table: &mut ParamTable) -> Self {
+        let out_channels = inner.params().out_channels;
+        let len = inner.params().weight.len();
         let mut vector = |which: &str, len: usize| {
             let role = Role::Statistic { rate: 1.0 };
             table.add(format!("{name}.{which}"), &[len], Init::Zero, role)
         };
-        let (u, v) = (vector("u", cout), vector("v", len / cout));
+        let (u, v) = (vector("u", out_channels), vector("v", len / out_channels));
         let normal = table.add_panels(len + u.len() + v.len() + 1);
-        let behind = inner.panels::<f32>().end;
+        let behind = inner.params().panels().end;
         assert_eq!(normal.start, behind, "the layer was entered last");
         SpectralNorm {
             inner,
@@ -135,56 +74,16 @@ impl SpectralNorm {
         }
     }
 
-    /// As the layer's own.
-    pub fn forward<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        x: Array4<T>,
-        tape: &mut Tape<T>,
-    ) -> Array4<T> {
-        match &self.inner {
-            Normed::Conv2d(l) => l.forward(p, x, tape),
-            Normed::Linear(l) => l.forward(p, x, tape),
-        }
-    }
-
-    /// As the layer's own; the places of u and v among `grads` get their new values.
-    pub fn backward<T: Scalar>(
-        &self,
-        p: &Weights<'_, T>,
-        tape: &mut Tape<T>,
-        dy: Array4<T>,
-        grads: &mut [T],
-    ) -> Array4<T> {
-        if grads.is_empty() {
-            return self.inner.backward(p, tape, dy, grads);
-        }
-        // What other passes of this step have added is of W already, and set aside.
-        let place = self.inner.weight().clone();
-        let mut others = tape.buffer(place.len());
-        others.copy_from_slice(&grads[place.clone()]);
-        grads[place.clone()].fill(T::zero());
-        let dx = self.inner.backward(p, tape, dy, grads);
-        let normal = self.parts(&p.panels[self.normal.clone()]);
-        normal.to_weight_grad(&mut grads[place.clone()], &others);
-        tape.recycle_buffer(others);
-        if tape.leads() {
-            grads[self.u.clone()].copy_from_slice(normal.u);
-            grads[self.v.clone()].copy_from_slice(normal.v);
-        }
-        dx
-    }
-
-    /// The weights in use, `[rest, cout]`.
+    /// The weights in use, `[rest, out_channels]`.
     pub(crate) fn effective<T: Scalar>(&self, values: &[T]) -> Vec<T> {
         let mut normal = vec![T::zero(); self.normal.len()];
         self.normalise(values, 0, &mut normal);
-        normal.truncate(self.inner.weight().len());
+        normal.truncate(self.inner.params().weight.len());
         normal
     }
 
     fn parts<'n, T>(&self, normal: &'n [T]) -> Normal<&'n [T]> {
-        let (weight, rest) = normal.split_at(self.inner.weight().len());
+        let (weight, rest) = normal.split_at(self.inner.params().weight.len());
         let (u, rest) = rest.split_at(self.u.len());
         let (v, sigma) = rest.split_at(self.v.len());
         Normal {
@@ -196,7 +95,7 @@ impl SpectralNorm {
     }
 
     fn parts_mut<'n, T>(&self, normal: &'n mut [T]) -> Normal<&'n mut [T]> {
-        let (weight, rest) = normal.split_at_mut(self.inner.weight().len());
+        let (weight, rest) = normal.split_at_mut(self.inner.params().weight.len());
         let (u, rest) = rest.split_at_mut(self.u.len());
         let (v, sigma) = rest.split_at_mut(self.v.len());
         Normal {
@@ -209,7 +108,7 @@ impl SpectralNorm {
 
     /// W / sigma and what belongs to it, after so many iterations more than the parameters have seen.
     fn normalise<T: Scalar>(&self, values: &[T], iterations: usize, normal: &mut [T]) {
-        let weight = &values[self.inner.weight().clone()];
+        let weight = &values[self.inner.params().weight.clone()];
         let normal = self.parts_mut(normal);
         normal.u.copy_from_slice(&values[self.u.clone()]);
         normal.v.copy_from_slice(&values[self.v.clone()]);
@@ -243,7 +142,7 @@ impl SpectralNorm {
     fn pack_normalised<T: Scalar>(&self, values: &[T], iterations: usize, panels: &mut [T]) {
         let (inner, normal) = panels.split_at_mut(panels.len() - self.normal.len());
         self.normalise(values, iterations, normal);
-        self.inner.pack_weight(self.parts(normal).weight, inner);
+        pack_weight(&self.inner, self.parts(normal).weight, inner);
     }
 }
 
@@ -251,8 +150,10 @@ impl<T: Scalar> Normal<&[T]> {
     /// The gradient of W / sigma to that of W, and those of others added.
     fn to_weight_grad(&self, grad: &mut [T], others: &[T]) {
         let (scale, along) = (T::one() / self.sigma[0], dot(grad, self.weight));
-        let cout = self.u.len();
-        let rows = grad.chunks_exact_mut(cout).zip(others.chunks_exact(cout));
+        let out_channels = self.u.len();
+        let rows = grad
+            .chunks_exact_mut(out_channels)
+            .zip(others.chunks_exact(out_channels));
         for ((grad, others), &v) in rows.zip(self.v) {
             let share = along * v;
             for ((g, &other), &u) in grad.iter_mut().zip(others).zip(self.u) {
@@ -262,9 +163,59 @@ impl<T: Scalar> Normal<&[T]> {
     }
 }
 
-impl<T: Scalar> Pack<T> for SpectralNorm {
+impl<A: Affine> Layer for SpectralNorm<A> {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn forward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
+        self.inner.forward(p, x, tape)
+    }
+
+    /// The places of u and v among `grads` get their new values.
+    fn backward<T: Scalar>(
+        &self,
+        p: &Weights<'_, T>,
+        tape: &mut Tape<T>,
+        dy: Array4<T>,
+        grads: &mut [T],
+    ) -> Array4<T> {
+        if grads.is_empty() {
+            return self.inner.backward(p, tape, dy, grads);
+        }
+        // What other passes of this step have added is of W already, and set aside.
+        let place = self.inner.params().weight.clone();
+        let mut others = tape.buffer(place.len());
+        others.copy_from_slice(&grads[place.clone()]);
+        grads[place.clone()].fill(T::zero());
+        let dx = self.inner.backward(p, tape, dy, grads);
+        let normal = self.parts(&p.panels[self.normal.clone()]);
+        normal.to_weight_grad(&mut grads[place.clone()], &others);
+        tape.recycle_buffer(others);
+        if tape.leads() {
+            grads[self.u.clone()].copy_from_slice(normal.u);
+            grads[self.v.clone()].copy_from_slice(normal.v);
+        }
+        dx
+    }
+
+    fn learnt(&self) -> Learnt {
+        self.inner.learnt()
+    }
+
+    fn packed<'l, T: Scalar>(&'l self, found: &mut Vec<&'l dyn Pack<T>>) {
+        found.push(self);
+    }
+}
+
+impl<A: Affine, T: Scalar> Pack<T> for SpectralNorm<A> {
     fn panels(&self) -> Range<usize> {
-        self.inner.panels::<T>().start..self.normal.end
+        self.inner.params().panels().start..self.normal.end
     }
 
     fn pack(&self, values: &[T], panels: &mut [T]) {
@@ -290,7 +241,7 @@ fn start<T: Scalar>(weight: &[T], u: &mut [T], v: &mut [T]) {
     unit(v);
 }
 
-/// u = M v for M' = `weight` `[rest, cout]`.
+/// u = M v for M' = `weight` `[rest, out_channels]`.
 fn forth<T: Scalar>(weight: &[T], v: &[T], u: &mut [T]) {
     u.fill(T::zero());
     for (row, &v) in weight.chunks_exact(u.len()).zip(v) {

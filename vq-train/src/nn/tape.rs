@@ -1,43 +1,40 @@
-//! What one chunk of a batch runs with: the caches of its forward pass, and maps that are used again.
+//! What a forward pass leaves for the backward pass of one chunk of a batch, and buffers that are used again.
 
-use super::max_pool::Winners;
-use super::{Mask, Scalar, Statistics};
-use ndarray::{Array4, ArrayView4, Ix4};
+use super::map::Dim4;
+use super::scalar::Scalar;
+use ndarray::{Array4, ArrayView4};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 
-/// `[n, h, w, c]`.
-pub(super) type Dim4 = <Ix4 as ndarray::Dimension>::Pattern;
-
-/// What one layer keeps between its forward and its backward pass.
+/// What one layer keeps between its forward and its backward pass, by the kind of data.
 #[derive(Debug, Clone)]
 pub enum Cache<T> {
-    /// The layer's input, `[n, h, w, c]`.
-    Input(Array4<T>),
-    /// Which values a ReLU or a dropout let through.
-    Mask(Mask),
-    /// Where a max pooling found its outputs.
-    Winners(Winners),
-    /// The shape of the layer's input.
+    /// A map `[n, h, w, c]`, mostly the layer's input.
+    Map(Array4<T>),
+    /// The shape `(n, h, w, c)` of a map.
     Shape(Dim4),
-    /// What a layer has measured.
+    /// Numbers that the layer has computed.
     Values(Vec<T>),
-    /// Of a whole batch.
-    Statistics(Arc<Statistics>),
+    /// One flag for each value of a map, or none at all.
+    Mask(Vec<bool>),
+    /// Indices into a map.
+    Indices(Vec<u32>),
+    /// Numbers in double precision that all chunks of a batch share.
+    Shared(Arc<[f64]>),
 }
 
 /// A stack of caches: forward pushes in order, backward pops in reverse.
 ///
-/// It also keeps the buffers of maps that are no longer needed, so that a step whose tape has seen one
-/// like it allocates nothing.
+/// It also keeps the buffers that are no longer needed, so that a step whose tape has seen one like it allocates
+/// nothing.
 #[derive(Debug)]
 pub struct Tape<T> {
     recording: bool,
     leads: bool,
     stack: Vec<Cache<T>>,
     free: Vec<Vec<T>>,
-    pub(super) free_masks: Vec<Mask>,
-    pub(super) free_places: Vec<Vec<u32>>,
+    free_masks: Vec<Vec<bool>>,
+    free_indices: Vec<Vec<u32>>,
     draws: Option<ChaCha8Rng>,
 }
 
@@ -51,7 +48,7 @@ impl<T: Scalar> Tape<T> {
             stack: Vec::new(),
             free: Vec::new(),
             free_masks: Vec::new(),
-            free_places: Vec::new(),
+            free_indices: Vec::new(),
             draws: None,
         }
     }
@@ -64,22 +61,23 @@ impl<T: Scalar> Tape<T> {
         }
     }
 
-    /// Sets the generator that layers with chance in them draw from during the next pass.
+    /// Sets the generator from which layers draw during the next pass.
     pub fn seed(&mut self, draws: ChaCha8Rng) {
         self.draws = Some(draws);
     }
 
-    /// Of a batch's chunks one leads and notes what is the same for all. A tape on its own leads.
+    /// Sets whether this chunk is the one of its batch that records statistics of the whole batch. A tape on its
+    /// own is.
     pub(super) fn lead(&mut self, leads: bool) {
         self.leads = leads;
     }
 
-    /// Whether this chunk notes what is the same for all.
+    /// Whether this chunk records statistics of the whole batch.
     pub(super) fn leads(&self) -> bool {
         self.leads
     }
 
-    /// Runs a pass that no backward will follow, with this tape's maps.
+    /// Runs a pass that no backward will follow, with this tape's buffers.
     pub(crate) fn unrecorded<R>(&mut self, run: impl FnOnce(&mut Self) -> R) -> R {
         let recording = std::mem::replace(&mut self.recording, false);
         let result = run(self);
@@ -96,8 +94,11 @@ impl<T: Scalar> Tape<T> {
     pub(super) fn draws(&mut self) -> Option<&mut ChaCha8Rng> {
         self.draws.as_mut()
     }
+}
 
-    /// A map of this shape; what is in it is left over from others.
+/// Buffers.
+impl<T: Scalar> Tape<T> {
+    /// A map of this shape with unspecified values.
     pub(crate) fn map(&mut self, dim: Dim4) -> Array4<T> {
         let values = self.buffer(dim.0 * dim.1 * dim.2 * dim.3);
         Array4::from_shape_vec(dim, values).expect("as many values as the shape has")
@@ -122,7 +123,7 @@ impl<T: Scalar> Tape<T> {
         copy
     }
 
-    /// A vector of this length; what is in it is left over from others.
+    /// A vector of this length with unspecified values.
     pub(crate) fn buffer(&mut self, len: usize) -> Vec<T> {
         // The smallest that is long enough, so that no other map has to grow one.
         let fitting = self.free.iter().enumerate();
@@ -136,7 +137,21 @@ impl<T: Scalar> Tape<T> {
         values
     }
 
-    /// Takes back a map that nobody will read again.
+    /// An empty vector of flags.
+    pub(super) fn mask(&mut self) -> Vec<bool> {
+        let mut mask = self.free_masks.pop().unwrap_or_default();
+        mask.clear();
+        mask
+    }
+
+    /// Indices of this length with unspecified values.
+    pub(super) fn indices(&mut self, len: usize) -> Vec<u32> {
+        let mut indices = self.free_indices.pop().unwrap_or_default();
+        indices.resize(len, 0);
+        indices
+    }
+
+    /// Takes back a map that is no longer read.
     pub(crate) fn recycle(&mut self, map: Array4<T>) {
         self.recycle_buffer(map.into_raw_vec_and_offset().0);
     }
@@ -148,29 +163,37 @@ impl<T: Scalar> Tape<T> {
         }
     }
 
+    /// Takes back flags.
+    pub(super) fn recycle_mask(&mut self, mask: Vec<bool>) {
+        self.free_masks.push(mask);
+    }
+
+    /// Takes back indices.
+    pub(super) fn recycle_indices(&mut self, indices: Vec<u32>) {
+        self.free_indices.push(indices);
+    }
+
     /// Bytes that this tape holds on to, in caches and in maps to be used again.
     pub fn bytes(&self) -> usize {
         let cached = self.stack.iter().map(|cache| match cache {
-            Cache::Input(x) => x.len() * size_of::<T>(),
-            Cache::Mask(mask) => mask.len(),
-            Cache::Winners(winners) => winners.bytes(),
+            Cache::Map(x) => x.len() * size_of::<T>(),
             Cache::Shape(_) => 0,
             Cache::Values(values) => values.capacity() * size_of::<T>(),
-            Cache::Statistics(statistics) => statistics.len(),
+            Cache::Mask(mask) => mask.len(),
+            Cache::Indices(indices) => indices.len() * size_of::<u32>(),
+            Cache::Shared(numbers) => numbers.len() * size_of::<f64>(),
         });
         let free = self.free.iter().map(|v| v.capacity() * size_of::<T>());
         cached.sum::<usize>() + free.sum::<usize>()
     }
+}
 
-    /// Drops what no backward pass will ask for.
+/// The stack as a whole.
+impl<T: Scalar> Tape<T> {
+    /// Drops all caches.
     pub(crate) fn clear(&mut self) {
         while let Some(cache) = self.stack.pop() {
-            match cache {
-                Cache::Input(x) => self.recycle(x),
-                Cache::Values(values) => self.recycle_buffer(values),
-                Cache::Mask(mask) => self.free_masks.push(mask),
-                Cache::Winners(_) | Cache::Shape(_) | Cache::Statistics(_) => {}
-            }
+            self.take_back(cache);
         }
     }
 
@@ -186,96 +209,102 @@ impl<T: Scalar> Tape<T> {
             // Taken out for as long as its copy is made, which needs the tape.
             let cache = std::mem::replace(&mut self.stack[i], Cache::Values(Vec::new()));
             let copy = match &cache {
-                Cache::Input(x) => Cache::Input(self.copy(x)),
+                Cache::Map(x) => Cache::Map(self.copy(x)),
                 Cache::Values(values) => {
                     let mut copy = self.buffer(values.len());
                     copy.copy_from_slice(values);
                     Cache::Values(copy)
                 }
                 Cache::Mask(mask) => {
-                    let mut copy = self.free_masks.pop().unwrap_or_default();
-                    copy.0.clone_from(&mask.0);
+                    let mut copy = self.mask();
+                    copy.extend_from_slice(mask);
                     Cache::Mask(copy)
                 }
-                other => other.clone(),
+                Cache::Indices(indices) => {
+                    let mut copy = self.indices(indices.len());
+                    copy.copy_from_slice(indices);
+                    Cache::Indices(copy)
+                }
+                Cache::Shape(_) | Cache::Shared(_) => cache.clone(),
             };
             self.stack[i] = cache;
             self.stack.push(copy);
         }
     }
 
-    /// Keeps a cache for backward.
-    pub(super) fn push(&mut self, cache: impl FnOnce() -> Cache<T>) {
-        if self.recording {
-            self.stack.push(cache());
+    fn take_back(&mut self, cache: Cache<T>) {
+        match cache {
+            Cache::Map(x) => self.recycle(x),
+            Cache::Values(values) => self.recycle_buffer(values),
+            Cache::Mask(mask) => self.recycle_mask(mask),
+            Cache::Indices(indices) => self.recycle_indices(indices),
+            Cache::Shape(_) | Cache::Shared(_) => {}
         }
     }
+}
 
-    /// Keeps a layer's input for backward; a tape that does not record takes it back.
-    pub(super) fn push_input(&mut self, x: Array4<T>) {
+/// What layers push and pop. A layer pops what it pushed, in reverse order.
+impl<T: Scalar> Tape<T> {
+    /// Keeps a cache for backward; a tape that does not record takes its memory back.
+    pub(super) fn push(&mut self, cache: Cache<T>) {
         if self.recording {
-            self.stack.push(Cache::Input(x));
+            self.stack.push(cache);
         } else {
-            self.recycle(x);
+            self.take_back(cache);
         }
     }
 
-    /// Keeps what a layer has measured; a tape that does not record takes it back.
-    pub(super) fn push_values(&mut self, values: Vec<T>) {
-        if self.recording {
-            self.stack.push(Cache::Values(values));
-        } else {
-            self.recycle_buffer(values);
-        }
-    }
-
-    pub(super) fn pop(&mut self) -> Cache<T> {
+    fn pop(&mut self) -> Cache<T> {
         self.stack
             .pop()
             .expect("backward runs once after each recorded forward")
     }
 
-    pub(super) fn pop_input(&mut self) -> Array4<T> {
+    /// The map on top.
+    pub(super) fn pop_map(&mut self) -> Array4<T> {
         match self.pop() {
-            Cache::Input(x) => x,
-            _ => unreachable!("a layer pops what it pushed"),
+            Cache::Map(x) => x,
+            other => unreachable!("a map was pushed, not {other:?}"),
         }
     }
 
+    /// The shape on top.
     pub(super) fn pop_shape(&mut self) -> Dim4 {
         match self.pop() {
             Cache::Shape(dim) => dim,
-            _ => unreachable!("a layer pops what it pushed"),
+            other => unreachable!("a shape was pushed, not {other:?}"),
         }
     }
 
+    /// The numbers on top.
     pub(super) fn pop_values(&mut self) -> Vec<T> {
         match self.pop() {
             Cache::Values(values) => values,
-            _ => unreachable!("a layer pops what it pushed"),
+            other => unreachable!("values were pushed, not {other:?}"),
         }
     }
 
-    pub(super) fn pop_statistics(&mut self) -> Arc<Statistics> {
+    /// The flags on top.
+    pub(super) fn pop_mask(&mut self) -> Vec<bool> {
         match self.pop() {
-            Cache::Statistics(statistics) => statistics,
-            _ => unreachable!("a layer pops what it pushed"),
+            Cache::Mask(mask) => mask,
+            other => unreachable!("a mask was pushed, not {other:?}"),
         }
     }
 
-    pub(super) fn pop_mask(&mut self) -> Mask {
+    /// The indices on top.
+    pub(super) fn pop_indices(&mut self) -> Vec<u32> {
         match self.pop() {
-            Cache::Mask(m) => m,
-            _ => unreachable!("a layer pops what it pushed"),
+            Cache::Indices(indices) => indices,
+            other => unreachable!("indices were pushed, not {other:?}"),
         }
     }
-}
 
-/// One chunk of a batch at work: its tape, and its share of the gradients.
-#[derive(Debug)]
-pub struct Worker<T> {
-    /// Caches and maps.
-    pub tape: Tape<T>,
-    /// Gradients, laid out like the parameters; empty where these are held fixed.
-    pub grads: Vec<T>,
+    /// The shared numbers on top.
+    pub(super) fn pop_shared(&mut self) -> Arc<[f64]> {
+        match self.pop() {
+            Cache::Shared(numbers) => numbers,
+            other => unreachable!("shared numbers were pushed, not {other:?}"),
+        }
+    }
 }

@@ -1,19 +1,43 @@
 //! Nearest-neighbour upsampling: each value becomes a square of copies; backward adds the square up.
 
-use super::conv2d::{pictures, pictures_mut};
-use super::{Scalar, Tape};
+use super::builder::{BuildError, Builder, Configured};
+use super::layer::{Layer, Learnt};
+use super::map::{pictures, pictures_mut};
+use super::scalar::Scalar;
+use super::tape::Tape;
+use super::weights::Weights;
 use ndarray::Array4;
+use serde::{Deserialize, Serialize};
 
 /// `[n, h, w, c]` to `[n, h f, w f, c]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Upsample {
     /// f.
     pub factor: usize,
 }
 
-impl Upsample {
-    /// Copies.
-    pub fn forward<T: Scalar>(&self, x: Array4<T>, tape: &mut Tape<T>) -> Array4<T> {
+impl<L: From<Upsample>> Configured<L> for Upsample {
+    fn build(&self, builder: &mut Builder<'_, L>) -> Result<(), BuildError> {
+        builder.positive(&[("upsample", self.factor)])?;
+        builder.push(*self);
+        builder.grow(self.factor);
+        Ok(())
+    }
+}
+
+impl Layer for Upsample {
+    fn kind(&self) -> &'static str {
+        "upsample"
+    }
+
+    /// Each value becomes a square of copies.
+    fn forward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        x: Array4<T>,
+        tape: &mut Tape<T>,
+    ) -> Array4<T> {
         let f = self.factor;
         let (n, h, w, c) = x.dim();
         let mut y = tape.map((n, h * f, w * f, c));
@@ -34,8 +58,14 @@ impl Upsample {
         y
     }
 
-    /// Sums.
-    pub fn backward<T: Scalar>(&self, tape: &mut Tape<T>, dy: Array4<T>) -> Array4<T> {
+    /// Sums of the gradients of copies.
+    fn backward<T: Scalar>(
+        &self,
+        _: &Weights<'_, T>,
+        tape: &mut Tape<T>,
+        dy: Array4<T>,
+        _: &mut [T],
+    ) -> Array4<T> {
         let f = self.factor;
         let (n, hf, wf, c) = dy.dim();
         let mut dx = tape.zeros((n, hf / f, wf / f, c));
@@ -55,5 +85,9 @@ impl Upsample {
         }
         tape.recycle(dy);
         dx
+    }
+
+    fn learnt(&self) -> Learnt {
+        Learnt::Nothing
     }
 }

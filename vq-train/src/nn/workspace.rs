@@ -1,6 +1,8 @@
 //! The memory of a training step, and the order in which chunks' gradients are added up.
 
-use super::{Scalar, Tape, Worker};
+use super::chunks::Worker;
+use super::scalar::Scalar;
+use super::tape::Tape;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 

@@ -1,7 +1,7 @@
 //! The search for the first NaN or infinity of a step that failed.
 
 use crate::model::VqVae;
-use crate::nn::{Tape, Weights};
+use crate::nn::{Layer, Tape, Weights};
 use ndarray::Array4;
 
 /// Names the first parameter or output of a layer whose values are not finite, for a batch `x` `[n, h, w, c]`.

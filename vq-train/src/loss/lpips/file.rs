@@ -3,7 +3,7 @@
 use super::{Lpips, Stage};
 use crate::input;
 use crate::nn::{
-    Chain, Conv2d, ConvSpec, FixedWeights, Layer, MaxPool, ParamTable, PoolSpec, Scalar,
+    Chain, Conv2d, ConvSpec, FixedWeights, MaxPool, Padding, ParamTable, PoolSpec, Scalar,
 };
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
@@ -128,24 +128,28 @@ impl<T: Scalar> Lpips<T> {
         let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
         let mut table = ParamTable::default();
         let (mut stages, mut values) = (Vec::with_capacity(ALEXNET.len()), Vec::new());
-        let mut cin = 3;
+        let mut in_channels = 3;
         for (index, geometry) in ALEXNET.into_iter().enumerate() {
             let bias: Vec<T> = tensor(&file, &format!("conv{index}.bias"), None)?;
-            let (k, cout) = (geometry.kernel, bias.len());
-            let shape = [cout, cin, k, k];
+            let (k, out_channels) = (geometry.kernel, bias.len());
+            let shape = [out_channels, in_channels, k, k];
             let oihw: Vec<T> = tensor(&file, &format!("conv{index}.weight"), Some(&shape))?;
-            let head = tensor(&file, &format!("lin{index}.weight"), Some(&[cout]))?;
+            let head = tensor(&file, &format!("lin{index}.weight"), Some(&[out_channels]))?;
             stages.push(Stage {
-                layers: geometry.layers(cin, cout, index, &mut table),
+                layers: geometry.layers(in_channels, out_channels, index, &mut table),
                 head,
             });
-            // The table's order: W as [k, k, cin, cout], then b.
-            values.extend((0..k * k * cin * cout).map(|i| {
-                let (position, c, o) = (i / cout / cin, i / cout % cin, i % cout);
-                oihw[(o * cin + c) * k * k + position]
+            // The table's order: W as [k, k, in_channels, out_channels], then b.
+            values.extend((0..k * k * in_channels * out_channels).map(|i| {
+                let (position, c, o) = (
+                    i / out_channels / in_channels,
+                    i / out_channels % in_channels,
+                    i % out_channels,
+                );
+                oihw[(o * in_channels + c) * k * k + position]
             }));
             values.extend(bias);
-            cin = cout;
+            in_channels = out_channels;
         }
         let chains: Vec<&Chain> = stages.iter().map(|stage| &stage.layers).collect();
         let weights = FixedWeights::new(&table, &chains, values);
@@ -155,27 +159,31 @@ impl<T: Scalar> Lpips<T> {
 
 impl Geometry {
     /// Pooling where AlexNet has it, convolution, ReLU.
-    fn layers(self, cin: usize, cout: usize, index: usize, table: &mut ParamTable) -> Chain {
+    fn layers(
+        self,
+        in_channels: usize,
+        out_channels: usize,
+        index: usize,
+        table: &mut ParamTable,
+    ) -> Chain {
         let pool = PoolSpec {
             kernel: 3,
             stride: 2,
-            before: 0,
-            after: 0,
+            pad: Padding::NONE,
         };
         let spec = ConvSpec {
-            cin,
-            cout,
+            in_channels,
+            out_channels,
             kernel: self.kernel,
             stride: self.stride,
-            before: self.padding,
-            after: self.padding,
+            pad: Padding::even(self.padding),
             relu: true,
             bias: true,
         };
-        let pool = self.pool.then_some(Layer::MaxPool(MaxPool(pool)));
-        let conv = Layer::Conv2d(Conv2d::new(spec, &format!("conv{index}"), None, table));
+        let pool = self.pool.then_some(MaxPool(pool).into());
+        let conv = Conv2d::new(spec, &format!("conv{index}"), None, table);
         Chain {
-            layers: pool.into_iter().chain([conv]).collect(),
+            layers: pool.into_iter().chain([conv.into()]).collect(),
         }
     }
 }
@@ -227,13 +235,16 @@ pub(super) mod tests {
         mut value: impl FnMut(usize) -> f32,
     ) -> Vec<u8> {
         let mut tensors = Vec::new();
-        let mut cin = 3;
-        for (i, (cout, geometry)) in channels.into_iter().zip(ALEXNET).enumerate() {
+        let mut in_channels = 3;
+        for (i, (out_channels, geometry)) in channels.into_iter().zip(ALEXNET).enumerate() {
             let k = geometry.kernel;
-            tensors.push((format!("conv{i}.weight"), vec![cout, cin, k, k]));
-            tensors.push((format!("conv{i}.bias"), vec![cout]));
-            tensors.push((format!("lin{i}.weight"), vec![cout]));
-            cin = cout;
+            tensors.push((
+                format!("conv{i}.weight"),
+                vec![out_channels, in_channels, k, k],
+            ));
+            tensors.push((format!("conv{i}.bias"), vec![out_channels]));
+            tensors.push((format!("lin{i}.weight"), vec![out_channels]));
+            in_channels = out_channels;
         }
         tensors.retain(|(name, _)| Some(name.as_str()) != drop);
         let bytes = |(name, shape): (String, Vec<usize>)| {

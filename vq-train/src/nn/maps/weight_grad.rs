@@ -1,51 +1,49 @@
 //! The gradient with respect to the weights: large maps' windows by small maps' positions.
 
-use super::padding::Padded;
-use super::{Channels, WeightSteps, Windows, winograd_taps};
+use super::padded::Padded;
+use super::windows::{Channels, Windows};
 use crate::nn::outer::Outer;
+use crate::nn::scalar::Scalar;
 use crate::nn::simd::Loop;
-use crate::nn::winograd::{Gradient, Unpacking};
-use crate::nn::{Scalar, Tape};
+use crate::nn::tape::Tape;
+use crate::nn::winograd::{Gradient, Unpacking, Viewed};
 
 impl Windows {
     /// Adds the weights' gradient: large maps' windows by small maps' positions.
     pub(in crate::nn) fn add_weight_grad<T: Scalar>(
         &self,
-        channels: Channels,
         large: &[T],
         small: &[T],
-        steps: WeightSteps,
         grad: &mut [T],
         tape: &mut Tape<T>,
     ) {
-        if let Some(taps) = winograd_taps(self.kernel, self.stride, channels) {
-            let grid = self.small_grid(small.len(), channels.small, taps);
-            let input = (self.large_view(channels.large), large);
-            let output = (self.small_view(channels.small), small);
+        if let Some(taps) = self.kernel.winograd_taps() {
+            let grid = self.small_grid(small.len(), taps);
+            let input = Viewed {
+                view: self.large_view(),
+                map: large,
+            };
+            let output = Viewed {
+                view: self.small_view(),
+                map: small,
+            };
             // The channels that follow each other in the gradient follow each other in the sums.
-            let turned = steps.small != 1;
+            let turned = self.kernel.steps.small != 1;
             let sums = Gradient::run(grid, input, output, turned, tape);
-            self.add_winograd_grad(channels, taps, &sums, steps, grad);
+            self.add_winograd_grad(taps, &sums, grad);
             return tape.recycle_buffer(sums);
         }
-        let mut padding = self.large_padding(channels.large, tape);
-        let pictures = large.chunks_exact(self.h * self.w * channels.large);
-        let others = small.chunks_exact(self.oh * self.ow * channels.small);
-        for (picture, small) in pictures.zip(others) {
-            self.add_weight_grad_one(padding.pad(picture), small, steps, grad);
+        let mut padder = self.large_padder(tape);
+        let pictures = large.chunks_exact(self.large_len());
+        for (picture, small) in pictures.zip(small.chunks_exact(self.small_len())) {
+            self.add_weight_grad_one(&padder.pad(picture), small, grad);
         }
-        padding.recycle(tape);
+        padder.recycle(tape);
     }
 
-    fn add_winograd_grad<T: Scalar>(
-        &self,
-        channels: Channels,
-        taps: usize,
-        sums: &[T],
-        steps: WeightSteps,
-        grad: &mut [T],
-    ) {
-        let (stride, Channels { large, small }) = (self.stride, channels);
+    fn add_winograd_grad<T: Scalar>(&self, taps: usize, sums: &[T], grad: &mut [T]) {
+        let (stride, steps) = (self.kernel.stride, self.kernel.steps);
+        let Channels { large, small } = self.kernel.channels;
         let at = |ty: usize, tx: usize, phase: usize| {
             let ky = stride * ty + phase / stride;
             let kx = stride * tx + phase % stride;
@@ -76,19 +74,14 @@ impl Windows {
     }
 
     /// `steps.kx` must be the length of what lies behind one tap, so that a window's row is one piece.
-    fn add_weight_grad_one<T: Scalar>(
-        &self,
-        large: Padded<'_, T>,
-        small: &[T],
-        steps: WeightSteps,
-        grad: &mut [T],
-    ) {
-        let channels = small.len() / (self.oh * self.ow);
-        let small_places = self.small_places(channels);
-        for ky in 0..self.kernel {
-            let mut windows = self.windows(large);
+    fn add_weight_grad_one<T: Scalar>(&self, large: &Padded<&[T]>, small: &[T], grad: &mut [T]) {
+        let steps = self.kernel.steps;
+        let channels = self.kernel.channels.small;
+        let small_places = self.small_places();
+        for ky in 0..self.kernel.side {
+            let mut windows = self.places(large);
             windows.first = ky * large.columns * large.channels;
-            let run = self.kernel * large.channels;
+            let run = self.kernel.side * large.channels;
             let grad = &mut grad[ky * steps.ky..];
             let product = if steps.small == 1 {
                 Outer {

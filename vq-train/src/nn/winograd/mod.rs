@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! for each block of tiles:
-//!     V[place][tile, cin]  = B' d B           of the input
+//!     V[place][tile, in_channels]  = B' d B           of the input
 //!     M[place]             = V[place] U[place]        U = G g G', packed once a step
 //!     output tiles         = A' M A + bias, rectified
 //! ```
@@ -22,48 +22,26 @@
 //! A map that is read `step` positions at a time is step x step maps, its phases, side by side: their channels
 //! follow each other in V.
 
+mod grid;
 mod tiles;
 mod weights;
 
-use super::correlation::{Correlation, Segment};
-use super::outer::Outer;
-use super::panels::{PANEL, panels_len, row_of};
-use super::simd::{Lanes, Simd, Task};
-use tiles::{contract_output, expand_input, expand_output};
-
+pub(super) use grid::{Grid, View};
 pub(super) use weights::{Packing, Unpacking, weights_len};
 
-use super::{Scalar, Tape};
+use super::correlation::{Correlation, Segment};
+use super::outer::Outer;
+use super::panels::{Factors, PANEL, panels_len, row_of};
+use super::scalar::Scalar;
+use super::simd::{Lanes, Simd, Task};
+use super::tape::Tape;
+use tiles::{contract_output, expand_input, expand_output};
 
-/// Values of V and M of a block of tiles: they stay in a core's L2 cache.
-const BLOCK: usize = 1 << 17;
-/// Tiles of a block at most.
-const MOST_TILES: usize = 128;
-/// Places of a tile at most, each way.
-const SIDE: usize = 4;
-
-/// How positions of a grid lie on the pictures' maps `[images, rows, columns, channels]`: position (i, j)
-/// of the grid, in phase (a, b), is row step i + top + a and column step j + left + b. Outside of the map
-/// there are zeros, and nothing is written.
+/// Maps `[images, rows, columns, channels]`, and how a grid's positions lie on them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct View {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    pub(super) channels: usize,
-    /// Also the number of phases, each way.
-    pub(super) step: usize,
-    pub(super) top: isize,
-    pub(super) left: isize,
-}
-
-/// Sizes of a correlation: for each position (i, j) of the grid, taps at (i, j) to (i + r - 1, j + r - 1).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Grid {
-    pub(super) images: usize,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    /// r, 2 or 3.
-    pub(super) taps: usize,
+pub(super) struct Viewed<'a, T> {
+    pub(super) view: View,
+    pub(super) map: &'a [T],
 }
 
 /// A correlation of all phases of a map with U, to phases of another: those of one output follow each
@@ -71,16 +49,13 @@ pub(super) struct Grid {
 #[derive(Debug)]
 pub(super) struct Forward<'a, T> {
     pub(super) grid: Grid,
-    pub(super) input: View,
-    pub(super) map: &'a [T],
-    /// As [`Packing`] leaves them.
-    pub(super) weights: &'a [T],
-    pub(super) bias: &'a [T],
-    pub(super) relu: bool,
+    pub(super) input: Viewed<'a, T>,
+    /// U as [`Packing`] leaves it, a bias for the channels of each output, and ReLU.
+    pub(super) factors: Factors<'a, T>,
     /// One for each output, all of as many channels; of the phases of each only the first is written.
     pub(super) outputs: &'a [View],
     pub(super) out: &'a mut [T],
-    /// Of [`Grid::scratch`].
+    /// Memory of [`Grid::scratch`] numbers.
     pub(super) scratch: &'a mut [T],
 }
 
@@ -89,85 +64,31 @@ pub(super) struct Forward<'a, T> {
 #[derive(Debug)]
 pub(super) struct Gradient<'a, T> {
     pub(super) grid: Grid,
-    pub(super) input: View,
-    pub(super) map: &'a [T],
-    pub(super) output: View,
-    pub(super) dy: &'a [T],
+    pub(super) input: Viewed<'a, T>,
+    /// dy.
+    pub(super) output: Viewed<'a, T>,
     pub(super) turned: bool,
     pub(super) sums: &'a mut [T],
-    /// Of [`Grid::scratch`].
+    /// Memory of [`Grid::scratch`] numbers.
     pub(super) scratch: &'a mut [T],
-}
-
-impl View {
-    /// Channels of all phases.
-    fn width(&self) -> usize {
-        self.step * self.step * self.channels
-    }
-
-    fn len(&self, images: usize) -> usize {
-        images * self.rows * self.columns * self.channels
-    }
-
-    /// Where a position's channels begin; none outside of the map.
-    #[inline(always)]
-    fn place(&self, image: usize, (i, a): (usize, usize), (j, b): (usize, usize)) -> Option<usize> {
-        let y = usize::try_from((self.step * i + a) as isize + self.top).ok()?;
-        let x = usize::try_from((self.step * j + b) as isize + self.left).ok()?;
-        let inside = y < self.rows && x < self.columns;
-        inside.then(|| ((image * self.rows + y) * self.columns + x) * self.channels)
-    }
-}
-
-impl Grid {
-    fn places(&self) -> usize {
-        (self.taps + 1) * (self.taps + 1)
-    }
-
-    fn tiles(&self) -> usize {
-        self.images * self.rows.div_ceil(2) * self.columns.div_ceil(2)
-    }
-
-    /// Tiles of a block, for this many channels in and out.
-    fn block(&self, channels: usize) -> usize {
-        let fitting = BLOCK / (self.places() * channels);
-        (fitting / 8 * 8).clamp(8, MOST_TILES).min(self.tiles())
-    }
-
-    /// Image, row and column of a tile's first position.
-    fn position(&self, tile: usize) -> (usize, usize, usize) {
-        let (rows, columns) = (self.rows.div_ceil(2), self.columns.div_ceil(2));
-        let (image, rest) = (tile / (rows * columns), tile % (rows * columns));
-        (image, 2 * (rest / columns), 2 * (rest % columns))
-    }
-
-    /// Values of memory that it takes with `columns` channels out.
-    fn scratch(&self, input: View, columns: usize) -> usize {
-        let channels = input.width() + columns;
-        let zeros = input.channels.max(columns) + PANEL;
-        self.places() * self.block(channels) * channels + zeros
-    }
 }
 
 impl<T: Scalar> Forward<'_, T> {
     /// Runs it with memory of the tape.
     pub(super) fn run(
         grid: Grid,
-        (input, map): (View, &[T]),
-        weights: &[T],
-        (bias, relu): (&[T], bool),
-        (outputs, out): (&[View], &mut [T]),
+        input: Viewed<'_, T>,
+        factors: Factors<'_, T>,
+        outputs: &[View],
+        out: &mut [T],
         tape: &mut Tape<T>,
     ) {
         let columns = outputs.len() * outputs[0].channels;
-        let mut scratch = tape.buffer(grid.scratch(input, columns));
+        let mut scratch = tape.buffer(grid.scratch(input.view, columns));
         let task = Forward {
             grid,
             input,
-            map,
-            weights,
-            bias,
-            relu,
+            factors,
             outputs,
             out,
             scratch: &mut scratch,
@@ -181,20 +102,19 @@ impl<T: Scalar> Gradient<'_, T> {
     /// S with memory of the tape, which should get it back.
     pub(super) fn run(
         grid: Grid,
-        (input, map): (View, &[T]),
-        (output, dy): (View, &[T]),
+        input: Viewed<'_, T>,
+        output: Viewed<'_, T>,
         turned: bool,
         tape: &mut Tape<T>,
     ) -> Vec<T> {
-        let mut scratch = tape.buffer(grid.scratch(input, output.channels));
-        let mut sums = tape.buffer(grid.places() * input.width() * output.channels);
+        let columns = output.view.channels;
+        let mut scratch = tape.buffer(grid.scratch(input.view, columns));
+        let mut sums = tape.buffer(grid.places() * input.view.width() * columns);
         sums.fill(T::zero());
         let task = Gradient {
             grid,
             input,
-            map,
             output,
-            dy,
             turned,
             sums: &mut sums,
             scratch: &mut scratch,
@@ -220,56 +140,54 @@ impl<T: Simd + Default> Task for Forward<'_, T> {
     ) {
         let Forward {
             grid,
-            input,
+            input: Viewed { view: input, map },
+            factors,
             outputs,
             ..
         } = self;
         let channels = outputs[0].channels;
-        let (cin, cout) = (input.width(), outputs.len() * channels);
+        let (in_channels, out_channels) = (input.width(), outputs.len() * channels);
         assert!(
-            self.map.len() == input.len(grid.images),
+            map.len() == input.len(grid.images),
             "a map has the size that its view says"
         );
-        assert!(self.weights.len() == weights_len(grid.taps, cin, cout));
-        assert!(self.bias.is_empty() || self.bias.len() == channels);
+        assert!(factors.panels.len() == weights_len(grid.taps, in_channels, out_channels));
+        assert!(factors.bias.is_empty() || factors.bias.len() == channels);
         for output in outputs {
             assert!(
                 output.channels == channels && self.out.len() == output.len(grid.images),
                 "an output has the size that its views say"
             );
         }
-        let block = grid.block(cin + cout);
-        let plane = panels_len(cin, cout);
+        let block = grid.block(in_channels + out_channels);
+        let plane = panels_len(in_channels, out_channels);
         let (zeros, rest) = self.scratch.split_at_mut(input.channels + PANEL);
         zeros.fill(T::default());
-        let (v, rest) = rest.split_at_mut(grid.places() * block * cin);
-        let m = &mut rest[..grid.places() * block * cout];
+        let (v, rest) = rest.split_at_mut(grid.places() * block * in_channels);
+        let m = &mut rest[..grid.places() * block * out_channels];
         for first in (0..grid.tiles()).step_by(block) {
             let tiles = first..(first + block).min(grid.tiles());
             let n = tiles.len();
             // SAFETY: as the caller promises; V has room for the block's tiles, the map was checked.
-            unsafe { expand_input::<V>(&grid, &input, self.map, zeros, tiles.clone(), v) };
+            unsafe { expand_input::<V>(&grid, &input, map, zeros, tiles.clone(), v) };
             for place in 0..grid.places() {
                 let product = Correlation {
-                    map: &v[place * n * cin..(place + 1) * n * cin],
-                    windows: row_of(n, cin),
+                    map: &v[place * n * in_channels..(place + 1) * n * in_channels],
+                    windows: row_of(n, in_channels),
                     segments: &[Segment {
                         offset: 0,
-                        len: cin,
+                        len: in_channels,
                     }],
-                    panels: &self.weights[place * plane..(place + 1) * plane],
-                    columns: cout,
-                    bias: &[],
-                    relu: false,
-                    outputs: row_of(n, cout),
+                    factors: Factors::plain(&factors.panels[place * plane..(place + 1) * plane]),
+                    columns: out_channels,
+                    outputs: row_of(n, out_channels),
                 };
-                let out = &mut m[place * n * cout..(place + 1) * n * cout];
+                let out = &mut m[place * n * out_channels..(place + 1) * n * out_channels];
                 // SAFETY: as the caller promises.
                 unsafe { (&product, out).run::<V, M, Q, W, H>() };
             }
-            let finish = (self.bias, self.relu);
             // SAFETY: as the caller promises; M holds the block's tiles, the map was checked.
-            unsafe { contract_output::<V>(&grid, outputs, m, tiles, finish, self.out) };
+            unsafe { contract_output::<V>(&grid, outputs, m, tiles, factors, self.out) };
         }
     }
 }
@@ -289,32 +207,37 @@ impl<T: Simd + Default> Task for Gradient<'_, T> {
     ) {
         let Gradient {
             grid,
-            input,
-            output,
+            input: Viewed { view: input, map },
+            output: Viewed {
+                view: output,
+                map: dy,
+            },
             ..
         } = self;
-        let (cin, cout) = (input.width(), output.channels);
+        let (in_channels, out_channels) = (input.width(), output.channels);
         assert!(
-            self.map.len() == input.len(grid.images) && self.dy.len() == output.len(grid.images),
+            map.len() == input.len(grid.images) && dy.len() == output.len(grid.images),
             "maps have the sizes that their views say"
         );
-        let block = grid.block(cin + cout);
+        let block = grid.block(in_channels + out_channels);
         let (zeros, rest) = self
             .scratch
             .split_at_mut(input.channels.max(output.channels) + PANEL);
         zeros.fill(T::default());
-        let (v, rest) = rest.split_at_mut(grid.places() * block * cin);
-        let d = &mut rest[..grid.places() * block * cout];
+        let (v, rest) = rest.split_at_mut(grid.places() * block * in_channels);
+        let d = &mut rest[..grid.places() * block * out_channels];
         for first in (0..grid.tiles()).step_by(block) {
             let tiles = first..(first + block).min(grid.tiles());
             let n = tiles.len();
             // SAFETY: as the caller promises; V and D have room for the block's tiles, the maps were checked.
             unsafe {
-                expand_input::<V>(&grid, &input, self.map, zeros, tiles.clone(), v);
-                expand_output::<V>(&grid, &output, self.dy, zeros, tiles, d);
+                expand_input::<V>(&grid, &input, map, zeros, tiles.clone(), v);
+                expand_output::<V>(&grid, &output, dy, zeros, tiles, d);
             }
-            let sums = self.sums.chunks_exact_mut(cin * cout);
-            let factors = v.chunks_exact(n * cin).zip(d.chunks_exact(n * cout));
+            let sums = self.sums.chunks_exact_mut(in_channels * out_channels);
+            let factors = v
+                .chunks_exact(n * in_channels)
+                .zip(d.chunks_exact(n * out_channels));
             for (sums, (v, d)) in sums.zip(factors) {
                 let (a, b) = if self.turned { (d, v) } else { (v, d) };
                 let product = Outer::of_matrices(a, b, n);
@@ -343,12 +266,13 @@ mod tests {
 
     #[test]
     fn correlations_agree_with_plain_loops() {
-        for (case, [images, rows, columns, cin, cout, taps, step]) in CASES.into_iter().enumerate()
+        for (case, [images, rows, columns, in_channels, out_channels, taps, step]) in
+            CASES.into_iter().enumerate()
         {
             let input = View {
                 rows,
                 columns,
-                channels: cin,
+                channels: in_channels,
                 step,
                 top: -1,
                 left: -1,
@@ -362,21 +286,24 @@ mod tests {
             let output = View {
                 rows: grid.rows,
                 columns: grid.columns,
-                channels: cout,
+                channels: out_channels,
                 step: 1,
                 top: 0,
                 left: 0,
             };
-            let k = step * step * cin;
+            let k = step * step * in_channels;
             let map = numbers(input.len(images), 1);
-            let (weight, bias) = (numbers(taps * taps * k * cout, 2), numbers(cout, 3));
-            let at = |ty: usize, tx: usize, row: usize| ((ty * taps + tx) * k + row) * cout;
-            let mut weights = vec![0.0; weights_len(taps, k, cout)];
+            let (weight, bias) = (
+                numbers(taps * taps * k * out_channels, 2),
+                numbers(out_channels, 3),
+            );
+            let at = |ty: usize, tx: usize, row: usize| ((ty * taps + tx) * k + row) * out_channels;
+            let mut weights = vec![0.0; weights_len(taps, k, out_channels)];
             let packing = Packing {
                 values: &weight,
                 taps,
-                cin: k,
-                cout,
+                in_channels: k,
+                out_channels,
                 outputs: 1,
                 step: 1,
                 at: |_, ty, tx, row| at(ty, tx, row),
@@ -385,30 +312,36 @@ mod tests {
             packing.run_wide();
             let mut plain = vec![0.0; output.len(images)];
             for (place, sum) in plain.iter_mut().enumerate() {
-                let (n, position) = (place % cout, place / cout);
+                let (n, position) = (place % out_channels, place / out_channels);
                 let (j, rest) = (position % grid.columns, position / grid.columns);
                 let (i, image) = (rest % grid.rows, rest / grid.rows);
                 let mut total = f64::from(bias[n]);
                 for (ty, tx) in (0..taps * taps).map(|t| (t / taps, t % taps)) {
                     for row in 0..k {
-                        let (a, b) = (row / cin / step, row / cin % step);
-                        if let Some(from) = input.place(image, (i + ty, a), (j + tx, b)) {
-                            let x = f64::from(map[from + row % cin]);
+                        let (a, b) = (row / in_channels / step, row / in_channels % step);
+                        if let Some(from) =
+                            input.place(image, step * (i + ty) + a, step * (j + tx) + b)
+                        {
+                            let x = f64::from(map[from + row % in_channels]);
                             total += x * f64::from(weight[at(ty, tx, row) + n]);
                         }
                     }
                 }
                 *sum = total.max(0.0);
             }
-            let mut scratch = vec![0.0; grid.scratch(input, cout)];
+            let mut scratch = vec![0.0; grid.scratch(input, out_channels)];
             let start = vec![7.0; plain.len()];
             assert_agrees!(start, plain, case, |out| Forward {
                 grid,
-                input,
-                map: &map,
-                weights: &weights,
-                bias: &bias,
-                relu: true,
+                input: Viewed {
+                    view: input,
+                    map: &map
+                },
+                factors: Factors {
+                    panels: &weights,
+                    bias: &bias,
+                    relu: true,
+                },
                 outputs: &[output],
                 out: &mut out,
                 scratch: &mut scratch,

@@ -2,8 +2,8 @@
 //!
 //! No closures and no library functions in here: they are not compiled for the registers' instruction set.
 
-use super::{Grid, SIDE, View};
-use crate::nn::panels::PANEL;
+use super::grid::{Grid, SIDE, View};
+use crate::nn::panels::{Factors, PANEL};
 use crate::nn::simd::{Lanes, load_some, store_some};
 use std::ops::Range;
 
@@ -29,7 +29,9 @@ pub(super) unsafe fn expand_input<V: Lanes>(
             let mut from = [[zeros.as_ptr(); SIDE]; SIDE];
             for (y, row) in from[..=grid.taps].iter_mut().enumerate() {
                 for (x, from) in row[..=grid.taps].iter_mut().enumerate() {
-                    if let Some(at) = view.place(image, (i + y, a), (j + x, b)) {
+                    if let Some(at) =
+                        view.place(image, view.step * (i + y) + a, view.step * (j + x) + b)
+                    {
                         *from = map[at..at + view.channels].as_ptr();
                     }
                 }
@@ -69,7 +71,7 @@ pub(super) unsafe fn expand_output<V: Lanes>(
         for (y, row) in from[..2].iter_mut().enumerate() {
             for (x, from) in row[..2].iter_mut().enumerate() {
                 let inside = i + y < grid.rows && j + x < grid.columns;
-                let place = view.place(image, (i + y, 0), (j + x, 0));
+                let place = view.place(image, view.step * (i + y), view.step * (j + x));
                 if let Some(at) = place.filter(|_| inside) {
                     *from = map[at..at + width].as_ptr();
                 }
@@ -97,7 +99,7 @@ pub(super) unsafe fn contract_output<V: Lanes>(
     views: &[View],
     m: &[V::Float],
     tiles: Range<usize>,
-    (bias, relu): (&[V::Float], bool),
+    factors: Factors<'_, V::Float>,
     out: &mut [V::Float],
 ) {
     let channels = views[0].channels;
@@ -110,7 +112,7 @@ pub(super) unsafe fn contract_output<V: Lanes>(
             for (y, row) in places.iter_mut().enumerate() {
                 for (x, at) in row.iter_mut().enumerate() {
                     if i + y < grid.rows && j + x < grid.columns {
-                        *at = view.place(image, (i + y, 0), (j + x, 0));
+                        *at = view.place(image, view.step * (i + y), view.step * (j + x));
                     }
                 }
             }
@@ -128,11 +130,12 @@ pub(super) unsafe fn contract_output<V: Lanes>(
                     for (sums, places) in sums.into_iter().zip(places) {
                         for (mut sum, place) in sums.into_iter().zip(places) {
                             let Some(at) = place else { continue };
-                            if !bias.is_empty() {
-                                let bias = load_some::<V, 1>(bias.as_ptr().add(c), valid);
+                            if !factors.bias.is_empty() {
+                                let bias = factors.bias.as_ptr().add(c);
+                                let bias = load_some::<V, 1>(bias, valid);
                                 sum = sum.add(bias[0]);
                             }
-                            if relu {
+                            if factors.relu {
                                 sum = sum.rectify();
                             }
                             let to = out[at..at + channels].as_mut_ptr().add(c);

@@ -1,23 +1,23 @@
-//! Weights on their way to tiles, and their gradient on its way back.
+//! The transform of weights to tiles, and that of their gradient.
 
-use super::SIDE;
-use crate::nn::Scalar;
+use super::grid::SIDE;
 use crate::nn::panels::{PANEL, panel_width, panels_len};
+use crate::nn::scalar::Scalar;
 use crate::nn::simd::Loop;
 
 /// Length of U for this many channels in (all phases) and out.
-pub(in crate::nn) fn weights_len(taps: usize, cin: usize, cout: usize) -> usize {
-    (taps + 1) * (taps + 1) * panels_len(cin, cout)
+pub(in crate::nn) fn weights_len(taps: usize, in_channels: usize, out_channels: usize) -> usize {
+    (taps + 1) * (taps + 1) * panels_len(in_channels, out_channels)
 }
 
-/// Writes U: for each place the panels of a matrix `[cin, cout]`.
+/// Writes U: for each place the panels of a matrix `[in_channels, out_channels]`.
 pub(in crate::nn) struct Packing<'a, T, F> {
     pub(in crate::nn) values: &'a [T],
     /// r.
     pub(in crate::nn) taps: usize,
-    pub(in crate::nn) cin: usize,
+    pub(in crate::nn) in_channels: usize,
     /// Channels of an output.
-    pub(in crate::nn) cout: usize,
+    pub(in crate::nn) out_channels: usize,
     /// Outputs, whose columns follow each other.
     pub(in crate::nn) outputs: usize,
     /// Between channels out.
@@ -52,21 +52,21 @@ impl<T: Scalar, F: Fn(usize, usize, usize, usize) -> usize> Loop for Packing<'_,
         let Packing {
             values,
             taps,
-            cin,
-            cout,
+            in_channels,
+            out_channels,
             outputs,
             step,
             at,
             packed,
         } = self;
-        let columns = outputs * cout;
-        let (plane, places) = (panels_len(cin, columns), taps + 1);
+        let columns = outputs * out_channels;
+        let (plane, places) = (panels_len(in_channels, columns), taps + 1);
         let (mut begin, mut first) = (0, 0);
         let mut tile = [[[T::zero(); PANEL]; SIDE]; SIDE];
         while first < columns {
             let width = panel_width(columns - first);
             let valid = width.min(columns - first);
-            for row in 0..cin {
+            for row in 0..in_channels {
                 for ty in 0..taps {
                     for tx in 0..taps {
                         let to = &mut tile[ty][tx];
@@ -74,8 +74,9 @@ impl<T: Scalar, F: Fn(usize, usize, usize, usize) -> usize> Loop for Packing<'_,
                         // The columns of one output after the other.
                         let mut n = 0;
                         while n < valid {
-                            let (output, channel) = ((first + n) / cout, (first + n) % cout);
-                            let run = (cout - channel).min(valid - n);
+                            let (output, channel) =
+                                ((first + n) / out_channels, (first + n) % out_channels);
+                            let run = (out_channels - channel).min(valid - n);
                             let from = &values[at(output, ty, tx, row) + channel * step..];
                             if step == 1 {
                                 to[n..n + run].copy_from_slice(&from[..run]);
@@ -96,7 +97,7 @@ impl<T: Scalar, F: Fn(usize, usize, usize, usize) -> usize> Loop for Packing<'_,
                     }
                 }
             }
-            begin += cin * width;
+            begin += in_channels * width;
             first += PANEL;
         }
     }
