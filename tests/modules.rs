@@ -16,13 +16,15 @@ use std::path::Path;
 const KNOWN_CYCLES: [(&str, &str); 2] = [
     (
         "vq-core",
-        "bitstream::places bitstream::coder kernels kernels::arm kernels::arm::add kernels::arm::dsp kernels::arm::dsp::plain \
-         kernels::arm::dsp::smlad kernels::arm::halves kernels::arm::helium kernels::arm::plain \
-         kernels::arm::thumb1 kernels::backend kernels::cpu kernels::neon kernels::scalar \
-         kernels::search kernels::search::blocks kernels::search::integer kernels::search::lanes \
-         kernels::simd128 kernels::tiles kernels::tiles::integer kernels::tiles::plain \
-         kernels::tiles::points kernels::whole_map kernels::words kernels::x86 kernels::x86::avx2 \
-         kernels::x86::avx512 kernels::x86::float kernels::search::direct kernels::search::float",
+        "bitstream::places bitstream::coder kernels kernels::arm kernels::arm::add \
+         kernels::arm::dsp kernels::arm::dsp::portable kernels::arm::dsp::smlad \
+         kernels::arm::halves kernels::arm::helium kernels::arm::thumb1 kernels::arm::thumb2 \
+         kernels::backend kernels::cpu kernels::neon kernels::scalar kernels::nearest \
+         kernels::nearest::blocks kernels::nearest::integer kernels::nearest::lanes \
+         kernels::simd128 kernels::tiles kernels::tiles::channels kernels::tiles::integer \
+         kernels::tiles::points kernels::tiles::portable kernels::tiles::tile kernels::whole_map \
+         kernels::add_i32 kernels::x86 kernels::x86::avx2 kernels::x86::avx512 \
+         kernels::x86::float kernels::nearest::direct kernels::nearest::float check check::rows",
     ),
     ("vq-train", ""),
 ];
