@@ -108,7 +108,7 @@ impl<T: Lanes> Blocks<T> {
         let strides = Strides {
             step: T::TAPS * T::LANES,
             vectors: self.bytes() / size_of::<T::Number>(),
-            splats: self.steps * T::TAPS,
+            splats: Strides::every(self.steps * T::TAPS),
         };
         // SAFETY: the caller guarantees that the blocks are there, and that the vectors are set, each behind the other.
         unsafe {
@@ -117,7 +117,7 @@ impl<T: Lanes> Blocks<T> {
                 splats: inputs.room.as_ptr().cast(),
             };
             let mut sums = [[T::words(0); TOGETHER]; P];
-            accumulate::<T, false, P, TOGETHER>(&mut sums, run, strides, self.steps);
+            accumulate::<T, false, P, TOGETHER>(&mut sums, run, &strides, self.steps);
             sums
         }
     }

@@ -201,7 +201,7 @@ pub(in crate::kernels) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
         strides: Strides {
             step: T::LANES * T::TAPS,
             vectors: blocks.bytes / size_of::<T::Number>(),
-            splats: shape.step(),
+            splats: Strides::every(shape.step()),
         },
         vector_heads: blocks.bytes,
         splat_heads: 0,
@@ -214,7 +214,7 @@ pub(in crate::kernels) unsafe fn conv_row<T: TilesOf<E>, E: Element>(
             let place = Place {
                 head: heads.wrapping_byte_add(block * blocks.bytes),
                 vectors: block * walk.strides.vectors,
-                splats: x * walk.strides.splats,
+                splats: x * shape.step(),
             };
             // SAFETY: there are so many blocks, each with an aligned head and the weights of all runs, and the window of
             // the last point lies within the rows. So do the last point's channels within `out`.

@@ -247,13 +247,14 @@ impl Phase<'_> {
             run.vectors = inputs[window..].as_ptr();
             run.splats = weights.wrapping_add(i * planes.words * T::TAPS);
         }
+        let block = planes.block_bytes / size_of::<T::Number>();
         let walk = Walk {
             runs,
             steps: planes.words,
             strides: Strides {
                 step: planes.columns * T::TAPS,
                 vectors: T::LANES * T::TAPS,
-                splats: planes.block_bytes / size_of::<T::Number>(),
+                splats: Strides::every(block),
             },
             vector_heads: 0,
             splat_heads: planes.block_bytes,
@@ -267,7 +268,7 @@ impl Phase<'_> {
                 let place = Place {
                     head: heads.wrapping_byte_add(channel * planes.block_bytes),
                     vectors: vector * walk.strides.vectors,
-                    splats: channel * walk.strides.splats,
+                    splats: channel * block,
                 };
                 // SAFETY: there are so many channels, each with an aligned head and the weights of all runs; and the
                 // inputs of a row, and the results of a channel, are as many as all vectors reach.

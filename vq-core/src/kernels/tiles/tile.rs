@@ -13,10 +13,13 @@
 use super::{Head, Tiles, TilesOf, VECTORS};
 use crate::element::{Element, Output};
 use core::mem::MaybeUninit;
-use core::{iter, slice};
+use core::{array, iter, slice};
 
 /// Most sums of a tile.
 const MOST: usize = 24;
+
+/// Most splats of a tile.
+const SPLATS: usize = 12;
 
 /// Where the operands of a run of products start: one vector and one splat for each step.
 #[derive(Debug, Clone, Copy)]
@@ -25,16 +28,24 @@ pub(in crate::kernels) struct Run<N> {
     pub(in crate::kernels) splats: *const N,
 }
 
-/// Numbers between operands; not bytes, which would become a chain of additions in the inner loop. A splat's next step lies
-/// behind it.
+/// Numbers between operands. A splat's next step lies behind it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::kernels) struct Strides {
     /// From a vector to that of the next step.
     pub(in crate::kernels) step: usize,
     /// From a vector to the tile's next one.
     pub(in crate::kernels) vectors: usize,
-    /// From a splat to the tile's next one.
-    pub(in crate::kernels) splats: usize,
+    /// From the tile's first splat to each of them. As numbers in memory, since multiples of one stride would become a chain
+    /// of additions in the inner loop.
+    pub(in crate::kernels) splats: [usize; SPLATS],
+}
+
+impl Strides {
+    /// Where splats lie that are so many numbers apart.
+    #[inline(always)]
+    pub(in crate::kernels) fn every(apart: usize) -> [usize; SPLATS] {
+        array::from_fn(|s| s * apart)
+    }
 }
 
 /// What all tiles of a row have in common.
@@ -96,7 +107,7 @@ pub(in crate::kernels) unsafe fn tile<
                 vectors: run.vectors.add(place.vectors),
                 splats: run.splats.add(place.splats),
             };
-            accumulate::<T, TURNED, S, V>(&mut own, run, walk.strides, walk.steps);
+            accumulate::<T, TURNED, S, V>(&mut own, run, &walk.strides, walk.steps);
         }
         for s in 0..S {
             for v in 0..V {
@@ -120,7 +131,7 @@ pub(in crate::kernels) unsafe fn accumulate<
 >(
     sums: &mut [[T::Sums; V]; S],
     run: Run<T::Number>,
-    strides: Strides,
+    strides: &Strides,
     steps: usize,
 ) {
     let Run {
@@ -135,7 +146,7 @@ pub(in crate::kernels) unsafe fn accumulate<
                 own[v] = T::vector(vectors.add(v * strides.vectors));
             }
             for s in 0..S {
-                let splat = T::splat(splats.add(s * strides.splats));
+                let splat = T::splat(splats.add(strides.splats[s]));
                 for v in 0..V {
                     sums[s][v] = if TURNED {
                         T::multiply_add_turned(sums[s][v], own[v], splat)
