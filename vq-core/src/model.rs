@@ -355,7 +355,7 @@ impl<'a> Network<'a> {
 
     /// Whether there is no operator: so is the decoder of a file for senders.
     pub fn is_empty(&self) -> bool {
-        self.graph.count == 0
+        self.graph.count == 0 && self.graph.ops.is_empty()
     }
 
     /// The operators with the shapes of what they read and write.

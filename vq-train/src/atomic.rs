@@ -32,7 +32,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Finds out whether [`write`] could write `path` now, as far as that can be known before, and leaves nothing
+/// Finds out whether [`write()`] could write `path` now, as far as that can be known before, and leaves nothing
 /// behind. Folders that do not exist yet are taken for ones that will be made.
 ///
 /// # Errors

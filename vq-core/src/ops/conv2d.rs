@@ -34,7 +34,7 @@ pub struct Conv2d {
     pub out: Quant,
     /// Offset in the blob of the weights \[out_channels\]\[kernel h\]\[kernel w\]\[in_channels\].
     pub weights: u32,
-    /// Offset in the blob of the [`super::Params`] of `out_channels` channels.
+    /// Offset in the blob of the [`Params`](crate::format::Params) of `out_channels` channels.
     pub params: u32,
 }
 

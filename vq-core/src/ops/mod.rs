@@ -1,7 +1,7 @@
 //! The operators, one file each: what an operator is in a file, what it makes of a map's shape, what it costs, which rows it
 //! reads and writes, and how it makes them.
 //!
-//! A new one is a file with an [`Operator`], a line in the list below, and an entry in FORMAT.md.
+//! A new one is a file with an `Operator`, a line in the list below, and an entry in FORMAT.md.
 
 mod operator;
 mod conv2d;

@@ -32,7 +32,7 @@ pub struct UpConv {
     pub out: Quant,
     /// Offset in the blob of the weights \[4\]\[out_channels\]\[2\]\[2\]\[in_channels\].
     pub weights: u32,
-    /// Offset in the blob of the [`super::Params`] of 4 * `out_channels` channels, phase by phase.
+    /// Offset in the blob of the [`Params`](crate::format::Params) of 4 * `out_channels` channels, phase by phase.
     pub params: u32,
 }
 

@@ -141,7 +141,7 @@ impl Run<'_> {
         if let Some(event) = report.event {
             folder.event(report.step, event)?;
         }
-        if report.step % LOG_EVERY == 0 {
+        if report.step.is_multiple_of(LOG_EVERY) {
             folder.step(report)?;
         }
         Ok(())
