@@ -126,8 +126,8 @@ fn strip(args: &Args) -> Result<()> {
         (true, _) => strip::without_encoder,
         (_, true) => strip::without_decoder,
         _ => {
-            let hint = "leave a part of it out by --without-encoder or --without-decoder";
-            return Err(format!("{path} is a model file already; {hint}").into());
+            let hint = "--without-encoder or --without-decoder leaves a part of it out";
+            return Err(format!("{path} is a model file already, not a checkpoint: {hint}").into());
         }
     };
     let Some(out) = &args.out else {
