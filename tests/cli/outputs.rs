@@ -229,7 +229,9 @@ fn an_interrupted_write_leaves_the_old_file() {
         let killed = format!("ulimit -c 0; ulimit -f {blocks}; exec \"$0\" {line}");
         let status = lab.shell(&killed).status().unwrap();
         assert_eq!(status.code(), None, "{line}");
-        assert_eq!(parts(&lab), 1, "{line} was in the middle of a write");
+        // A training on a slow machine may be in the middle of its log instead of its checkpoint.
+        let in_the_middle = if line == resume { 0..=1 } else { 1..=1 };
+        assert!(in_the_middle.contains(&parts(&lab)), "{line}");
         assert!(lab.read(out) == before, "{line}");
         let left = lab.files().into_keys();
         for path in left.filter(|path| path.to_string_lossy().ends_with(".part")) {
