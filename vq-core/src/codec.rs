@@ -15,6 +15,7 @@ use crate::model::{Detached, Model};
 use crate::plan::{Cursor, Direction, Facts, Node, Plan, PlanMemory};
 use crate::run::{Engine, NoProbe, Probe, Weights};
 use crate::shape::PictureSize;
+use crate::slices::Parts;
 use crate::typed::with_element;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -171,10 +172,7 @@ impl Codec {
         let model = self.model();
         with_element!(
             model.dtype(),
-            E => {
-                let others = neighbours::<E>(&model, stage, code, count)?;
-                Ok(others)
-            },
+            E => Ok(neighbours::<E>(&model, stage, code, count)?),
             else Err(crate::error::PlanError::Dtype(model.dtype()).into())
         )
     }
@@ -319,12 +317,7 @@ impl Codec {
             let mut pixels = Vec::with_capacity(wanted.len() * row_bytes);
             let mut decoding = Decoding::with_source(engine, embeddings, wanted)?;
             while decoding.next_row(&mut row)?.is_some() {
-                pixels.extend_from_slice(
-                    row.get(left..)
-                        .unwrap_or_default()
-                        .get(..row_bytes)
-                        .unwrap_or_default(),
-                );
+                pixels.extend_from_slice(row.part(left, row_bytes));
             }
             Ok(pixels)
         })
@@ -483,9 +476,9 @@ impl<E: HasKernels> Prepared<E> {
         let weights = Weights::laid_out(&plan, &self.weights);
         let RunMemory { cursors, elements } = &mut memory;
         let mut engine = Engine::new(plan, weights, cursors, elements)?;
-        let result = work(&mut engine)?;
+        let result = work(&mut engine);
         self.idle.lock().push(memory);
-        Ok(result)
+        Ok(result?)
     }
 }
 
