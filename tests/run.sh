@@ -16,7 +16,7 @@ command -v cargo >/dev/null || {
     exit 1
 }
 logs=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$logs"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$logs"' EXIT
 export VQ_LEFT_OUT=$logs/left-out
 : >"$VQ_LEFT_OUT"
 
