@@ -144,7 +144,10 @@ impl<'a> Reader<'a> {
                     self.declaration();
                     continue;
                 }
-                "mod" if self.token(2) == "{" => self.inline.push(self.depth),
+                // In a macro its name may be an argument.
+                "mod" if "{" == self.token(if self.token(1) == "$" { 3 } else { 2 }) => {
+                    self.inline.push(self.depth);
+                }
                 "{" => self.depth += 1,
                 "}" => {
                     self.depth -= 1;
@@ -171,9 +174,12 @@ impl<'a> Reader<'a> {
             .at
             .checked_sub(1)
             .map(|before| self.tokens[before].as_str());
+        // `pub(in path)` says who may use an item, and uses nothing.
+        let seen_in = self.tokens[..self.at].ends_with(&["pub", "(", "in"].map(String::from));
         if !(starts || self.module.children.contains_key(first))
             || self.token(1) != "::"
             || behind == Some("::")
+            || seen_in
         {
             return;
         }
@@ -318,6 +324,18 @@ mod tests {
             "b::side > b",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn neither_visibility_nor_a_module_within_a_file_is_a_use() {
+        let found = uses(&[
+            ("lib.rs", "mod a;"),
+            (
+                "a.rs",
+                "macro_rules! m { ($m:ident) => { mod $m { use super::*; pub(in crate::a) fn f() {} } } }",
+            ),
+        ]);
+        assert!(found.is_empty(), "{found:?}");
     }
 
     #[test]

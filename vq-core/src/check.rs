@@ -13,7 +13,7 @@ use crate::tensor::{Params, Quant, Rescale};
 use core::fmt;
 
 pub use drawn::{Drawn, Random};
-pub use rows::rows;
+pub use rows::single_rows;
 pub use search::searches;
 pub use whole_map::whole_maps;
 
@@ -358,17 +358,6 @@ mod tests {
         out
     }
 
-    /// Calls a kernel once more, each slice in memory of its own.
-    pub(super) fn row_apart<E: Drawn>(
-        kernel: impl Fn(&[E], &mut [E]),
-        x: &[E],
-        len: usize,
-    ) -> Vec<E> {
-        let (x, mut out) = (x.to_vec(), vec![E::UNTOUCHED; len]);
-        kernel(&x, &mut out);
-        out
-    }
-
     /// Adds once more, each slice in memory of its own.
     pub(super) fn added_apart<E: Drawn>(backend: Backend, row: &AddRow<'_, E>, a: &[E]) -> Vec<E> {
         let (b, mut sum) = (row.b.to_vec(), a.to_vec());
@@ -401,7 +390,7 @@ mod tests {
             let convolved = convolutions(backend, 1, count, &mut memory);
             let added = additions(backend, 1, count, &mut memory);
             let found = searches(backend, 1, count, &mut memory);
-            let others = rows(backend, 1, count, &mut memory);
+            let others = single_rows(backend, 1, count, &mut memory);
             if let Err(mismatch) = convolved.and(added).and(found).and(others) {
                 panic!("{} of {:?}: {mismatch}", backend.name(), E::DTYPE);
             }

@@ -1,8 +1,8 @@
 //! One packet: the checked view of received bytes, and the writing of a packet from its header.
 
-use super::coder::{Coder, Fixed, Part, Reader, Symbol};
+use super::coder::{Coder, Fixed, Reader, Symbol};
 use super::header::seal;
-use super::places::{Place, Places};
+use super::places::{Part, Place, Places};
 use super::{Grid, Header, MISSING, PacketError, PictureSize, Scan, Stream};
 
 /// A packet that has passed every check: no accessor can fail.

@@ -1,6 +1,5 @@
 //! Where the codes of a packet belong in a picture.
 
-use super::coder::Part;
 use super::{Cells, Grid, Scan};
 
 /// Where one code of a packet belongs.
@@ -10,6 +9,13 @@ pub(super) struct Place {
     pub(super) index: usize,
     /// Number of codes K of its stage's codebook.
     pub(super) k: u16,
+}
+
+/// A run of a picture's code numbers, `first..end`; those of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) first: u32,
+    pub(super) end: u32,
 }
 
 /// The places of a part of a picture's codes, in the order of sending.

@@ -8,7 +8,7 @@ use crate::kernels::{Backend, PixelRow};
 ///
 /// # Errors
 /// The first difference.
-pub fn rows<E: Drawn>(
+pub fn single_rows<E: Drawn>(
     backend: Backend,
     seed: u32,
     count: u32,
@@ -127,9 +127,17 @@ impl<'a, E: Drawn> Own<'a, E> {
         })?;
         #[cfg(test)]
         {
-            let found = super::tests::row_apart(&kernel, self.x, self.len);
+            let found = apart(&kernel, self.x, self.len);
             compare(draw, &found, |i| expected(self.x, i))?;
         }
         Ok(())
     }
+}
+
+/// Calls a kernel once more, each slice in memory of its own.
+#[cfg(test)]
+fn apart<E: Drawn>(kernel: impl Fn(&[E], &mut [E]), x: &[E], len: usize) -> std::vec::Vec<E> {
+    let (x, mut out) = (x.to_vec(), std::vec![E::UNTOUCHED; len]);
+    kernel(&x, &mut out);
+    out
 }

@@ -3,7 +3,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 use vq_core::Backend;
-use vq_core::check::{Memory, additions, convolutions, rows};
+use vq_core::check::{Memory, additions, convolutions, single_rows};
 use vq_firmware::session::fail;
 use vq_firmware::text::line;
 
@@ -17,7 +17,7 @@ fn run(memory: &mut Memory<i8>) {
     // Other rows than the host's test draws.
     convolutions(backend, DRAWS, DRAWS, memory)
         .and_then(|()| additions(backend, DRAWS, DRAWS, memory))
-        .and_then(|()| rows(backend, DRAWS, DRAWS, memory))
+        .and_then(|()| single_rows(backend, DRAWS, DRAWS, memory))
         .unwrap_or_else(|mismatch| fail(mismatch));
     line(format_args!(
         "kernels backend={} rows={DRAWS}",

@@ -6,8 +6,8 @@
 use core::ops::RangeInclusive;
 
 use super::bits::{BitReader, BitWriter};
-use super::{Coder, Part, Reader, Symbol};
-use crate::bitstream::places::Place;
+use super::{Coder, Reader, Symbol};
+use crate::bitstream::places::{Part, Place};
 use crate::bitstream::{Fragment, MAX_PACKETS, PacketError};
 
 /// The coder of pictures of one stream and one size.

@@ -11,15 +11,8 @@ pub(super) use fixed::Fixed;
 
 use core::ops::RangeInclusive;
 
-use super::places::Place;
+use super::places::{Part, Place};
 use super::{Fragment, PacketError};
-
-/// A run of a picture's code numbers, `first..end`; those of one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) first: u32,
-    pub(super) end: u32,
-}
 
 /// A code, and where it belongs.
 #[derive(Clone, Copy, Debug)]

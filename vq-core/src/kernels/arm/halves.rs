@@ -21,7 +21,7 @@
 //! negated[channel / N][x][N]   minus the sums; of a kernel of one row, only of N channels
 //! ```
 
-use super::Channel;
+use super::channel::Channel;
 use crate::element::Output;
 use crate::kernels::{ConvRow, ConvShape, scalar};
 use crate::slices::Parts;

@@ -3,7 +3,7 @@
 //! sixteen.
 //!
 //! On other processors the same rows are laid out in the same way and convolved by plain loops, for tests, where those are
-//! built: [`super::EMULATED`].
+//! built: [`EMULATED`].
 
 #![allow(unsafe_code)]
 
@@ -33,6 +33,7 @@ macro_rules! assert_distance {
 
 #[cfg(thumb2)]
 mod add;
+mod channel;
 mod dsp;
 mod halves;
 mod helium;
@@ -41,10 +42,8 @@ mod thumb2;
 
 #[cfg(not(thumb2))]
 use super::add_i32::add_row;
-use super::{ConvRow, ConvolveRow, EMULATED, Kernels, scalar};
-use crate::element::Output;
-use crate::slices::Parts;
-use crate::tensor::Params;
+use super::scalar;
+use super::table::{ConvolveRow, EMULATED, Kernels};
 #[cfg(thumb2)]
 use add::add_row;
 
@@ -90,40 +89,3 @@ pub(super) static HELIUM: Kernels<i8> = Kernels {
     add_row,
     ..Kernels::SCALAR
 };
-
-/// What a channel's sums start and end with.
-#[derive(Debug, Clone, Copy)]
-struct Channel {
-    bias: i32,
-    multiplier: i32,
-    shift: u8,
-}
-
-impl Channel {
-    fn new(params: &Params<'_>, channel: usize) -> Self {
-        let (multiplier, shift) = params.scale(channel);
-        Self {
-            bias: params.bias(channel),
-            multiplier,
-            shift,
-        }
-    }
-
-    fn finish(&self, sum: i32, output: Output) -> i8 {
-        output.requantise(i64::from(sum) * i64::from(self.multiplier), self.shift)
-    }
-}
-
-impl ConvRow<'_, i8> {
-    /// The least that an element counts as.
-    fn low(&self) -> i8 {
-        if self.cut { self.zero } else { i8::MIN }
-    }
-
-    /// What the windows see of one of the rows under the kernel: whole columns.
-    fn seen<'a>(&self, input: &'a [i8]) -> &'a [i8] {
-        let shape = &self.filter.shape;
-        let columns = shape.columns().saturating_sub(self.left);
-        input.part(0, input.len().min(columns * usize::from(shape.in_channels)))
-    }
-}

@@ -1,7 +1,7 @@
 //! Cortex-M0 and M0+, which know eight registers and no instruction that adds a product to a sum.
 
 #[cfg(backend = "thumb1")]
-use super::Channel;
+use super::channel::Channel;
 #[cfg(backend = "thumb1")]
 use super::halves::{GROUP, WORDS};
 use super::halves::{HALF, Halves};

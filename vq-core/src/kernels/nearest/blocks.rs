@@ -4,11 +4,15 @@
 //! block := words[..][LANES] (of four bytes), numbers[D / TAPS][LANES][TAPS]
 //! ```
 
-use super::{Lanes, MOST, Shape};
+use super::lanes::Lanes;
 use crate::element::Element;
+use crate::kernels::entries::Shape;
 use crate::kernels::tiles::{Run, Strides, Tiles, accumulate, elements};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+
+/// Most numbers of a vector that tiles have room for. Scores of so many are exact in single precision.
+pub(super) const MOST: usize = 1024;
 
 /// Blocks that are searched together.
 pub(super) const TOGETHER: usize = 2;

@@ -9,10 +9,13 @@
 //!
 //! 1. Each lane keeps its own best, the first of equals, and they meet when all entries have been seen.
 
-use super::float::FILTERED;
-use super::{Entries, Lanes, Shape, first_of};
+use super::lanes::{Lanes, first_of};
 use crate::element::Real;
+use crate::kernels::entries::{Entries, Shape};
 use crate::kernels::tiles::elements;
+
+/// Numbers of a vector from which rough scores pay.
+pub(super) const FILTERED: usize = 16;
 
 /// Most vectors that are searched for together.
 const VECTORS: usize = 8;

@@ -24,10 +24,11 @@
 //! of the reference. A vector that is too large, or not finite, is searched for as the reference does it, and if such an
 //! entry is among them, all are.
 
-use super::blocks::{Blocks, Inputs, TOGETHER, VECTORS, for_part, part};
+use super::blocks::{Blocks, Inputs, MOST, TOGETHER, VECTORS, for_part, part};
+use super::lanes::Lanes;
 use super::rough::{LANES, LEAST, MORE, Rough, largest_of, total};
-use super::{Entries, Lanes, MOST, Shape};
 use crate::element::Real;
+use crate::kernels::entries::{Entries, Shape};
 use crate::kernels::scalar;
 use core::ops::Range;
 use core::slice;

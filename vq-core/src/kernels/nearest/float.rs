@@ -1,8 +1,12 @@
 //! Which of two ways single precision goes; half precision is widened to it.
 
-use super::{Entries, Lanes, MOST, Nearest, NearestCodes, Shape, direct, filter};
+use super::blocks::MOST;
+use super::direct::FILTERED;
+use super::{Lanes, direct, filter};
 use crate::element::Real;
+use crate::kernels::entries::{Entries, Shape};
 use crate::kernels::scalar;
+use crate::kernels::table::{Nearest, NearestCodes};
 
 impl<R: Real> NearestCodes<R> {
     /// The search in single precision; `nearest` is [`floats`].
@@ -43,9 +47,6 @@ pub(in crate::kernels) unsafe fn floats<T: Lanes, R: Real>(
         }
     }
 }
-
-/// Numbers of a vector from which rough scores pay.
-pub(super) const FILTERED: usize = 16;
 
 /// How single precision searches.
 enum Way {

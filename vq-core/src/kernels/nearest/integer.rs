@@ -9,9 +9,10 @@
 //!
 //! 1. Each lane keeps its own best, the first of equals, and they meet when all entries have been seen.
 
-use super::blocks::{Blocks, Inputs, TOGETHER, for_part, part};
-use super::{Entries, Lanes, MOST, Shape, first_of};
+use super::blocks::{Blocks, Inputs, MOST, TOGETHER, for_part, part};
+use super::lanes::{Lanes, first_of};
 use crate::element::Arithmetic;
+use crate::kernels::entries::{Entries, Shape};
 
 /// Less than every score; twice of it still is a number.
 const NO_ENTRY: i32 = i32::MIN / 2;

@@ -1,6 +1,7 @@
 //! What the search does with a vector's sums, beside products. Registers lie in memory as arrays of their lanes.
 
 use crate::kernels::tiles::TilesOf;
+use core::slice;
 
 /// Registers of LANES integers, [`Tiles::Sums`](crate::kernels::tiles::Tiles::Sums), and of as many singles. Whatever is
 /// computed is rounded as it would be one by one.
@@ -90,6 +91,32 @@ pub(in crate::kernels) unsafe trait Lanes: TilesOf<i8> {
     /// # Safety
     /// The processor has the instruction set.
     unsafe fn at_least(numbers: Self::Singles, least: Self::Singles) -> u32;
+}
+
+/// The entry of the least of the lanes' measures, the first of equals, each found in one of the blocks.
+///
+/// # Safety
+/// LANES measures are readable at `measures`, and LANES integers at `blocks`.
+#[inline(always)]
+pub(super) unsafe fn first_of<T: Lanes, M: Copy + PartialOrd>(
+    measures: *const M,
+    blocks: *const i32,
+) -> u16 {
+    // SAFETY: the caller guarantees that LANES of each are readable.
+    let (measures, blocks) = unsafe {
+        (
+            slice::from_raw_parts(measures, T::LANES),
+            slice::from_raw_parts(blocks, T::LANES),
+        )
+    };
+    let mut best = (measures[0], blocks[0] as usize * T::LANES);
+    for (lane, (&measure, &block)) in measures.iter().zip(blocks).enumerate() {
+        let k = block as usize * T::LANES + lane;
+        if measure < best.0 || (measure == best.0 && k < best.1) {
+            best = (measure, k);
+        }
+    }
+    best.1 as u16
 }
 
 /// Arrays as registers, for [`Lanes`] of L lanes in plain loops.

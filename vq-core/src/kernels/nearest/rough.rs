@@ -1,6 +1,6 @@
 //! What eight bits make of a vector of singles, and how far that is from it at most.
 
-use super::MOST;
+use super::blocks::MOST;
 use crate::element::Real;
 
 /// Sums that are added up side by side, where their order does not matter.

@@ -10,10 +10,10 @@
 //! A run that is no multiple of TAPS is filled up with weights of 0, and the inputs behind it are multiplied with
 //! them. Rows whose elements the products want in another form are brought into it in the workspace.
 
+use super::elements::{Head as _, TilesOf, block_mut, elements, packed_elements};
 use super::points::{self, Planes};
-use super::tile::{Finish, Sums, most_vectors, parts};
-use super::{Head as _, Place, Run, Strides, Tiles, TilesOf, Walk};
-use super::{block_mut, elements, packed_elements};
+use super::sums::{Finish, Sums, most_vectors, parts};
+use super::tile::{Place, Run, Strides, Tiles, Walk};
 use crate::element::Element;
 use crate::kernels::{ConvRow, ConvShape, Filter};
 use crate::shape::MAX_KERNEL;

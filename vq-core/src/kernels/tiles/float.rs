@@ -1,6 +1,6 @@
 //! What tiles of single precision have in common, whatever multiplies.
 
-use super::Head;
+use super::elements::Head;
 use crate::element::{Output, Real};
 use crate::tensor::Params;
 

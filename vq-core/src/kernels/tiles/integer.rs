@@ -21,7 +21,7 @@ unsafe impl<const L: usize> Zeroable for Head<L> {}
 // SAFETY: it consists of integers, so that every pattern of bits is one, and nothing lies between them.
 unsafe impl<const L: usize> Pod for Head<L> {}
 
-impl<const L: usize> super::Head<i8> for Head<L> {
+impl<const L: usize> super::elements::Head<i8> for Head<L> {
     fn set(
         &mut self,
         lane: usize,

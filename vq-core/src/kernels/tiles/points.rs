@@ -8,9 +8,9 @@
 //! workspace := inputs[kernel height][channels / TAPS][columns][TAPS], results[channels][points], row[columns][channels]
 //! ```
 
-use super::tile::{Finish, Sums, most_vectors, parts};
-use super::{Head as _, Place, Run, Strides, Tiles, TilesOf, Walk};
-use super::{block_mut, elements, packed_elements};
+use super::elements::{Head as _, TilesOf, block_mut, elements, packed_elements};
+use super::sums::{Finish, Sums, most_vectors, parts};
+use super::tile::{Place, Run, Strides, Tiles, Walk};
 use crate::element::Element;
 use crate::kernels::{ALIGN, ConvRow, ConvShape, Filter};
 use crate::shape::{Kernel, MAX_KERNEL};

@@ -1,5 +1,6 @@
 //! AVX2: registers of eight sums.
 
+use super::words::{multipliers, transposed};
 use crate::element::Output;
 use crate::kernels::nearest::{self, Entries};
 use crate::kernels::tiles::integer::Head;
@@ -138,7 +139,7 @@ unsafe impl Tiles for Avx2 {
     #[inline(always)]
     unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
         // SAFETY: the caller guarantees that the processor has the instruction set.
-        unsafe { super::transposed(rows) }
+        unsafe { transposed(rows) }
     }
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn tile<const TURNED: bool, const S: usize, const V: usize>(
@@ -166,7 +167,7 @@ unsafe impl TilesOf<i8> for Avx2 {
     }
     #[inline(always)]
     unsafe fn scale(head: &Head<8>) -> Scale {
-        let multipliers = super::multipliers(head);
+        let multipliers = multipliers(head);
         // SAFETY: eight integers can be read from the second multiplier on, too: the last one is a shift, in the place
         // of an even channel, which is not looked at.
         unsafe {

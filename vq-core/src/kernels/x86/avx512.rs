@@ -1,5 +1,6 @@
 //! AVX-512 with VNNI: registers of sixteen sums.
 
+use super::words::{multipliers, transposed};
 use crate::element::Output;
 use crate::kernels::nearest::{self, Entries};
 use crate::kernels::tiles::integer::Head;
@@ -143,7 +144,7 @@ unsafe impl Tiles for Avx512 {
     #[inline(always)]
     unsafe fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
         // SAFETY: the caller guarantees that the processor has the instruction set.
-        unsafe { super::transposed(rows) }
+        unsafe { transposed(rows) }
     }
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn tile<const TURNED: bool, const S: usize, const V: usize>(
@@ -171,7 +172,7 @@ unsafe impl TilesOf<i8> for Avx512 {
     }
     #[inline(always)]
     unsafe fn scale(head: &Head<16>) -> Scale {
-        let multipliers = super::multipliers(head);
+        let multipliers = multipliers(head);
         // SAFETY: sixteen integers can be read from the second multiplier on, too: the last one is a shift, in the place
         // of an even channel, which is not looked at.
         unsafe {

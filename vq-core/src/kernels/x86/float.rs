@@ -5,7 +5,7 @@
 
 use super::avx2::Avx2;
 use super::avx512::Avx512;
-use super::transposed;
+use super::words::transposed;
 use crate::element::{Output, Real};
 use crate::kernels::nearest::{self, Entries};
 use crate::kernels::tiles::{self, Place, Tiles, TilesOf, VECTORS, Walk};

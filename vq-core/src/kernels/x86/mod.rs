@@ -6,15 +6,13 @@ mod avx2;
 mod avx512;
 mod float;
 mod lanes;
+mod words;
 
 #[cfg(doc)]
 use super::cpu;
-use super::nearest::NearestCodes;
-use super::tiles::integer::Head;
-use super::{AddRow, Kernels, tiles};
-use core::arch::x86_64::*;
-use core::mem::{offset_of, transmute};
-use core::ptr;
+use super::row::AddRow;
+use super::table::{Kernels, NearestCodes};
+use super::tiles;
 use half::f16;
 
 use avx2::Avx2;
@@ -95,35 +93,6 @@ pub(super) static AVX512_HALF: Kernels<f16> = kernels!(
     NearestCodes::floats::<Avx512>,
     Kernels::SCALAR_FLOAT
 );
-
-/// A head's multipliers, with its shifts behind them: 2 * L integers are readable.
-#[inline(always)]
-fn multipliers<const L: usize>(head: &Head<L>) -> *const i32 {
-    const {
-        let end = offset_of!(Head<L>, multiplier) + size_of::<[i32; L]>();
-        assert!(offset_of!(Head<L>, shift) == end);
-    }
-    let multipliers = ptr::from_ref(head).wrapping_byte_add(offset_of!(Head<L>, multiplier));
-    multipliers.cast()
-}
-
-/// Makes columns of rows.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn transposed(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
-    // SAFETY: four words are as large as a register, and every pattern of bits is one.
-    unsafe {
-        let [a, b, c, d] = transmute::<[[u32; 4]; 4], [__m128i; 4]>(rows);
-        let (low, high) = (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
-        let (low_2, high_2) = (_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
-        transmute::<[__m128i; 4], [[u32; 4]; 4]>([
-            _mm_unpacklo_epi64(low, low_2),
-            _mm_unpackhi_epi64(low, low_2),
-            _mm_unpacklo_epi64(high, high_2),
-            _mm_unpackhi_epi64(high, high_2),
-        ])
-    }
-}
 
 impl<E> AddRow<'_, E> {
     /// What is left from an element on.

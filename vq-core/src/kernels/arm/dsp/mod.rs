@@ -14,59 +14,22 @@
 //! Each product of the plain form occurs once, and sums of integers do not depend on their order, so the
 //! results are those of the reference.
 
+mod pair;
 mod portable;
 #[cfg(backend = "thumb2-dsp")]
 mod smlad;
 
-use super::Channel;
-use crate::element::Output;
+use crate::kernels::arm::channel::Channel;
 use crate::kernels::{ConvRow, ConvShape};
 use crate::slices::Parts;
 use bytemuck::Pod;
 use core::array;
+use pair::{GROUP, PAIR, Pair};
 
 #[cfg(not(backend = "thumb2-dsp"))]
 use portable as instructions;
 #[cfg(backend = "thumb2-dsp")]
 use smlad as instructions;
-
-/// Numbers that are widened together.
-const GROUP: usize = 4;
-
-/// Points, and channels, whose sums grow side by side.
-const PAIR: usize = 2;
-
-/// Two channels of some rows under the kernel, laid out.
-struct Pair<'a> {
-    /// In row r point x has `taps` numbers from r * `row` + x * `step` on.
-    inputs: &'a [i16],
-    /// How many rows there are.
-    rows: usize,
-    /// Numbers from a row to the next.
-    row: usize,
-    /// Numbers from a point's window to the next.
-    step: usize,
-    /// Numbers of a window in a row: whole groups.
-    taps: usize,
-    /// Weights of the two channels, interleaved.
-    weights: &'a [i16],
-    /// The two channels; of the last odd one twice the same.
-    channels: [Channel; PAIR],
-    /// Whether sums start with the biases.
-    is_first: bool,
-    /// Whether sums become results.
-    is_last: bool,
-    /// The sums of each point, and of one more where their number is odd; none where they start and end here.
-    sums: &'a mut [[i32; PAIR]],
-    /// How results are stored.
-    output: Output,
-    /// Channels to be written, one or two.
-    wanted: usize,
-    /// Points, at least one.
-    points: usize,
-    /// From a point's results to the next one's.
-    out_step: usize,
-}
 
 impl ConvShape {
     /// Numbers of a column, filled up.

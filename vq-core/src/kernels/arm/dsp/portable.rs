@@ -1,6 +1,6 @@
 //! Portable forms of what `smlad` does: for tests on other processors, and for what it leaves over.
 
-use super::{GROUP, PAIR, Pair};
+use super::pair::{GROUP, PAIR, Pair};
 use crate::slices::Parts;
 #[cfg(not(backend = "thumb2-dsp"))]
 use core::array;

@@ -1,6 +1,7 @@
 //! SMLAD, SXTB16 and what else the DSP extension knows.
 
-use super::{GROUP, PAIR, Pair, portable};
+use super::pair::{GROUP, PAIR, Pair};
+use super::portable;
 use crate::element::UPPER;
 use core::arch::naked_asm;
 use core::mem::offset_of;

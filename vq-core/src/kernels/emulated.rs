@@ -1,14 +1,61 @@
-//! Tiles in plain loops: what the tests run where a processor lacks the instruction set.
+//! Kernels of other processors in plain loops: what the tests run where a processor lacks the instruction set.
 
-use super::integer::Head;
-use super::{Head as _, Tiles, TilesOf, VECTORS};
+#![allow(unsafe_code)]
+
+use super::nearest::{self, Lanes, plain_lanes};
+use super::table::{EMULATED, Kernels, NearestCodes};
+use super::tiles::integer::Head;
+use super::tiles::{self, Head as _, Tiles, TilesOf, VECTORS};
+use super::{add_i32, scalar};
 use crate::element::Output;
-use crate::kernels::nearest::{Lanes, plain_lanes};
 use core::{array, slice};
+
+/// Simd128's tiles in plain loops.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub(super) static SIMD128: Kernels<i8> = portable::<Portable<4, 2>>();
+
+/// NEON's tiles in plain loops.
+#[cfg(not(target_arch = "aarch64"))]
+pub(super) static NEON: Kernels<i8> = portable::<Portable<8, 1>>();
+
+/// NEON's tiles with dotprod in plain loops.
+pub(super) static NEON_DOT: Kernels<i8> = portable::<Portable<8, 4>>();
+
+/// AVX2's tiles in plain loops.
+pub(super) static AVX2: Kernels<i8> = portable::<Portable<8, 2>>();
+
+/// AVX-512's tiles in plain loops.
+pub(super) static AVX512: Kernels<i8> = portable::<Portable<16, 4>>();
+
+/// The table of an emulated backend; of one that only tells how much memory it wants, where emulations are not built.
+const fn portable<T: Lanes>() -> Kernels<i8> {
+    let sizes = Kernels {
+        lanes: T::LANES,
+        conv_workspace: tiles::conv_workspace::<T, i8>,
+        packed_len: tiles::packed_len::<T, i8>,
+        conv_row: scalar::any_conv_row,
+        add_row: add_i32::add_row,
+        nearest: NearestCodes {
+            packed_len: NearestCodes::integers::<T>(NearestCodes::SCALAR.nearest).packed_len,
+            ..NearestCodes::SCALAR
+        },
+        ..Kernels::SCALAR
+    };
+    if !EMULATED {
+        return sizes;
+    }
+    tiles::everywhere::<T, i8>(Kernels {
+        // SAFETY: plain loops need no instructions.
+        nearest: NearestCodes::integers::<T>(|entries, packed, vectors, codes| unsafe {
+            nearest::integers::<T>(entries, packed, vectors, codes);
+        }),
+        ..sizes
+    })
+}
 
 /// Integer vectors of `L` channels that add `T` products at once.
 #[derive(Debug)]
-pub(super) struct Portable<const L: usize, const T: usize>;
+struct Portable<const L: usize, const T: usize>;
 
 // SAFETY: vectors and splats are read as the arrays that they are; sums are an array.
 unsafe impl<const L: usize, const T: usize> Tiles for Portable<L, T> {
