@@ -47,6 +47,10 @@ impl<T: Copy + Default> Correlation<'_, T> {
     }
 
     /// A panel's columns, in strips of W registers.
+    ///
+    /// # Safety
+    /// The CPU has V's instruction set. The product [fits](Self::fits) `out`; `weights` are those of the panel, a row of its
+    /// width for each value of a window, and W registers divide that width.
     #[inline(always)]
     unsafe fn panel<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
         &self,
@@ -60,12 +64,18 @@ impl<T: Copy + Default> Correlation<'_, T> {
                 first: panel.first + at,
                 ..panel
             };
-            // SAFETY: as the caller promises.
+            // SAFETY: `at` is a multiple of W registers, so that so many floats are left of each row of the weights; the rest
+            // is what the caller guarantees.
             unsafe { self.strip::<V, M, Q, W>(&weights[at..], strip, out) };
         }
     }
 
     /// A panel's columns from `first` on, as many as W registers hold.
+    ///
+    /// # Safety
+    /// The CPU has V's instruction set. The product [fits](Self::fits) `out`; `weights` starts at the strip in a panel's
+    /// first row, W registers of floats are there, and so in each row, `width` floats apart, of which there is one for each
+    /// value of a window.
     #[inline(always)]
     unsafe fn strip<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
         &self,
@@ -94,7 +104,8 @@ impl<T: Copy + Default> Correlation<'_, T> {
             };
             let mut left = self.windows.len();
             let mut walks = (self.windows.walk(), self.outputs.walk());
-            // SAFETY: as the caller promises; `weights` moves on by what each block has.
+            // SAFETY: tiles take as many positions as are left. All blocks together have the values of a window, and `weights`
+            // moves on by the rows of each.
             unsafe {
                 while left >= M {
                     self.tile::<V, M, W>(&stage, &mut walks, weights, out);
@@ -114,6 +125,12 @@ impl<T: Copy + Default> Correlation<'_, T> {
         }
     }
 
+    /// M positions in W registers of columns.
+    ///
+    /// # Safety
+    /// The CPU has V's instruction set. The product [fits](Self::fits) `out`; each of `walks` has M positions left, the
+    /// stage's block lies within a segment, and its `valid` columns from `first` on are columns of the product. W registers
+    /// of floats can be read from `weights` on in each of the block's rows, `width` floats apart.
     #[inline(always)]
     unsafe fn tile<V: Lanes<Float = T>, const M: usize, const W: usize>(
         &self,
@@ -124,7 +141,8 @@ impl<T: Copy + Default> Correlation<'_, T> {
     ) {
         let mut rows = [self.map.as_ptr(); M];
         let mut places = [0; M];
-        // SAFETY: `fits` has checked all places; the CPU is the caller's promise.
+        // SAFETY: as the product fits, each window lies within the map as far as segments reach, all columns of each place
+        // within `out`, and a bias has as many. Weights are read where the caller guarantees it.
         unsafe {
             for (row, place) in rows.iter_mut().zip(&mut places) {
                 *row = row.add(walks.0.step() + stage.block.offset);
@@ -195,7 +213,8 @@ impl<T: Copy + Default> Task for (&Correlation<'_, T>, &mut [T]) {
         for panel in panels(product.columns) {
             let weights = &product.factors.panels[at..at + rows * panel.width];
             at += rows * panel.width;
-            // SAFETY: as the caller promises; `fits` has checked the sizes.
+            // SAFETY: the caller guarantees the CPU; the product fits, and the weights are the panel's. W registers are as wide
+            // as a panel or a half or a quarter of it, and H registers so of a half panel.
             unsafe {
                 if panel.width == PANEL {
                     product.panel::<V, M, Q, W>(weights, panel, out);

@@ -126,7 +126,8 @@ macro_rules! gemm {
             ) {
                 let (a_at, a_row, a_column) = (a.values.as_ptr(), a.row_step, a.column_step);
                 let (b_at, b_row, b_column) = (b.values.as_ptr(), b.row_step, b.column_step);
-                // SAFETY: as the caller promises.
+                // SAFETY: the caller guarantees that the sizes agree and that all elements, at these steps, lie in their
+                // slices; those of c are exclusive, and each has a place of its own.
                 unsafe {
                     $gemm(
                         a.rows,

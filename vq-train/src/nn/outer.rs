@@ -101,6 +101,11 @@ impl<T: Copy + Default> Outer<'_, T> {
     }
 
     /// `columns` of the gradient, in strips of W registers.
+    ///
+    /// # Safety
+    /// The CPU has V's instruction set. All places of a and b lie in their maps with m and n values; n is at least `columns`,
+    /// filled up to W registers. From `grad` on there are m rows of `columns` floats, `stride` apart, which nothing else
+    /// refers to.
     #[inline(always)]
     unsafe fn panel<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
         &self,
@@ -110,7 +115,7 @@ impl<T: Copy + Default> Outer<'_, T> {
         let width = W * V::LANES;
         for at in (0..columns).step_by(width) {
             let valid = width.min(columns - at);
-            // SAFETY: as the caller promises.
+            // SAFETY: W registers from column `at` on are columns of b, and `valid` of them are columns of `grad`.
             unsafe {
                 self.columns(at, width)
                     .strip::<V, M, Q, W>(valid, grad.add(at))
@@ -118,6 +123,10 @@ impl<T: Copy + Default> Outer<'_, T> {
         }
     }
 
+    /// As many columns as W registers hold, of which `valid` exist in the gradient.
+    ///
+    /// # Safety
+    /// What [`Self::panel`] wants, of `valid` columns; n is W registers of columns.
     #[inline(always)]
     unsafe fn strip<V: Lanes<Float = T>, const M: usize, const Q: usize, const W: usize>(
         &self,
@@ -125,7 +134,7 @@ impl<T: Copy + Default> Outer<'_, T> {
         grad: *mut T,
     ) {
         let mut m = 0;
-        // SAFETY: as the caller promises.
+        // SAFETY: tiles take no more rows than are left.
         unsafe {
             while m + M <= self.m {
                 self.tile::<V, M, W>(m, valid, grad.add(m * self.stride));
@@ -142,6 +151,10 @@ impl<T: Copy + Default> Outer<'_, T> {
         }
     }
 
+    /// M rows of the gradient from `m0` on, at `grad`.
+    ///
+    /// # Safety
+    /// What [`Self::strip`] wants; m is at least `m0` + M.
     #[inline(always)]
     unsafe fn tile<V: Lanes<Float = T>, const M: usize, const W: usize>(
         &self,
@@ -149,7 +162,8 @@ impl<T: Copy + Default> Outer<'_, T> {
         valid: usize,
         grad: *mut T,
     ) {
-        // SAFETY: `fits` has checked all places; the CPU is the caller's promise.
+        // SAFETY: both walks pass the same positions, whose M values of a from `m0` on and W registers of b lie in the maps, as
+        // the caller guarantees; `grad` has M rows of `valid` floats.
         unsafe {
             let mut sums = [[V::splat(T::default()); W]; M];
             for (m, sums) in sums.iter_mut().enumerate() {
@@ -207,7 +221,9 @@ impl<T: Copy + Default> Task for (&Outer<'_, T>, &mut [T]) {
                     part.columns(first, width)
                 };
                 let valid = width.min(product.n - first);
-                // SAFETY: as the caller promises; `fits` has checked the sizes.
+                // SAFETY: the caller guarantees the CPU. The product fits, and some of its rows and columns do, too: a panel's
+                // width of columns of b lies in its map, or in the buffer with what fills it up. W registers divide a
+                // panel's width, H registers that of a half panel.
                 unsafe {
                     let grad = grad.as_mut_ptr().add(first);
                     if width == PANEL {

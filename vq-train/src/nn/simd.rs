@@ -4,7 +4,10 @@
 //! fuse multiplication and addition give the same results, in any width.
 
 /// A register of floats.
-pub trait Lanes: Copy {
+///
+/// # Safety
+/// Whoever implements it promises that loads read, and stores write, no more than their callers guarantee.
+pub unsafe trait Lanes: Copy {
     /// What is in it.
     type Float: Copy + Default;
     /// How many of them.
@@ -168,7 +171,7 @@ pub(super) unsafe fn add_product<V: Lanes, const W: usize>(
     x: V::Float,
     row: &[V; W],
 ) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees that the CPU has the instruction set.
     unsafe {
         let x = V::splat(x);
         for (sum, &v) in sums.iter_mut().zip(row) {
@@ -180,10 +183,10 @@ pub(super) unsafe fn add_product<V: Lanes, const W: usize>(
 /// Loads W registers.
 ///
 /// # Safety
-/// The CPU has V's instruction set, W registers of floats can be read.
+/// The CPU has V's instruction set; W * LANES floats can be read from `from` on.
 #[inline(always)]
 pub(super) unsafe fn load<V: Lanes, const W: usize>(from: *const V::Float) -> [V; W] {
-    // SAFETY: as the caller promises.
+    // SAFETY: register w is read from float w * LANES on, and w is below W; the CPU has the instructions.
     unsafe {
         let mut registers = [V::splat(V::Float::default()); W];
         for (w, register) in registers.iter_mut().enumerate() {
@@ -196,13 +199,13 @@ pub(super) unsafe fn load<V: Lanes, const W: usize>(from: *const V::Float) -> [V
 /// Loads W registers of which `valid` floats exist; the others are zeros.
 ///
 /// # Safety
-/// The CPU has V's instruction set, `valid` floats can be read.
+/// The CPU has V's instruction set; W * LANES floats, or `valid` where that is less, can be read from `from` on.
 #[inline(always)]
 pub(super) unsafe fn load_some<V: Lanes, const W: usize>(
     from: *const V::Float,
     valid: usize,
 ) -> [V; W] {
-    // SAFETY: as the caller promises.
+    // SAFETY: no float is read whose number is not below `valid`; the CPU has the instructions.
     unsafe {
         if valid >= W * V::LANES {
             return load(from);
@@ -221,14 +224,14 @@ pub(super) unsafe fn load_some<V: Lanes, const W: usize>(
 /// Stores the first `valid` floats of W registers.
 ///
 /// # Safety
-/// The CPU has V's instruction set, `valid` floats can be written.
+/// The CPU has V's instruction set; W * LANES floats, or `valid` where that is less, can be written from `to` on.
 #[inline(always)]
 pub(super) unsafe fn store_some<V: Lanes, const W: usize>(
     registers: [V; W],
     to: *mut V::Float,
     valid: usize,
 ) {
-    // SAFETY: as the caller promises.
+    // SAFETY: no float is written whose number is not below `valid`; the CPU has the instructions.
     unsafe {
         for (w, register) in registers.into_iter().enumerate() {
             let first = w * V::LANES;
@@ -243,24 +246,25 @@ pub(super) unsafe fn store_some<V: Lanes, const W: usize>(
 
 macro_rules! portable {
     ($float:ty, $lanes:literal) => {
-        impl Lanes for [$float; $lanes] {
+        // SAFETY: whole arrays are read and written, or `count` floats one by one.
+        unsafe impl Lanes for [$float; $lanes] {
             type Float = $float;
             const LANES: usize = $lanes;
             #[inline(always)]
             unsafe fn load(from: *const $float) -> Self {
-                // SAFETY: as the caller promises; arrays of floats need no other alignment.
+                // SAFETY: the caller guarantees that so many floats are readable; an array of them needs no other alignment.
                 unsafe { from.cast::<Self>().read() }
             }
             #[inline(always)]
             unsafe fn store(self, to: *mut $float) {
-                // SAFETY: as the caller promises.
+                // SAFETY: the caller guarantees that so many floats are writable; an array needs no other alignment.
                 unsafe { to.cast::<Self>().write(self) }
             }
             #[inline(always)]
             unsafe fn load_part(from: *const $float, count: usize) -> Self {
                 let mut part = [0.0; $lanes];
                 for (i, value) in part.iter_mut().enumerate().take(count) {
-                    // SAFETY: as the caller promises.
+                    // SAFETY: `i` is below `count`, and the caller guarantees that so many floats are readable.
                     *value = unsafe { *from.add(i) };
                 }
                 part
@@ -268,7 +272,7 @@ macro_rules! portable {
             #[inline(always)]
             unsafe fn store_part(self, to: *mut $float, count: usize) {
                 for (i, value) in self.into_iter().enumerate().take(count) {
-                    // SAFETY: as the caller promises.
+                    // SAFETY: `i` is below `count`, and the caller guarantees that so many floats are writable.
                     unsafe { *to.add(i) = value };
                 }
             }
@@ -313,88 +317,108 @@ pub(super) mod x86 {
     use std::arch::x86_64::*;
 
     /// All ones in the first `count` of eight lanes.
+    ///
+    /// # Safety
+    /// The CPU has AVX2.
     #[inline(always)]
     unsafe fn first_of_eight(count: usize) -> __m256i {
         const ONES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
         let from = &ONES[8 - count.min(8)..][..8];
-        // SAFETY: eight numbers are there; the CPU is the caller's promise.
+        // SAFETY: the slice has eight numbers, and the caller guarantees that the CPU has AVX2.
         unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
     }
 
+    /// See [`Lanes::load_part`].
+    ///
+    /// # Safety
+    /// The CPU has AVX2; `count` floats can be read from `from` on.
     #[inline(always)]
     unsafe fn load_part_256(from: *const f32, count: usize) -> __m256 {
-        // SAFETY: as the caller promises; lanes that are masked are not read.
+        // SAFETY: only the first `count` lanes are read; the CPU has the instructions.
         unsafe { _mm256_maskload_ps(from, first_of_eight(count)) }
     }
 
+    /// See [`Lanes::store_part`].
+    ///
+    /// # Safety
+    /// The CPU has AVX2; `count` floats can be written from `to` on.
     #[inline(always)]
     unsafe fn store_part_256(to: *mut f32, count: usize, register: __m256) {
-        // SAFETY: as the caller promises; lanes that are masked are not written.
+        // SAFETY: only the first `count` lanes are written; the CPU has the instructions.
         unsafe { _mm256_maskstore_ps(to, first_of_eight(count), register) }
     }
 
+    /// See [`Lanes::load_part`].
+    ///
+    /// # Safety
+    /// The CPU has AVX-512F; `count` floats can be read from `from` on.
     #[inline(always)]
     unsafe fn load_part_512(from: *const f32, count: usize) -> __m512 {
-        // SAFETY: as the caller promises; lanes that are masked are not read.
+        // SAFETY: only the first `count` lanes are read; the CPU has the instructions.
         unsafe { _mm512_maskz_loadu_ps(((1u32 << count) - 1) as u16, from) }
     }
 
+    /// See [`Lanes::store_part`].
+    ///
+    /// # Safety
+    /// The CPU has AVX-512F; `count` floats can be written from `to` on.
     #[inline(always)]
     unsafe fn store_part_512(to: *mut f32, count: usize, register: __m512) {
-        // SAFETY: as the caller promises; lanes that are masked are not written.
+        // SAFETY: only the first `count` lanes are written; the CPU has the instructions.
         unsafe { _mm512_mask_storeu_ps(to, ((1u32 << count) - 1) as u16, register) }
     }
 
     macro_rules! register {
         ($register:ty, $float:ty, $lanes:literal,
          $load:ident, $store:ident, $load_part:ident, $store_part:ident, $splat:ident, $fma:ident, $add:ident, $sub:ident, $max:ident, $zero:ident) => {
-            impl Lanes for $register {
+            // SAFETY: the instructions read and write a register's floats; where they are masked, the first `count`.
+            unsafe impl Lanes for $register {
                 type Float = $float;
                 const LANES: usize = $lanes;
                 #[inline(always)]
                 unsafe fn load(from: *const $float) -> Self {
-                    // SAFETY: as the caller promises.
+                    // SAFETY: the caller guarantees the instructions, and that LANES floats are readable.
                     unsafe { $load(from) }
                 }
                 #[inline(always)]
                 unsafe fn store(self, to: *mut $float) {
-                    // SAFETY: as the caller promises.
+                    // SAFETY: the caller guarantees the instructions, and that LANES floats are writable.
                     unsafe { $store(to, self) }
                 }
                 #[inline(always)]
                 unsafe fn load_part(from: *const $float, count: usize) -> Self {
-                    // SAFETY: as the caller promises; what is masked is not touched.
+                    // SAFETY: the caller guarantees the instructions, and that `count` floats are readable.
                     unsafe { $load_part(from, count) }
                 }
                 #[inline(always)]
                 unsafe fn store_part(self, to: *mut $float, count: usize) {
-                    // SAFETY: as the caller promises; what is masked is not touched.
+                    // SAFETY: the caller guarantees the instructions, and that `count` floats are writable.
                     unsafe { $store_part(to, count, self) }
                 }
                 #[inline(always)]
                 unsafe fn splat(x: $float) -> Self {
-                    // SAFETY: as the caller promises.
+                    // SAFETY: the caller guarantees that the CPU has the instruction set.
                     unsafe { $splat(x) }
                 }
                 #[inline(always)]
                 unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
-                    // SAFETY: as the caller promises.
+                    // SAFETY: the caller guarantees that the CPU has the instruction set.
                     unsafe { $fma(a, b, self) }
                 }
                 #[inline(always)]
                 unsafe fn add(self, other: Self) -> Self {
-                    // SAFETY: as the caller promises.
+                    // SAFETY: the caller guarantees that the CPU has the instruction set.
                     unsafe { $add(self, other) }
                 }
                 #[inline(always)]
                 unsafe fn sub(self, other: Self) -> Self {
-                    // SAFETY: as the caller promises.
+                    // SAFETY: the caller guarantees that the CPU has the instruction set.
                     unsafe { $sub(self, other) }
                 }
                 #[inline(always)]
                 unsafe fn rectify(self) -> Self {
                     // The second operand is what NaN gives: with self there, NaN stays.
-                    // SAFETY: as the caller promises.
+                    // SAFETY: the caller guarantees that the CPU has the instruction set.
                     unsafe { $max($zero(), self) }
                 }
             }

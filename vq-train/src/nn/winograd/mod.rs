@@ -168,7 +168,7 @@ impl<T: Simd + Default> Task for Forward<'_, T> {
         for first in (0..grid.tiles()).step_by(block) {
             let tiles = first..(first + block).min(grid.tiles());
             let n = tiles.len();
-            // SAFETY: as the caller promises; V has room for the block's tiles, the map was checked.
+            // SAFETY: the caller guarantees that the CPU has the instruction set.
             unsafe { expand_input::<V>(&grid, &input, map, zeros, tiles.clone(), v) };
             for place in 0..grid.places() {
                 let product = Correlation {
@@ -183,10 +183,10 @@ impl<T: Simd + Default> Task for Forward<'_, T> {
                     outputs: row_of(n, out_channels),
                 };
                 let out = &mut m[place * n * out_channels..(place + 1) * n * out_channels];
-                // SAFETY: as the caller promises.
+                // SAFETY: the caller guarantees that the CPU has the instruction set.
                 unsafe { (&product, out).run::<V, M, Q, W, H>() };
             }
-            // SAFETY: as the caller promises; M holds the block's tiles, the map was checked.
+            // SAFETY: the caller guarantees the instruction set; the bias was checked above.
             unsafe { contract_output::<V>(&grid, outputs, m, tiles, factors, self.out) };
         }
     }
@@ -229,7 +229,7 @@ impl<T: Simd + Default> Task for Gradient<'_, T> {
         for first in (0..grid.tiles()).step_by(block) {
             let tiles = first..(first + block).min(grid.tiles());
             let n = tiles.len();
-            // SAFETY: as the caller promises; V and D have room for the block's tiles, the maps were checked.
+            // SAFETY: the caller guarantees that the CPU has the instruction set.
             unsafe {
                 expand_input::<V>(&grid, &input, map, zeros, tiles.clone(), v);
                 expand_output::<V>(&grid, &output, dy, zeros, tiles, d);
@@ -241,7 +241,7 @@ impl<T: Simd + Default> Task for Gradient<'_, T> {
             for (sums, (v, d)) in sums.zip(factors) {
                 let (a, b) = if self.turned { (d, v) } else { (v, d) };
                 let product = Outer::of_matrices(a, b, n);
-                // SAFETY: as the caller promises.
+                // SAFETY: the caller guarantees that the CPU has the instruction set.
                 unsafe { (&product, sums).run::<V, M, Q, W, H>() };
             }
         }

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// V of some tiles, `[place][tile][phase, channel]`.
 ///
 /// # Safety
-/// The CPU has V's instruction set; the map has the size that the view says.
+/// The CPU has V's instruction set.
 #[inline(always)]
 pub(super) unsafe fn expand_input<V: Lanes>(
     grid: &Grid,
@@ -37,8 +37,8 @@ pub(super) unsafe fn expand_input<V: Lanes>(
                 }
             }
             let to = &mut v[t * width + phase * view.channels..];
-            // SAFETY: each source has the view's channels, and behind place k of the target there is room for
-            // them at k planes.
+            // SAFETY: each source has the view's channels, the zeros more; and behind place k of the target, of which `v` has
+            // as many as the grid, there is room for them at k planes.
             unsafe {
                 if grid.taps == 2 {
                     transform::<V, Input, 3>(&from, view.channels, to.as_mut_ptr(), plane);
@@ -53,7 +53,7 @@ pub(super) unsafe fn expand_input<V: Lanes>(
 /// D of some tiles, `[place][tile][channel]`.
 ///
 /// # Safety
-/// The CPU has V's instruction set; the map has the size that the view says.
+/// The CPU has V's instruction set.
 #[inline(always)]
 pub(super) unsafe fn expand_output<V: Lanes>(
     grid: &Grid,
@@ -78,7 +78,8 @@ pub(super) unsafe fn expand_output<V: Lanes>(
             }
         }
         let to = d[t * width..].as_mut_ptr();
-        // SAFETY: as in expand_input.
+        // SAFETY: each source has `width` channels, the zeros more; and behind place k of the target, of which `d` has as many
+        // as the grid, there is room for them at k planes.
         unsafe {
             if grid.taps == 2 {
                 transform::<V, OutputGradient, 3>(&from, width, to, n * width);
@@ -92,7 +93,7 @@ pub(super) unsafe fn expand_output<V: Lanes>(
 /// Output tiles of M, `[place][tile][output, channel]`.
 ///
 /// # Safety
-/// The CPU has V's instruction set; the map has the size that the views say.
+/// The CPU has V's instruction set; a bias, if there is one, has as many floats as a view has channels.
 #[inline(always)]
 pub(super) unsafe fn contract_output<V: Lanes>(
     grid: &Grid,
@@ -119,7 +120,8 @@ pub(super) unsafe fn contract_output<V: Lanes>(
             let mut c = 0;
             while c < channels {
                 let valid = V::LANES.min(channels - c);
-                // SAFETY: M and the bias were checked, and each place has the view's channels.
+                // SAFETY: `m` has all places of all tiles, of `width` floats each, in which this phase's channels lie; a bias
+                // has as many as a view, and so has each place of `out`, which was sliced.
                 unsafe {
                     let from = m.as_ptr().add(t * width + phase * channels + c);
                     let sums = if grid.taps == 2 {
@@ -163,7 +165,7 @@ impl Line for Input {
     #[inline(always)]
     unsafe fn of<V: Lanes, const N: usize>(d: [V; N]) -> [V; N] {
         let mut out = d;
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees that the CPU has the instruction set.
         unsafe {
             if N == 3 {
                 out[0] = d[0].sub(d[1]);
@@ -186,7 +188,7 @@ impl Line for OutputGradient {
     #[inline(always)]
     unsafe fn of<V: Lanes, const N: usize>(dy: [V; N]) -> [V; N] {
         let mut out = dy;
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees that the CPU has the instruction set.
         unsafe {
             out[1] = dy[0].add(dy[1]);
             if N == 3 {
@@ -219,7 +221,8 @@ unsafe fn transform<V: Lanes, L: Line, const N: usize>(
     let mut c = 0;
     while c < channels {
         let valid = V::LANES.min(channels - c);
-        // SAFETY: as the caller promises.
+        // SAFETY: from channel `c` on `valid` are left of those that the caller guarantees to lie at each source and behind each
+        // place of the target; the CPU has the instructions.
         unsafe {
             let mut tile = [[V::splat(V::Float::default()); N]; N];
             for y in 0..N {
@@ -249,7 +252,7 @@ unsafe fn transform<V: Lanes, L: Line, const N: usize>(
 /// The CPU has V's instruction set.
 #[inline(always)]
 unsafe fn contract<V: Lanes, const N: usize>(m: [V; N]) -> [V; 2] {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees that the CPU has the instruction set.
     unsafe {
         if N == 3 {
             [m[0].add(m[1]), m[1].add(m[2])]
@@ -262,7 +265,7 @@ unsafe fn contract<V: Lanes, const N: usize>(m: [V; N]) -> [V; 2] {
 /// A' m A of one tile's channels.
 ///
 /// # Safety
-/// The CPU has V's instruction set; `valid` floats can be read at every multiple of `plane`.
+/// The CPU has V's instruction set; `valid` floats, LANES at most, can be read at N x N multiples of `plane` from `from` on.
 #[expect(
     clippy::needless_range_loop,
     reason = "the places of a tile are the formula's indices"
@@ -273,7 +276,7 @@ unsafe fn output<V: Lanes, const N: usize>(
     plane: usize,
     valid: usize,
 ) -> [[V; 2]; 2] {
-    // SAFETY: as the caller promises.
+    // SAFETY: place (y, x) is number y * N + x, below N x N; the CPU has the instructions.
     unsafe {
         let zero = V::splat(V::Float::default());
         let mut columns = [[zero; N]; 2];
