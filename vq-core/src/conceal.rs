@@ -26,6 +26,9 @@ use crate::bitstream::{Grid, MISSING};
 /// How far a neighbour may be.
 pub const RADIUS: u16 = 8;
 
+/// Cells of the ring at that distance.
+const LONGEST_RING: usize = 8 * RADIUS as usize;
+
 /// How many of a cell's stages can be used: those before the first missing code. `codes` are all
 /// of a picture's, stage by stage; `cells` are those of a stage.
 pub fn known_stages(codes: &[u16], cells: usize, cell: usize) -> usize {
@@ -39,6 +42,9 @@ pub fn known_stages(codes: &[u16], cells: usize, cell: usize) -> usize {
 ///
 /// Returns whether there was a neighbour; if not, `embedding` is as it was. Callers put
 /// the latent's zero there beforehand: with nothing known near by, no other value is better founded.
+///
+/// Not inlined, so that the neighbours stay on the stack no longer than they are needed.
+#[inline(never)]
 pub fn conceal<E: Blend>(
     codes: &[u16],
     grid: Grid,
@@ -47,13 +53,22 @@ pub fn conceal<E: Blend>(
     embedding: &mut [E],
 ) -> bool {
     let map = Map { codes, grid };
-    let mut radii = 1..=RADIUS;
-    let Some(radius) = radii.find(|&radius| map.ring(cell, radius).next().is_some()) else {
+    let mut neighbours = heapless::Vec::<_, LONGEST_RING>::new();
+    for radius in 1..=RADIUS {
+        for neighbour in map.ring(cell, radius) {
+            // A ring has no more cells than there is room for.
+            let _ = neighbours.push(neighbour);
+        }
+        if !neighbours.is_empty() {
+            break;
+        }
+    }
+    if neighbours.is_empty() {
         return false;
-    };
+    }
     for (d, value) in embedding.iter_mut().enumerate() {
-        let neighbours = map.ring(cell, radius);
-        *value = E::blend(neighbours.map(|(code, weight)| (component(code, d), weight)));
+        let terms = neighbours.iter();
+        *value = E::blend(terms.map(|&(code, weight)| (component(code, d), weight)));
     }
     true
 }

@@ -47,7 +47,7 @@ pub struct Session<'s> {
 pub fn open(memory: &mut Memory, body: impl FnOnce(Session)) {
     stack::paint();
     let began = board::now();
-    let model = Model::parse(MODEL).unwrap_or_else(|e| fail(e));
+    let model = Model::parse(MODEL).unwrap_or_else(|e| fail(&e));
     let mut receiver = Receiver::new(model.stream(), &mut memory.codes);
     let mut refused = 0;
     for packet in Frames::new(CODES) {
@@ -55,9 +55,9 @@ pub fn open(memory: &mut Memory, body: impl FnOnce(Session)) {
         refused += u32::from(matches!(event, Ok(Event::OtherPicture { .. }) | Err(_)));
     }
     let Some(size) = receiver.size() else {
-        fail("there is no good packet of this model");
+        fail(&"there is no good packet of this model");
     };
-    let decoder = Decoder::new(&model, size, &mut memory.decoder).unwrap_or_else(|e| fail(e));
+    let decoder = Decoder::new(&model, size, &mut memory.decoder).unwrap_or_else(|e| fail(&e));
     let start = board::now() - began;
     line(format_args!(
         "picture width={} height={} channels={} missing={} refused={refused}",
@@ -76,7 +76,7 @@ pub fn open(memory: &mut Memory, body: impl FnOnce(Session)) {
 }
 
 /// Ends the run with a line `error ...` for the host.
-pub fn fail(why: impl fmt::Display) -> ! {
+pub fn fail(why: &dyn fmt::Display) -> ! {
     line(format_args!("error {why}"));
     board::exit(false)
 }

@@ -215,6 +215,9 @@ fn put_byte(out: &mut &mut [u8], byte: u8) -> Result<(), PacketError> {
 
 /// Seven bits a byte, low ones first, the top bit set on all but the last byte; the last byte is
 /// not 0 unless it is the only one, so that each number has one form.
+///
+/// Not inlined: a header has up to five.
+#[inline(never)]
 fn read_varint(rest: &mut &[u8]) -> Result<u16, PacketError> {
     let mut value = 0u32;
     for shift in [0, 7, 14] {

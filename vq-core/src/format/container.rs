@@ -1,8 +1,8 @@
 //! The file as a whole: preamble, message, and the helper that writes both.
 
 use super::graph::Graph;
+use super::message::container_len;
 use crate::dtype::Dtype;
-
 use crate::error::FormatError;
 use crate::shape::{MAX_STAGES, PictureSize};
 use crate::tensor::Quant;
@@ -81,7 +81,7 @@ pub enum Entropy {
 
 /// Length of the file that [`encode`] writes (bytes).
 pub fn encoded_len(container: &Container<'_>) -> usize {
-    PREAMBLE + size(&padded(container))
+    PREAMBLE + container_len(&padded(container))
 }
 
 /// Writes preamble and message into `out`, which has at least [`encoded_len`] bytes, and returns the file.
@@ -160,7 +160,7 @@ fn message_of(message: &[u8]) -> Result<Container<'_>, FormatError> {
         return Err(FormatError::Trailing);
     }
     // Postcard takes varints that are longer than need be.
-    if size(&container) != message.len() {
+    if container_len(&container) != message.len() {
         return Err(FormatError::Message);
     }
     let blob_at = PREAMBLE + message.len() - container.blob.len();
@@ -179,15 +179,10 @@ fn padded<'a>(container: &Container<'a>) -> Container<'a> {
         pad: &[],
         ..container.clone()
     };
-    let blob_at = PREAMBLE + size(&bare) - bare.blob.len();
+    let blob_at = PREAMBLE + container_len(&bare) - bare.blob.len();
     let pad = blob_at.next_multiple_of(BLOB_ALIGN) - blob_at;
     Container {
         pad: &ZEROS[..pad],
         ..bare
     }
-}
-
-fn size(container: &Container<'_>) -> usize {
-    // Counting bytes cannot fail: the message holds no sequence of unknown length.
-    postcard::experimental::serialized_size(container).unwrap_or(0)
 }

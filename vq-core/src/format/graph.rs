@@ -1,5 +1,6 @@
 //! The operators of a network as they lie in a file, one postcard message behind the other.
 
+use super::message::op_len;
 use crate::error::Fault;
 use crate::ops::{MAX_OPS, Op};
 use serde::{Deserialize, Serialize};
@@ -27,9 +28,7 @@ impl<'a> Graph<'a> {
 
     /// Bytes that [`Graph::encode`] needs for these operators.
     pub fn encoded_len(ops: &[Op]) -> usize {
-        ops.iter()
-            .map(|op| postcard::experimental::serialized_size(op).unwrap_or(0))
-            .sum()
+        ops.iter().map(op_len).sum()
     }
 
     /// Writes the operators into `bytes`, which have at least [`Graph::encoded_len`].

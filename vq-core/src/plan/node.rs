@@ -125,6 +125,9 @@ impl Node {
     }
 
     /// The first row of a value that is still needed; none if nothing of it is needed any more.
+    ///
+    /// Not inlined: it holds one of three copies of all operators' windows.
+    #[inline(never)]
     pub(super) fn oldest_needed(&self, cursor: Cursor, value: usize) -> Option<i32> {
         if cursor.next >= self.ring.height as i32 {
             return None;

@@ -68,6 +68,9 @@ impl Schedule {
 }
 
 /// An input that has too few rows for the next step of a value.
+///
+/// Not inlined, so that planning and running share it.
+#[inline(never)]
 fn missing_input(nodes: &[Node], cursors: &[Cursor], value: usize) -> Option<usize> {
     let windows = node_of(nodes, value).next_windows(cursor_of(cursors, value))?;
     let lacking = |window: &Window| cursor_of(cursors, window.value).next <= window.last;

@@ -31,10 +31,10 @@ fn bench(session: Session) {
         between: 0,
         last: board::now(),
     };
-    let mut rows = decoder.picture(codes).unwrap_or_else(|e| fail(e));
+    let mut rows = decoder.picture(codes).unwrap_or_else(|e| fail(&e));
     while rows
         .next_row_with(&mut costs, row)
-        .unwrap_or_else(|e| fail(e))
+        .unwrap_or_else(|e| fail(&e))
         .is_some()
     {}
     line(format_args!("unit {}", board::UNIT));

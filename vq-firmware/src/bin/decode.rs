@@ -24,10 +24,10 @@ fn decode(session: Session) {
     } = session;
     let mut crc = CRC.digest();
     let mut began = board::now();
-    let mut rows = decoder.picture(codes).unwrap_or_else(|e| fail(e));
+    let mut rows = decoder.picture(codes).unwrap_or_else(|e| fail(&e));
     let mut spent = 0;
     loop {
-        let made = rows.next_row(row).unwrap_or_else(|e| fail(e));
+        let made = rows.next_row(row).unwrap_or_else(|e| fail(&e));
         // Sending the row does not count.
         spent += board::now() - began;
         if made.is_none() {

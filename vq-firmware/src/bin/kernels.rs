@@ -18,7 +18,7 @@ fn run(memory: &mut Memory<i8>) {
     convolutions(backend, DRAWS, DRAWS, memory)
         .and_then(|()| additions(backend, DRAWS, DRAWS, memory))
         .and_then(|()| single_rows(backend, DRAWS, DRAWS, memory))
-        .unwrap_or_else(|mismatch| fail(mismatch));
+        .unwrap_or_else(|mismatch| fail(&mismatch));
     line(format_args!(
         "kernels backend={} rows={DRAWS}",
         backend.name()

@@ -112,6 +112,9 @@ impl Fixed<'_> {
     }
 
     /// Where code `number` starts, in bits, when all codes of the picture stand in one row.
+    ///
+    /// Not inlined: once a packet is not often, and there are four callers.
+    #[inline(never)]
     fn bit_of(self, number: u32) -> u32 {
         let mut left = number;
         let mut bit = 0;
@@ -141,6 +144,7 @@ impl Fixed<'_> {
 
     /// The first code of packet `index` of `count`: the codes' bits are dealt out evenly, so that
     /// neither the first code nor the number of codes needs a place in the header.
+    #[inline(never)]
     fn first_of(self, index: u16, count: u16) -> u32 {
         if index >= count {
             return self.numbers();
