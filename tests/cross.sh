@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds vq-core for microcontrollers: with and without compare-and-swap, Arm and RISC-V; and for 8-bit models alone.
+# Builds vq-core for microcontrollers: with and without compare-and-swap, Arm and RISC-V; and one that decodes 8-bit models
+# alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/bare_metal.sh
@@ -8,5 +9,5 @@ for target in thumbv6m-none-eabi thumbv7m-none-eabi thumbv7em-none-eabihf riscv3
     echo "vq-core for $target"
     bare_metal_cargo "$target" build --quiet --package vq-core --profile firmware
 done
-echo "vq-core without floats for thumbv6m-none-eabi"
+echo "vq-core without floats and encoder for thumbv6m-none-eabi"
 bare_metal_cargo thumbv6m-none-eabi build --quiet --package vq-core --profile firmware --no-default-features

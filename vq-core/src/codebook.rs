@@ -2,6 +2,7 @@
 
 use crate::element::Element;
 use crate::error::RunError;
+#[cfg(feature = "encoder")]
 use crate::kernels::nearest::Entries;
 use crate::model::{Model, check_dtype};
 use crate::shape::MAX_STAGES;
@@ -58,6 +59,7 @@ impl<'a, E: Element> Codebooks<'a, E> {
 
     /// Subtracts a code's entry from `latent`, D numbers: what a stage leaves for the next. Nothing where there is no such
     /// code.
+    #[cfg(feature = "encoder")]
     pub(crate) fn subtract(&self, stage: usize, code: u16, latent: &mut [E]) {
         for (rest, &number) in latent.iter_mut().zip(self.entry(stage, code)) {
             *rest = rest.minus(E::read(number));
@@ -65,6 +67,7 @@ impl<'a, E: Element> Codebooks<'a, E> {
     }
 
     /// The entries of each stage.
+    #[cfg(feature = "encoder")]
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entries<'a, E>> {
         let dim = self.dim;
         self.tables

@@ -6,6 +6,7 @@
 use crate::codebook::Codebooks;
 use crate::conceal::Cell;
 use crate::decode::{Decoding, Embeddings};
+#[cfg(feature = "encoder")]
 use crate::encode::{Encoding, Picture};
 use crate::error::{Error, RunError};
 #[cfg(doc)]
@@ -181,6 +182,7 @@ impl Codec {
     ///
     /// # Errors
     /// [`PlanError::NoEncoder`] when the model can only decode; [`RunError::Pixels`] when `pixels` has another length.
+    #[cfg(feature = "encoder")]
     pub fn encode(&self, pixels: &[u8], size: PictureSize) -> Result<Vec<u16>, Error> {
         let dtype = self.model.dtype();
         with_element!(
@@ -194,6 +196,7 @@ impl Codec {
     ///
     /// # Errors
     /// As [`Codec::encode`]; [`RunError::Dtype`] when E is not the model's element type.
+    #[cfg(feature = "encoder")]
     pub fn encode_with<E: HasKernels>(
         &self,
         probe: &mut impl Probe<E>,

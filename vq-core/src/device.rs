@@ -2,6 +2,7 @@
 
 use crate::decode::{Decoding, Embeddings};
 use crate::dtype::Dtype;
+#[cfg(feature = "encoder")]
 use crate::encode::{Encoding, PixelRows};
 use crate::error::{Error, PlanError, RunError};
 use crate::kernels::Backend;
@@ -187,11 +188,13 @@ impl DecodedRows<'_> {
 }
 
 /// Encodes any number of pictures of one size, one after the other, in the memory that it was given.
+#[cfg(feature = "encoder")]
 #[derive(Debug)]
 pub struct Encoder<'m> {
     engine: AnyEngine<'m>,
 }
 
+#[cfg(feature = "encoder")]
 impl<'m> Encoder<'m> {
     /// Plans pictures of this size in `memory`.
     ///

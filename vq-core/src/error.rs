@@ -115,7 +115,7 @@ pub enum Fault {
 pub enum PlanError {
     /// The picture has no pixels.
     Empty,
-    /// The model has no encoder.
+    /// The model has no encoder, or vq-core was built without the feature `encoder`.
     NoEncoder,
     /// The model has no decoder.
     NoDecoder,
@@ -231,7 +231,8 @@ impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Empty => f.write_str("the picture has no pixels"),
-            Self::NoEncoder => f.write_str("the model has no encoder"),
+            Self::NoEncoder if cfg!(feature = "encoder") => f.write_str("the model has no encoder"),
+            Self::NoEncoder => f.write_str("vq-core was built without its encoder"),
             Self::NoDecoder => f.write_str("the model has no decoder"),
             Self::TooManyOps { needed, given } => {
                 write!(

@@ -10,7 +10,7 @@
 //!
 //! The modules below stand in the order of data's way through them, each on top of those before it. What is absent on
 //! purpose: allocation (without the feature `alloc`), panics on bad bytes, floating point on the `i8` path, and unsafe code
-//! outside of the kernels. The caller owns all memory; sizes are asked for before the work starts. MSRV: `rust-version` in
+//! outside of the kernels; without the feature `encoder`, all that leads from pixels to codes. The caller owns all memory; sizes are asked for before the work starts. MSRV: `rust-version` in
 //! the workspace's `Cargo.toml`.
 #![no_std]
 #![deny(unsafe_code)]
@@ -45,11 +45,13 @@ pub mod ops;
 pub mod format;
 pub mod model;
 pub mod codebook;
+#[cfg(feature = "encoder")]
 pub mod nearest;
 // Where a running model keeps its rows, and a model at work.
 pub mod plan;
 pub mod run;
 pub mod decode;
+#[cfg(feature = "encoder")]
 pub mod encode;
 // The same whatever the element type: in somebody's memory, and with an allocator.
 pub mod device;
@@ -64,14 +66,18 @@ pub use codebook::Codebooks;
 #[cfg(feature = "alloc")]
 pub use codec::{Codec, Patch};
 pub use decode::{Decoding, Embeddings};
-pub use device::{DecodedRows, Decoder, Encoder, Memory, Needs, needs};
+#[cfg(feature = "encoder")]
+pub use device::Encoder;
+pub use device::{DecodedRows, Decoder, Memory, Needs, needs};
 pub use element::Element;
+#[cfg(feature = "encoder")]
 pub use encode::{Encoding, Picture, PixelRows};
 pub use error::{Error, Fault, FormatError, PlanError, RunError};
 pub use half::f16;
 pub use kernels::{Backend, HasKernels};
 pub use map::Map;
 pub use model::Model;
+#[cfg(feature = "encoder")]
 pub use nearest::{NearestCodes, Table};
 pub use plan::{Direction, Plan, PlanMemory};
 pub use run::{Engine, NoProbe, Probe, Source, Weights};

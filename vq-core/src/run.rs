@@ -3,6 +3,7 @@
 use crate::error::RunError;
 use crate::kernels::{ALIGN, HasKernels, Kernels};
 use crate::model::check_dtype;
+#[cfg(feature = "encoder")]
 use crate::nearest::NearestCodes;
 use crate::ops::Step;
 use crate::plan::{Cursor, Direction, Node, Plan, Schedule, cursor_of, node_of, start_at};
@@ -56,6 +57,7 @@ impl<E> Probe<E> for NoProbe {}
 pub struct Weights<'a, E: HasKernels> {
     filters: &'a [E],
     /// The codebooks as [`NearestCodes`] has laid them out.
+    #[cfg(feature = "encoder")]
     pub(crate) codebooks: &'a [E],
 }
 
@@ -77,10 +79,10 @@ impl<'a, E: HasKernels> Weights<'a, E> {
             .get_mut(..needed)
             .ok_or(RunError::Scratch { needed, given })?;
         let (start, behind) = Self::places(plan, memory);
-        let (memory, codebooks) = memory.parted_mut(behind);
-        pack(plan, memory.behind_mut(start));
+        pack(plan, memory.part_mut(start, behind - start));
+        #[cfg(feature = "encoder")]
         if plan.direction() == Direction::Encode {
-            NearestCodes::lay_out(plan.model(), plan.backend(), codebooks)?;
+            NearestCodes::lay_out(plan.model(), plan.backend(), memory.behind_mut(behind))?;
         }
         Ok(())
     }
@@ -89,10 +91,10 @@ impl<'a, E: HasKernels> Weights<'a, E> {
     pub(crate) fn laid_out(plan: &Plan<'_>, memory: &'a [E]) -> Self {
         let memory = memory.part(0, plan.weights_len());
         let (start, behind) = Self::places(plan, memory);
-        let (memory, codebooks) = memory.parted(behind);
         Self {
-            filters: memory.behind(start),
-            codebooks,
+            filters: memory.part(start, behind - start),
+            #[cfg(feature = "encoder")]
+            codebooks: memory.behind(behind),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The file as a whole: preamble, message, and the helper that writes both.
 
 use super::graph::Graph;
-use super::message::container_len;
+use super::lengths::{BYTE, QUANT, bytes_len, count_len, numbers};
 use crate::dtype::Dtype;
 use crate::error::FormatError;
 use crate::shape::{MAX_STAGES, PictureSize};
@@ -184,5 +184,82 @@ fn padded<'a>(container: &Container<'a>) -> Container<'a> {
     Container {
         pad: &ZEROS[..pad],
         ..bare
+    }
+}
+
+/// Bytes of a container's message.
+fn container_len(container: &Container<'_>) -> usize {
+    let Container {
+        name,
+        code_id,
+        dtype: _,
+        channels: _,
+        down: _,
+        native: PictureSize { width, height },
+        dim,
+        latent: _,
+        ref codebooks,
+        entropy: _,
+        ref decoder,
+        ref encoder,
+        pad,
+        blob,
+    } = *container;
+    let codebook = |&Codebook { codes, table }: &Codebook| numbers([codes.into(), table]);
+    4 * BYTE
+        + QUANT
+        + numbers([code_id, width.into(), height.into(), dim.into()])
+        + bytes_len(name.as_bytes())
+        + count_len(codebooks.len())
+        + codebooks.iter().map(codebook).sum::<usize>()
+        + decoder.message_len()
+        + encoder
+            .as_ref()
+            .map_or(BYTE, |graph| BYTE + graph.message_len())
+        + bytes_len(pad)
+        + bytes_len(blob)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lengths::NUMBERS;
+    use super::*;
+    use postcard::experimental::serialized_size;
+
+    #[test]
+    fn containers_are_as_long_as_postcard_makes_them() {
+        let bytes = [0; 0x4001];
+        for (i, number) in NUMBERS.into_iter().enumerate() {
+            let graph = Graph {
+                count: number as u16,
+                ops: &bytes[..[0, 0x7f, 0x80, 0x4000][i % 4]],
+            };
+            let container = Container {
+                name: ["", "name"][i % 2],
+                code_id: number,
+                dtype: Dtype::F16,
+                channels: 0xff,
+                down: 0xff,
+                native: PictureSize {
+                    width: number as u16,
+                    height: (number >> 1) as u16,
+                },
+                dim: (number >> 2) as u16,
+                latent: Quant::UNIT,
+                codebooks: (0..i % 8)
+                    .map(|shift| Codebook {
+                        codes: (number >> shift) as u16,
+                        table: number >> shift,
+                    })
+                    .collect(),
+                entropy: Entropy::Fixed,
+                decoder: graph,
+                encoder: [None, Some(graph)][i % 2],
+                pad: &bytes[..i],
+                blob: &bytes[..[0x80, 0x4001, 1][i % 3]],
+            };
+            let len = container_len(&container);
+            assert_eq!(Ok(len), serialized_size(&container), "{i}");
+        }
     }
 }

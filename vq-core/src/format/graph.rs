@@ -1,8 +1,13 @@
 //! The operators of a network as they lie in a file, one postcard message behind the other.
 
-use super::message::op_len;
+use super::lengths::{BYTE, KERNEL, PAD, QUANT, SINGLE, bytes_len, number, numbers};
+use crate::curves::ActivationKind;
 use crate::error::Fault;
-use crate::ops::{MAX_OPS, Op};
+use crate::ops::{
+    Activation, Add, Attention, Conv2d, DepthToSpace, GroupNorm, MAX_OPS, Op, Relu, SpaceToDepth,
+    UpConv,
+};
+use crate::tensor::Rescale;
 use serde::{Deserialize, Serialize};
 
 /// Operators of a network in the order in which they can run, each one postcard message.
@@ -24,6 +29,11 @@ impl<'a> Graph<'a> {
             left: self.count,
             bytes: self.ops,
         }
+    }
+
+    /// Bytes of its own message in the container's.
+    pub(super) fn message_len(&self) -> usize {
+        number(self.count.into()) + bytes_len(self.ops)
     }
 
     /// Bytes that [`Graph::encode`] needs for these operators.
@@ -79,6 +89,179 @@ impl Iterator for Ops<'_> {
                     bytes: &[],
                 };
                 Some(Err(Fault::Message))
+            }
+        }
+    }
+}
+
+/// Bytes of an operator's message.
+fn op_len(op: &Op) -> usize {
+    BYTE + match *op {
+        Op::Conv2d(Conv2d {
+            input,
+            out_channels,
+            kernel: _,
+            stride: _,
+            pad: _,
+            relu: _,
+            out: _,
+            weights,
+            params,
+        }) => {
+            KERNEL
+                + PAD
+                + 2 * BYTE
+                + QUANT
+                + numbers([input.into(), out_channels.into(), weights, params])
+        }
+        Op::UpConv(UpConv {
+            input,
+            out_channels,
+            relu: _,
+            out: _,
+            weights,
+            params,
+        }) => BYTE + QUANT + numbers([input.into(), out_channels.into(), weights, params]),
+        Op::Add(Add {
+            input,
+            skip,
+            relu: _,
+            out: _,
+            rescale,
+        }) => BYTE + QUANT + numbers([input.into(), skip.into()]) + rescale_len(rescale),
+        Op::Relu(Relu { input }) => number(input.into()),
+        Op::DepthToSpace(DepthToSpace { input, factor: _ })
+        | Op::SpaceToDepth(SpaceToDepth { input, factor: _ }) => BYTE + number(input.into()),
+        Op::Activation(Activation {
+            input,
+            kind,
+            out: _,
+            table,
+        }) => {
+            let slope = match kind {
+                ActivationKind::LeakyRelu { slope: _ } => SINGLE,
+                ActivationKind::Tanh | ActivationKind::Sigmoid | ActivationKind::Silu => 0,
+            };
+            BYTE + slope + QUANT + numbers([input.into(), table])
+        }
+        Op::GroupNorm(GroupNorm {
+            input,
+            groups,
+            eps: _,
+            silu: _,
+            params,
+        }) => SINGLE + BYTE + numbers([input.into(), groups.into(), params]),
+        Op::Attention(Attention {
+            queries,
+            keys,
+            values,
+            heads,
+        }) => numbers([queries, keys, values, heads].map(u32::from)),
+    }
+}
+
+fn rescale_len(rescale: Rescale) -> usize {
+    let Rescale {
+        input,
+        skip,
+        shift: _,
+    } = rescale;
+    // Signed numbers alternate: 0, -1, 1, -2, 2.
+    let unsigned = [input, skip].map(|value| (value << 1 ^ value >> 31) as u32);
+    BYTE + numbers(unsigned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lengths::NUMBERS;
+    use super::*;
+    use crate::shape::{Kernel, Pad};
+    use crate::tensor::Quant;
+    use postcard::experimental::serialized_size;
+
+    /// One operator of each kind, and of each form, with these numbers.
+    fn ops(small: u16, large: u32) -> [Op; 11] {
+        let (input, relu, out) = (small, true, Quant::UNIT);
+        let (weights, params, table) = (large, large, large);
+        let rescale = |sign: i32| Rescale {
+            input: (large >> 1) as i32 * sign,
+            skip: (large >> 2) as i32 * -sign,
+            shift: 0xff,
+        };
+        let add = |sign| {
+            Op::Add(Add {
+                input,
+                skip: small,
+                relu,
+                out,
+                rescale: rescale(sign),
+            })
+        };
+        let activation = |kind| {
+            Op::Activation(Activation {
+                input,
+                kind,
+                out,
+                table,
+            })
+        };
+        [
+            Op::Conv2d(Conv2d {
+                input,
+                out_channels: small,
+                kernel: Kernel {
+                    height: 0xff,
+                    width: 0xff,
+                },
+                stride: 0xff,
+                pad: Pad::NONE,
+                relu,
+                out,
+                weights,
+                params,
+            }),
+            Op::UpConv(UpConv {
+                input,
+                out_channels: small,
+                relu,
+                out,
+                weights,
+                params,
+            }),
+            add(1),
+            add(-1),
+            Op::Relu(Relu { input }),
+            Op::DepthToSpace(DepthToSpace {
+                input,
+                factor: 0xff,
+            }),
+            Op::SpaceToDepth(SpaceToDepth {
+                input,
+                factor: 0xff,
+            }),
+            activation(ActivationKind::Silu),
+            activation(ActivationKind::LeakyRelu { slope: 0.1 }),
+            Op::GroupNorm(GroupNorm {
+                input,
+                groups: small,
+                eps: 1e-6,
+                silu: true,
+                params,
+            }),
+            Op::Attention(Attention {
+                queries: small,
+                keys: small,
+                values: small,
+                heads: small,
+            }),
+        ]
+    }
+
+    #[test]
+    fn operators_are_as_long_as_postcard_makes_them() {
+        for number in NUMBERS {
+            for op in ops(number as u16, number) {
+                assert_eq!(Ok(op_len(&op)), serialized_size(&op), "{op:?}");
             }
         }
     }

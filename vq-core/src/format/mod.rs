@@ -4,7 +4,7 @@
 
 pub mod container;
 mod graph;
-mod message;
+mod lengths;
 
 pub use crate::curves::{ActivationKind, CURVE_LEN};
 pub use crate::dtype::Dtype;

@@ -39,6 +39,7 @@ pub struct Kernels<E: Arithmetic> {
     /// Moves the channels of a row's points over one row of an upsampled map.
     pub(crate) depth_to_space_row: fn(&[E], PixelRow, &mut [E]),
     /// Finds the entries of a codebook nearest to vectors.
+    #[cfg_attr(not(feature = "encoder"), allow(dead_code))]
     pub(crate) nearest: NearestCodes<E>,
     /// What sees the whole map; not in integers.
     pub(crate) whole_map: Option<WholeMap<E>>,
@@ -126,6 +127,7 @@ impl<E: Element> Kernels<E> {
 
 /// How a backend searches.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "encoder"), allow(dead_code))]
 pub(crate) struct NearestCodes<E: Arithmetic> {
     /// Elements that [`Self::pack`] fills.
     pub(crate) packed_len: fn(Shape) -> usize,
@@ -150,6 +152,10 @@ impl<E: Element> NearestCodes<E> {
     pub(crate) const SCALAR: Self = Self {
         packed_len: |_| 0,
         pack: |_, _| {},
-        nearest: |entries, _, vectors, codes| scalar::nearest(entries, vectors, codes),
+        nearest: |entries, _, vectors, codes| {
+            if cfg!(feature = "encoder") {
+                scalar::nearest(entries, vectors, codes);
+            }
+        },
     };
 }

@@ -14,6 +14,7 @@ use crate::dtype::Dtype;
 use crate::error::PlanError;
 use crate::kernels::{ALIGN, Backend, HasKernels, Kernels};
 use crate::model::{Model, Network};
+#[cfg(feature = "encoder")]
 use crate::nearest;
 use crate::ops::MAX_OPS;
 use crate::shape::{Grid, PictureSize};
@@ -267,7 +268,7 @@ impl Planner<'_> {
         }
         let network = match facts.direction {
             Direction::Decode => Some(model.decoder()).filter(|own| !own.is_empty()),
-            Direction::Encode => model.encoder(),
+            Direction::Encode => model.encoder().filter(|_| cfg!(feature = "encoder")),
         };
         let network = network.ok_or(match facts.direction {
             Direction::Decode => PlanError::NoDecoder,
@@ -275,14 +276,19 @@ impl Planner<'_> {
         })?;
         let grid = facts.size.grid(model.down());
         let dtype = model.dtype();
-        let mut sizes = with_element!(
+        let sizes = with_element!(
             dtype,
             E => self.arrange::<E>(facts.backend, &network, grid)?,
             else return Err(PlanError::Dtype(dtype))
         );
-        if facts.direction == Direction::Encode {
-            sizes.codebooks = nearest::memory_len(model, facts.backend);
-        }
+        #[cfg(feature = "encoder")]
+        let sizes = Sizes {
+            codebooks: match facts.direction {
+                Direction::Decode => 0,
+                Direction::Encode => nearest::memory_len(model, facts.backend),
+            },
+            ..sizes
+        };
         sizes.whole().ok_or(PlanError::TooLarge)?;
         Ok(Facts { sizes, ..facts })
     }

@@ -11,6 +11,9 @@ use crate::kernels::table::{Nearest, NearestCodes};
 impl<R: Real> NearestCodes<R> {
     /// The search in single precision; `nearest` is [`floats`].
     pub(in crate::kernels) const fn floats<T: Lanes>(nearest: Nearest<R>) -> Self {
+        if !cfg!(feature = "encoder") {
+            return Self::SCALAR;
+        }
         Self {
             packed_len: |shape| match Way::of(shape) {
                 Way::Direct => direct::packed_len::<T, R>(shape),

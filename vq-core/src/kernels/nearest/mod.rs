@@ -21,7 +21,9 @@ use super::scalar;
 use super::table::Nearest;
 pub(crate) use super::table::NearestCodes;
 
-pub(crate) use super::entries::{Entries, Shape};
+pub(crate) use super::entries::Entries;
+#[cfg(feature = "encoder")]
+pub(crate) use super::entries::Shape;
 #[cfg(vectors)]
 pub(super) use float::floats;
 pub(super) use lanes::{Lanes, plain_lanes};
@@ -29,6 +31,9 @@ pub(super) use lanes::{Lanes, plain_lanes};
 impl NearestCodes<i8> {
     /// With a backend's tiles; `nearest` is [`integers`], compiled for the backend's instructions.
     pub(super) const fn integers<T: Lanes>(nearest: Nearest<i8>) -> Self {
+        if !cfg!(feature = "encoder") {
+            return Self::SCALAR;
+        }
         Self {
             packed_len: integer::packed_len::<T>,
             pack: integer::pack::<T>,
