@@ -87,7 +87,7 @@ fn decode<E: HasKernels>(criterion: &mut Criterion) {
         let model = codec.model();
         group.throughput(Throughput::Elements(model.decoder().macs(SIZE.grid(8))));
         let name = format!("{:?}/{}", E::DTYPE, backend.name());
-        let done = codec.with_engine::<E, _>(&model, Direction::Decode, SIZE, |engine| {
+        let done = codec.with_engine::<E, _>(Direction::Decode, SIZE, |engine| {
             let mut pixels = vec![0; picture.len()];
             decode_into(engine, &codes, &mut NoProbe, &mut pixels)?;
             assert!(pixels == picture);
@@ -123,7 +123,7 @@ fn facade(criterion: &mut Criterion) {
         let codes: Vec<u16> = books.map(|k| random.below(k.into()) as u16).collect();
         let picture = codec.decode(&codes, SIZE).unwrap();
         let mut group = criterion.benchmark_group(format!("facade/{name}"));
-        let done = codec.with_engine::<i8, _>(&model, Direction::Decode, SIZE, |engine| {
+        let done = codec.with_engine::<i8, _>(Direction::Decode, SIZE, |engine| {
             let mut pixels = vec![0; picture.len()];
             decode_into(engine, &codes, &mut NoProbe, &mut pixels)?;
             assert!(pixels == picture);
@@ -155,7 +155,7 @@ fn encode<E: HasKernels>(criterion: &mut Criterion) {
         let macs = model.encoder().map(|encoder| encoder.macs(SIZE.grid(8)));
         group.throughput(Throughput::Elements(macs.unwrap_or(0)));
         let name = format!("{:?}/{}", E::DTYPE, backend.name());
-        let done = codec.with_engine::<E, _>(&model, Direction::Encode, SIZE, |engine| {
+        let done = codec.with_engine::<E, _>(Direction::Encode, SIZE, |engine| {
             let row_bytes = engine.plan().row_bytes();
             let mut codes = vec![0; CODES];
             let mut run = || {

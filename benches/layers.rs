@@ -107,25 +107,24 @@ fn layers<E: HasKernels>(criterion: &mut Criterion) {
         for backend in native() {
             let codec = Codec::on(backend, file.clone()).unwrap();
             let name = format!("{:?}/{}", E::DTYPE, backend.name());
-            let done =
-                codec.with_engine::<E, _>(&codec.model(), Direction::Decode, size, |engine| {
-                    let mut pixels = vec![0; expected.len()];
-                    decode_into(engine, &codes, &mut NoProbe, &mut pixels)?;
-                    assert!(pixels == expected);
-                    group.bench_function(name, |bencher| {
-                        bencher.iter_custom(|iterations| {
-                            let mut clock = Clock {
-                                spent: Duration::ZERO,
-                                started: Instant::now(),
-                            };
-                            for _ in 0..iterations {
-                                decode_into(engine, &codes, &mut clock, &mut pixels).unwrap();
-                            }
-                            clock.spent
-                        });
+            let done = codec.with_engine::<E, _>(Direction::Decode, size, |engine| {
+                let mut pixels = vec![0; expected.len()];
+                decode_into(engine, &codes, &mut NoProbe, &mut pixels)?;
+                assert!(pixels == expected);
+                group.bench_function(name, |bencher| {
+                    bencher.iter_custom(|iterations| {
+                        let mut clock = Clock {
+                            spent: Duration::ZERO,
+                            started: Instant::now(),
+                        };
+                        for _ in 0..iterations {
+                            decode_into(engine, &codes, &mut clock, &mut pixels).unwrap();
+                        }
+                        clock.spent
                     });
-                    Ok(())
                 });
+                Ok(())
+            });
             done.unwrap();
         }
         group.finish();

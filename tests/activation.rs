@@ -53,7 +53,7 @@ fn bent<E: HasKernels>(kind: ActivationKind, numbers: &[E]) -> Vec<E> {
     };
     let width = WIDTH;
     let (mut seen, mut row) = (Seen(Vec::new()), [0; WIDTH]);
-    let decoded = codec.with_engine(&codec.model(), Direction::Decode, size, |engine| {
+    let decoded = codec.with_engine(Direction::Decode, size, |engine| {
         let fed = Fed { numbers, width };
         let mut decoding = Decoding::with_source(engine, fed, 0..size.height)?;
         while decoding.next_row_with(&mut seen, &mut row)?.is_some() {}

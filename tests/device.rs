@@ -141,8 +141,7 @@ fn rgb565_are_the_upper_bits_of_the_bytes() {
 #[test]
 fn rows_beyond_the_picture_do_not_come() {
     for (codec, codes, _) in pictures().take(12) {
-        let model = codec.model();
-        let made = codec.with_engine::<i8, _>(&model, Direction::Decode, SIZE, |engine| {
+        let made = codec.with_engine::<i8, _>(Direction::Decode, SIZE, |engine| {
             let mut row = vec![0; engine.plan().row_bytes()];
             let mut decoding = Decoding::rows(engine, &codes, 15..u16::MAX)?;
             let mut made = Vec::new();

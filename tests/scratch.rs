@@ -428,12 +428,12 @@ fn misuse_is_an_error() {
     assert_eq!(found.err(), error);
 
     let direction = Some(Error::Run(RunError::Direction));
-    let found = codec.with_engine::<i8, _>(&model, Direction::Encode, size, |engine| {
+    let found = codec.with_engine::<i8, _>(Direction::Encode, size, |engine| {
         Decoding::rows(engine, &codes, 0..1).map(drop)
     });
     assert_eq!(found.err(), direction);
     let pixels = &pixels[..];
-    let found = codec.with_engine::<i8, _>(&model, Direction::Decode, size, |engine| {
+    let found = codec.with_engine::<i8, _>(Direction::Decode, size, |engine| {
         Encoding::new(engine, Picture { pixels, row_bytes }).map(drop)
     });
     assert_eq!(found.err(), direction);

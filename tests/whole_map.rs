@@ -119,7 +119,7 @@ fn decoded<E: HasKernels>(file: &[u8], size: PictureSize, latents: &[E]) -> Vec<
         value: model.decoder().len(),
         rows: Vec::new(),
     };
-    let decoded = codec.with_engine(&model, Direction::Decode, size, |engine| {
+    let decoded = codec.with_engine(Direction::Decode, size, |engine| {
         let mut row = vec![0; engine.plan().row_bytes()];
         let mut decoding = Decoding::with_source(engine, Fed { latents }, 0..size.height)?;
         while decoding.next_row_with(&mut last, &mut row)?.is_some() {}

@@ -8,9 +8,9 @@ use crate::conceal::Cell;
 use crate::decode::{Decoding, Embeddings};
 #[cfg(feature = "encoder")]
 use crate::encode::{Encoding, Picture};
-use crate::error::{Error, RunError};
 #[cfg(doc)]
-use crate::error::{FormatError, PlanError};
+use crate::error::FormatError;
+use crate::error::{Error, PlanError, RunError};
 use crate::kernels::{Backend, HasKernels};
 use crate::model::{Detached, Model};
 use crate::plan::{Cursor, Direction, Facts, Node, Plan, PlanMemory};
@@ -46,6 +46,8 @@ pub struct Codec {
     file: Vec<u8>,
     model: Detached,
     backend: Backend,
+    /// See [`Codec::reach`].
+    reach: u16,
     /// The [`Plans`] of the model's element type.
     plans: Box<dyn Any + Send + Sync>,
 }
@@ -79,16 +81,14 @@ impl Codec {
     pub fn on(backend: Backend, file: Vec<u8>) -> Result<Self, Error> {
         let model = Model::parse(&file)?;
         let dtype = model.dtype();
-        let plans: Box<dyn Any + Send + Sync> = with_element!(
-            dtype,
-            E => Box::new(Plans::<E>::default()),
-            else return Err(crate::error::PlanError::Dtype(dtype).into())
-        );
+        let plans: Result<Box<dyn Any + Send + Sync>, PlanError> =
+            with_element!(dtype, E => Ok(Box::new(Plans::<E>::default())));
         Ok(Self {
             model: Detached::new(&model, &file),
+            reach: model.decoder().reach(),
             file,
             backend,
-            plans,
+            plans: plans?,
         })
     }
 
@@ -130,11 +130,9 @@ impl Codec {
         rows: Range<u16>,
         pixels: &mut [u8],
     ) -> Result<(), Error> {
-        let model = self.model();
         with_element!(
-            model.dtype(),
-            E => self.decode_rows_of::<E>(&mut NoProbe, &model, codes, size, rows, pixels),
-            else Err(crate::error::PlanError::Dtype(model.dtype()).into())
+            self.model.dtype(),
+            E => self.decode_rows_of::<E>(&mut NoProbe, codes, size, rows, pixels)
         )
     }
 
@@ -153,15 +151,14 @@ impl Codec {
         let model = self.model();
         with_element!(
             model.dtype(),
-            E => self.decode_patch_of::<E>(&model, codes, size, patch),
-            else Err(crate::error::PlanError::Dtype(model.dtype()).into())
+            E => self.decode_patch_of::<E>(&model, codes, size, patch)
         )
     }
 
     /// Cells around a cell, in each direction, on whose codes its pixels depend; all there are, where the decoder sees whole
     /// maps.
     pub fn reach(&self) -> u16 {
-        self.model().decoder().reach()
+        self.reach
     }
 
     /// The codes of a stage whose entries are nearest to this code's, the nearest first and of equally near ones the lowest:
@@ -173,8 +170,7 @@ impl Codec {
         let model = self.model();
         with_element!(
             model.dtype(),
-            E => Ok(neighbours::<E>(&model, stage, code, count)?),
-            else Err(crate::error::PlanError::Dtype(model.dtype()).into())
+            E => Ok(neighbours::<E>(&model, stage, code, count)?)
         )
     }
 
@@ -187,8 +183,7 @@ impl Codec {
         let dtype = self.model.dtype();
         with_element!(
             dtype,
-            E => self.encode_with::<E>(&mut NoProbe, pixels, size),
-            else Err(crate::error::PlanError::Dtype(dtype).into())
+            E => self.encode_with::<E>(&mut NoProbe, pixels, size)
         )
     }
 
@@ -203,10 +198,9 @@ impl Codec {
         pixels: &[u8],
         size: PictureSize,
     ) -> Result<Vec<u16>, Error> {
-        let model = self.model();
         let row_bytes = self.row_bytes(size);
         check_pixels(row_bytes * usize::from(size.height), pixels)?;
-        self.with_engine::<E, _>(&model, Direction::Encode, size, |engine| {
+        self.with_engine::<E, _>(Direction::Encode, size, |engine| {
             let mut codes = vec![0; engine.plan().code_count()];
             let mut encoding = Encoding::new(engine, Picture { pixels, row_bytes })?;
             while encoding.next_row_with(probe, &mut codes)?.is_some() {}
@@ -224,9 +218,8 @@ impl Codec {
         codes: &[u16],
         size: PictureSize,
     ) -> Result<Vec<u8>, Error> {
-        let model = self.model();
         let mut pixels = self.room_for(codes, size)?;
-        self.decode_rows_of(probe, &model, codes, size, 0..size.height, &mut pixels)?;
+        self.decode_rows_of(probe, codes, size, 0..size.height, &mut pixels)?;
         Ok(pixels)
     }
 
@@ -246,8 +239,7 @@ impl Codec {
             E => {
                 let prepared = self.prepared::<E>(&model, direction, size)?;
                 Ok(look(&prepared.plan(&model)))
-            },
-            else Err(crate::error::PlanError::Dtype(model.dtype()).into())
+            }
         )
     }
 
@@ -258,19 +250,18 @@ impl Codec {
     /// [`PlanError`]; [`RunError::Dtype`] when E is not the model's element type; what `work` returns.
     pub fn with_engine<E: HasKernels, T>(
         &self,
-        model: &Model<'_>,
         direction: Direction,
         size: PictureSize,
         work: impl FnOnce(&mut Engine<'_, E>) -> Result<T, RunError>,
     ) -> Result<T, Error> {
-        let prepared = self.prepared::<E>(model, direction, size)?;
-        prepared.with_engine(model, work)
+        let model = self.model();
+        let prepared = self.prepared::<E>(&model, direction, size)?;
+        prepared.with_engine(&model, work)
     }
 
     fn decode_rows_of<E: HasKernels>(
         &self,
         probe: &mut impl Probe<E>,
-        model: &Model<'_>,
         codes: &[u16],
         size: PictureSize,
         rows: Range<u16>,
@@ -279,7 +270,7 @@ impl Codec {
         let row_bytes = self.row_bytes(size);
         let rows = rows.start..rows.end.min(size.height);
         check_pixels(row_bytes * rows.len(), pixels)?;
-        self.with_engine::<E, _>(model, Direction::Decode, size, |engine| {
+        self.with_engine::<E, _>(Direction::Decode, size, |engine| {
             let mut decoding = Decoding::rows(engine, codes, rows)?;
             for row in pixels.chunks_exact_mut(row_bytes.max(1)) {
                 decoding.next_row_with(probe, row)?;
@@ -296,9 +287,8 @@ impl Codec {
         patch: Patch,
     ) -> Result<Vec<u8>, Error> {
         let (grid, down) = (size.grid(model.down()), usize::from(model.down()));
-        let reach = model.decoder().reach();
-        let columns = Span::new(patch.column, patch.columns, grid.columns, reach)?;
-        let rows = Span::new(patch.row, patch.rows, grid.rows, reach)?;
+        let columns = Span::new(patch.column, patch.columns, grid.columns, self.reach)?;
+        let rows = Span::new(patch.row, patch.rows, grid.rows, self.reach)?;
         // No side of a grid has more pixels than a picture's, but for those that fill up its last code.
         let side = |span: Span| (usize::from(span.count) * down).min(usize::from(u16::MAX)) as u16;
         let part = PictureSize {
@@ -315,7 +305,7 @@ impl Codec {
         let first = usize::from(rows.skip) * down;
         let wanted = first as u16..(first + usize::from(patch.rows) * down) as u16;
         let embeddings = Embeddings::part(model, grid, codes, origin)?;
-        self.with_engine::<E, _>(model, Direction::Decode, part, |engine| {
+        self.with_engine::<E, _>(Direction::Decode, part, |engine| {
             let mut row = vec![0; engine.plan().row_bytes()];
             let mut pixels = Vec::with_capacity(wanted.len() * row_bytes);
             let mut decoding = Decoding::with_source(engine, embeddings, wanted)?;

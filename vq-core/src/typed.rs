@@ -1,7 +1,15 @@
 //! From the element type that a model names to the type that computes: once for the whole crate.
 
-/// Does something with the element type of this name; something else where the crate is built without it.
+/// Does something with the element type of this name; something else where the crate is built without it, and unless that
+/// is said, returns [`PlanError::Dtype`](crate::error::PlanError::Dtype).
 macro_rules! with_element {
+    ($dtype:expr, $element:ident => $body:expr) => {
+        $crate::typed::with_element!(
+            $dtype,
+            $element => $body,
+            else Err($crate::error::PlanError::Dtype($dtype).into())
+        )
+    };
     ($dtype:expr, $element:ident => $body:expr, else $missing:expr) => {
         match $dtype {
             $crate::dtype::Dtype::I8 => {

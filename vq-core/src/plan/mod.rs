@@ -278,9 +278,8 @@ impl Planner<'_> {
         let dtype = model.dtype();
         let sizes = with_element!(
             dtype,
-            E => self.arrange::<E>(facts.backend, &network, grid)?,
-            else return Err(PlanError::Dtype(dtype))
-        );
+            E => self.arrange::<E>(facts.backend, &network, grid)
+        )?;
         #[cfg(feature = "encoder")]
         let sizes = Sizes {
             codebooks: match facts.direction {

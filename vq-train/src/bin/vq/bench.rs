@@ -264,7 +264,7 @@ fn measure<E: HasKernels>(
     let mut pixels = vec![0; expected.pixels.len()];
     let (mut whole, mut values) = (Vec::new(), Vec::new());
     let core = codec.core();
-    core.with_engine::<E, _>(&model, Direction::Decode, size, |engine| {
+    core.with_engine::<E, _>(Direction::Decode, size, |engine| {
         for _ in 0..runs {
             let start = Instant::now();
             decode(engine, codes, &mut NoProbe, &mut pixels)?;
