@@ -43,7 +43,6 @@ fn rows_come_in_order_and_are_those_of_the_codec() {
             assert!(row == expected, "row {y}");
         }
         assert_eq!(rows.next_row(&mut row), Ok(None));
-        drop(rows);
         // Some of them, with an observer.
         let mut rows = decoder.rows(&codes, 5..9).unwrap();
         let mut seen = Seen(Vec::new());

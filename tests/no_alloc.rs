@@ -120,7 +120,6 @@ fn allocate_nothing(file: &[u8]) {
     while rows.next_row(&mut row).unwrap().is_some() {
         made += 1;
     }
-    drop(rows);
     let mut rows = decoder.picture(codes).unwrap();
     while rows.next_row_rgb565(&mut points).unwrap().is_some() {
         made += 1;

@@ -10,8 +10,10 @@ use crate::shape::MAX_STAGES;
 /// The codebooks of a model, read as its element type.
 #[derive(Debug, Clone)]
 pub struct Codebooks<'a, E: Element> {
-    /// \[K\]\[D\] of each stage.
-    tables: heapless::Vec<&'a [E::Stored], MAX_STAGES>,
+    /// \[K\]\[D\] of each stage, and nothing behind them. An array, since a vector's destructor would keep what is
+    /// borrowed until the end of its scope.
+    tables: [&'a [E::Stored]; MAX_STAGES],
+    stages: usize,
     dim: usize,
 }
 
@@ -22,20 +24,20 @@ impl<'a, E: Element> Codebooks<'a, E> {
     /// [`RunError::Dtype`] when the model has another element type.
     pub fn new(model: &Model<'a>) -> Result<Self, RunError> {
         check_dtype::<E>(model)?;
-        let mut tables = heapless::Vec::new();
-        for &codebook in model.codebooks() {
-            // A model has no more than there is room for.
-            let _ = tables.push(E::stored(model.table(codebook)));
+        let mut tables: [&[E::Stored]; MAX_STAGES] = [&[]; MAX_STAGES];
+        for (table, &codebook) in tables.iter_mut().zip(model.codebooks()) {
+            *table = E::stored(model.table(codebook));
         }
         Ok(Self {
             tables,
+            stages: model.codebooks().len(),
             dim: model.dim().into(),
         })
     }
 
     /// Number of stages.
     pub fn stages(&self) -> usize {
-        self.tables.len()
+        self.stages
     }
 
     /// Channels of the latent, D.
@@ -70,10 +72,8 @@ impl<'a, E: Element> Codebooks<'a, E> {
     #[cfg(feature = "encoder")]
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entries<'a, E>> {
         let dim = self.dim;
-        self.tables
-            .clone()
-            .into_iter()
-            .map(move |numbers| Entries { numbers, dim })
+        let tables = self.tables.into_iter().take(self.stages);
+        tables.map(move |numbers| Entries { numbers, dim })
     }
 
     fn entry(&self, stage: usize, code: u16) -> &'a [E::Stored] {
