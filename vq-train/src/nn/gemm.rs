@@ -1,7 +1,7 @@
 //! Products of plain matrices, by the crate `matrixmultiply`.
 //!
-//! Each product runs on the calling thread alone, so that its result does not depend on the number of threads. Weights
-//! that are packed once a step are multiplied by the kernels of the convolutions instead: see `matrix.rs`.
+//! Each product runs on the calling thread alone, so that its result does not depend on the number of threads. What
+//! the kernels of the convolutions multiply faster is in `matrix.rs`.
 
 use matrixmultiply::{dgemm, sgemm};
 
