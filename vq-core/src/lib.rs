@@ -22,13 +22,13 @@ extern crate std;
 
 // Sizes and types.
 mod dtype;
-mod typed;
 pub mod shape;
 mod slices;
 // Codes on the wire, and what stands in for those that are missing.
 pub mod bitstream;
 pub mod conceal;
 pub mod error;
+mod typed;
 // The arithmetic of one number, then of one row.
 mod tensor;
 mod curves;
