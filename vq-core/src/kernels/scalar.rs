@@ -167,10 +167,9 @@ pub(super) fn depth_to_space_row<E: Element>(points: &[E], shape: PixelRow, out:
     } = shape;
     let points = points.chunks_exact(shape.point().max(1));
     for (point, out) in points.zip(out.chunks_exact_mut(shape.pixels().max(1))) {
-        // No division for each point, as chunks of a pixel would take.
-        for fx in 0..factor {
+        for (fx, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
             let mut from = fy * factor + fx;
-            for value in out.part_mut(fx * channels, channels) {
+            for value in pixel {
                 if let Some(&x) = point.get(from) {
                     *value = x;
                 }
