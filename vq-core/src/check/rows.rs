@@ -134,6 +134,9 @@ impl<'a, E: Drawn> Own<'a, E> {
     }
 }
 
+#[cfg(test)]
+extern crate std;
+
 /// Calls a kernel once more, each slice in memory of its own.
 #[cfg(test)]
 fn apart<E: Drawn>(kernel: impl Fn(&[E], &mut [E]), x: &[E], len: usize) -> std::vec::Vec<E> {

@@ -1,7 +1,5 @@
 //! Rows as kernels see them: what goes in, and the numbers of what is done with it.
 
-#[cfg(doc)]
-use super::table::Kernels;
 use crate::element::{AddScale, Arithmetic, Output};
 use crate::shape::Kernel;
 use crate::slices::Parts;
@@ -109,12 +107,12 @@ impl<'a, E: Arithmetic> Filter<'a, E> {
 /// One row of a convolution: point x of the output is made of the elements
 /// `rows[..][x * step..][..run]`, which lie behind each other as the weights do.
 ///
-/// [`Kernels::im2col`] tells whether columns of padding may be missing, and whether a ReLU may be fused into the input.
+/// [`Kernels::im2col`](super::table::Kernels::im2col) tells whether columns of padding may be missing, and whether a ReLU may be fused into the input.
 #[derive(Debug)]
 pub(crate) struct ConvRow<'a, E: Arithmetic> {
     /// What makes it.
     pub(crate) filter: Filter<'a, E>,
-    /// What [`Kernels::pack`] has made of the filter.
+    /// What [`Kernels::pack`](super::table::Kernels::pack) has made of the filter.
     pub(crate) packed: &'a [E],
     /// The rows under the kernel, from the first window's first element on.
     pub(crate) rows: &'a [&'a [E]],
