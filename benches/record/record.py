@@ -11,8 +11,12 @@ import argparse
 import datetime
 import json
 import os
+import re
+import resource
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -26,8 +30,10 @@ SQUARES = ",".join(f"{side}x{side}" for side in (64, 128, 256, 512, 1024))
 TALLER = ",".join(f"128x{height}" for height in (64, 128, 256, 512, 1024))
 
 
-def output(*command, may_fail=False):
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def output(*command, may_fail=False, **settings):
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=os.environ | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     if done.returncode and not may_fail:
         sys.exit(f"error: {' '.join(map(str, command))}\n{done.stderr}")
     # What a failing command says last is its error.
@@ -60,6 +66,23 @@ def host():
     return "".join(f"{name:24} {us:10.3f} us {rate}".rstrip() + "\n" for name, us, rate in sorted(rows))
 
 
+def build():
+    """What the first `cargo run --release` of a newcomer compiles: in all, and the parts that take longest."""
+    with tempfile.TemporaryDirectory() as target:
+        # Crates come before the clock is started.
+        output("cargo", "fetch", "--locked")
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        output("cargo", "build", "-q", "--release", "--timings", CARGO_TARGET_DIR=target)
+        wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        report = (Path(target) / "cargo-timings" / "cargo-timing.html").read_text()
+    processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    units = json.loads(re.search(r"const UNIT_DATA = (\[.*?\]);\n", report, re.DOTALL)[1])
+    units.sort(key=lambda unit: -unit["duration"])
+    rows = [f"{unit['name']}{unit['target']:24.24}".strip() for unit in units[:12]]
+    table = "".join(f"{row:24} {unit['duration']:6.1f} s\n" for row, unit in zip(rows, units))
+    return f"{wall:.0f} s, {processor:.0f} CPU-seconds, {len(units)} units\n\n{table}"
+
+
 def sizes():
     """Time and memory by the picture's size."""
     vq = built("vq", "vq-train")
@@ -88,7 +111,7 @@ def peers():
 
 
 def main():
-    records = {record.__name__: record for record in (host, sizes, boards, peers)}
+    records = {record.__name__: record for record in (build, host, sizes, boards, peers)}
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(records)}; default: all")
     names = parser.parse_args().names or list(records)
