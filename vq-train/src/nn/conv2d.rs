@@ -61,16 +61,13 @@
 //! of rows and columns, and both may go through Winograd's transform: see [`maps`](super::maps). With a
 //! fused ReLU, dy is first set to zero where y is not positive. Over a batch, gradients of W and b add up.
 
-use super::affine::{Affine, AffineParams, Entries};
+use super::affine::Entries;
+use super::convolution::{Convolution, Geometry};
 use super::layer::Axes;
-use super::map::{Dim4, flat, flat_mut};
-use super::maps::{Channels, Kernel, WeightSteps, Windows};
+use super::map::Dim4;
+use super::maps::{Channels, Direction, Kernel, WeightSteps, Windows};
 use super::padding::Padding;
-use super::panels::Factors;
 use super::params::{Init, ParamTable};
-use super::scalar::Scalar;
-use super::tape::Tape;
-use ndarray::Array4;
 
 /// What a convolution is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +101,12 @@ impl ConvSpec {
             bias: true,
         }
     }
+}
+
+impl Geometry for ConvSpec {
+    const KIND: &'static str = "conv";
+    const AXES: Axes = Axes::Conv;
+    const DIRECTION: Direction = Direction::Gather;
 
     /// The large map is x, the small one y.
     fn kernel(&self) -> Kernel {
@@ -137,14 +140,8 @@ impl ConvSpec {
 }
 
 /// A convolution with its place in the parameter vector: `[n, h, w, in_channels]` to
-/// `[n, h / stride, w / stride, out_channels]`.
-#[derive(Debug, Clone)]
-pub struct Conv2d {
-    /// Sizes.
-    pub spec: ConvSpec,
-    /// W as `[kernel, kernel, in_channels, out_channels]`, and b.
-    pub params: AffineParams,
-}
+/// `[n, h / stride, w / stride, out_channels]`, by W `[kernel, kernel, in_channels, out_channels]`.
+pub type Conv2d = Convolution<ConvSpec>;
 
 impl Conv2d {
     /// Enters the parameters `NAME.weight` and `NAME.bias`.
@@ -163,71 +160,12 @@ impl Conv2d {
             init: init.unwrap_or(Init::he(fan_in, relu)),
             bias,
             relu,
-            forward: spec.kernel().gather_len(),
-            backward: spec.kernel().spread_len(),
+            forward: spec.kernel().panels_len(Direction::Gather),
+            backward: spec.kernel().panels_len(Direction::Spread),
         };
         Conv2d {
             spec,
             params: entries.enter(name, table),
         }
-    }
-}
-
-impl Affine for Conv2d {
-    const KIND: &'static str = "conv";
-    const AXES: Axes = Axes::Conv;
-
-    fn params(&self) -> &AffineParams {
-        &self.params
-    }
-
-    fn params_mut(&mut self) -> &mut AffineParams {
-        &mut self.params
-    }
-
-    fn output(&self, x: Dim4) -> Dim4 {
-        let windows = self.spec.windows(x);
-        (x.0, windows.oh, windows.ow, self.spec.out_channels)
-    }
-
-    fn multiply<T: Scalar>(
-        &self,
-        x: &Array4<T>,
-        factors: Factors<'_, T>,
-        y: &mut Array4<T>,
-        tape: &mut Tape<T>,
-    ) {
-        let windows = self.spec.windows(x.dim());
-        windows.gather(flat(x), factors, flat_mut(y), tape);
-    }
-
-    fn add_weight_grad<T: Scalar>(
-        &self,
-        x: &Array4<T>,
-        dy: &Array4<T>,
-        dw: &mut [T],
-        tape: &mut Tape<T>,
-    ) {
-        let windows = self.spec.windows(x.dim());
-        windows.add_weight_grad(flat(x), flat(dy), dw, tape);
-    }
-
-    fn multiply_back<T: Scalar>(
-        &self,
-        dy: &Array4<T>,
-        factors: Factors<'_, T>,
-        dx: &mut Array4<T>,
-        tape: &mut Tape<T>,
-    ) {
-        let windows = self.spec.windows(dx.dim());
-        windows.spread(flat(dy), factors, flat_mut(dx), tape);
-    }
-
-    fn pack_forward<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
-        self.spec.kernel().pack_gather(weight, panels);
-    }
-
-    fn pack_backward<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
-        self.spec.kernel().pack_spread(weight, panels);
     }
 }

@@ -3,16 +3,13 @@
 //! Each input position adds a window of `kernel x kernel` outputs, `stride` apart; the border is cut
 //! away. With Y the windows of y as rows, Y = X W; backward dX = dY W' and dW = X' dY.
 
-use super::affine::{Affine, AffineParams, Entries};
+use super::affine::Entries;
 use super::builder::{BuildError, Builder, Configured};
+use super::convolution::{Convolution, Geometry};
 use super::layer::Axes;
-use super::map::{Dim4, flat, flat_mut};
-use super::maps::{Channels, Kernel, WeightSteps, Windows};
-use super::panels::Factors;
+use super::map::Dim4;
+use super::maps::{Channels, Direction, Kernel, WeightSteps, Windows};
 use super::params::{Init, ParamTable};
-use super::scalar::Scalar;
-use super::tape::Tape;
-use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 
 /// A transposed convolution in a configuration.
@@ -84,7 +81,11 @@ pub struct ConvTransposeSpec {
     pub relu: bool,
 }
 
-impl ConvTransposeSpec {
+impl Geometry for ConvTransposeSpec {
+    const KIND: &'static str = "transposed";
+    const AXES: Axes = Axes::ConvTranspose;
+    const DIRECTION: Direction = Direction::Spread;
+
     /// The large map is y, the small one x.
     fn kernel(&self) -> Kernel {
         Kernel {
@@ -117,14 +118,8 @@ impl ConvTransposeSpec {
 }
 
 /// A transposed convolution with its place in the parameter vector: `[n, h, w, in_channels]` to
-/// `[n, h stride, w stride, out_channels]`.
-#[derive(Debug, Clone)]
-pub struct ConvTranspose2d {
-    /// Sizes.
-    pub spec: ConvTransposeSpec,
-    /// W as `[in_channels, kernel, kernel, out_channels]`, and b.
-    pub params: AffineParams,
-}
+/// `[n, h stride, w stride, out_channels]`, by W `[in_channels, kernel, kernel, out_channels]`.
+pub type ConvTranspose2d = Convolution<ConvTransposeSpec>;
 
 impl ConvTranspose2d {
     /// Enters the parameters `NAME.weight` and `NAME.bias`.
@@ -143,71 +138,12 @@ impl ConvTranspose2d {
             init: Init::he(fan_in, relu),
             bias: true,
             relu,
-            forward: spec.kernel().spread_len(),
-            backward: spec.kernel().gather_len(),
+            forward: spec.kernel().panels_len(Direction::Spread),
+            backward: spec.kernel().panels_len(Direction::Gather),
         };
         ConvTranspose2d {
             spec,
             params: entries.enter(name, table),
         }
-    }
-}
-
-impl Affine for ConvTranspose2d {
-    const KIND: &'static str = "transposed";
-    const AXES: Axes = Axes::ConvTranspose;
-
-    fn params(&self) -> &AffineParams {
-        &self.params
-    }
-
-    fn params_mut(&mut self) -> &mut AffineParams {
-        &mut self.params
-    }
-
-    fn output(&self, x: Dim4) -> Dim4 {
-        let windows = self.spec.windows(x);
-        (x.0, windows.h, windows.w, self.spec.out_channels)
-    }
-
-    fn multiply<T: Scalar>(
-        &self,
-        x: &Array4<T>,
-        factors: Factors<'_, T>,
-        y: &mut Array4<T>,
-        tape: &mut Tape<T>,
-    ) {
-        let windows = self.spec.windows(x.dim());
-        windows.spread(flat(x), factors, flat_mut(y), tape);
-    }
-
-    fn add_weight_grad<T: Scalar>(
-        &self,
-        x: &Array4<T>,
-        dy: &Array4<T>,
-        dw: &mut [T],
-        tape: &mut Tape<T>,
-    ) {
-        let windows = self.spec.windows(x.dim());
-        windows.add_weight_grad(flat(dy), flat(x), dw, tape);
-    }
-
-    fn multiply_back<T: Scalar>(
-        &self,
-        dy: &Array4<T>,
-        factors: Factors<'_, T>,
-        dx: &mut Array4<T>,
-        tape: &mut Tape<T>,
-    ) {
-        let windows = self.spec.windows(dx.dim());
-        windows.gather(flat(dy), factors, flat_mut(dx), tape);
-    }
-
-    fn pack_forward<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
-        self.spec.kernel().pack_spread(weight, panels);
-    }
-
-    fn pack_backward<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
-        self.spec.kernel().pack_gather(weight, panels);
     }
 }

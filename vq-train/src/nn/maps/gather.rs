@@ -23,7 +23,7 @@ impl Kernel {
     }
 
     /// Length of the panels for [`Windows::gather`].
-    pub(in crate::nn) fn gather_len(&self) -> usize {
+    pub(super) fn gather_len(&self) -> usize {
         let Channels { large, small } = self.channels;
         match self.winograd_taps() {
             Some(taps) => winograd::weights_len(taps, self.stride * self.stride * large, small),
@@ -32,7 +32,7 @@ impl Kernel {
     }
 
     /// Packs weights for [`Windows::gather`].
-    pub(in crate::nn) fn pack_gather<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
+    pub(super) fn pack_gather<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
         let (stride, steps) = (self.stride, self.steps);
         let Channels { large, small } = self.channels;
         if let Some(taps) = self.winograd_taps() {
@@ -65,7 +65,7 @@ impl Kernel {
 
 impl Windows {
     /// Large maps to small ones: each window times the weights.
-    pub(in crate::nn) fn gather<T: Scalar>(
+    pub(super) fn gather<T: Scalar>(
         &self,
         large: &[T],
         factors: Factors<'_, T>,

@@ -13,5 +13,7 @@ mod windows;
 mod gather;
 mod spread;
 mod weight_grad;
+mod direction;
 
+pub(super) use direction::Direction;
 pub(super) use windows::{Channels, Kernel, WeightSteps, Windows};

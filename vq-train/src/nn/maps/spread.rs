@@ -24,7 +24,7 @@ use std::ops::Range;
 
 impl Windows {
     /// Small maps to large ones: what each window would add, summed where windows overlap.
-    pub(in crate::nn) fn spread<T: Scalar>(
+    pub(super) fn spread<T: Scalar>(
         &self,
         small: &[T],
         factors: Factors<'_, T>,
@@ -276,7 +276,7 @@ impl Kernel {
     }
 
     /// Length of the panels for [`Windows::spread`], phase by phase.
-    pub(in crate::nn) fn spread_len(&self) -> usize {
+    pub(super) fn spread_len(&self) -> usize {
         if let Some(form) = self.spread_form() {
             let products = self.stride * self.stride / form.phases;
             return products * form.panels_len(self);
@@ -288,7 +288,7 @@ impl Kernel {
     }
 
     /// Packs weights for [`Windows::spread`].
-    pub(in crate::nn) fn pack_spread<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
+    pub(super) fn pack_spread<T: Scalar>(&self, weight: &[T], panels: &mut [T]) {
         let phases = self.phases();
         if let Some(form) = self.spread_form() {
             let panels = panels.chunks_exact_mut(form.panels_len(self));
