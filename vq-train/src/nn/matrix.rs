@@ -79,8 +79,11 @@ pub(super) fn multiply<T: Scalar>(a: &[T], size: Size, factors: Factors<'_, T>, 
 
 /// out += a' b for `a` `[p, m]`, `b` `[p, n]` and `out` `[m, n]`.
 ///
-/// By the convolutions' own kernel, which takes a half to a tenth of `matrixmultiply`'s time: p = 16 to 4096, m and n = 4 to
-/// 512, but for p = 4096 and m = n = 128, where it takes 1.4 times as long (Intel Xeon with AVX-512, one thread, 2026-12-01).
+/// By the convolutions' own kernel at all sizes. Of its time `matrixmultiply` takes 1.2 to 9 times for m up to 8 and n from
+/// 16 on (p = 64 to 4096), where most narrow products lie; but only 0.5 to 0.9 for m = 16 and n up to 8, and less for large
+/// ones, too: 0.5 to 0.7 for p = 1024, m = 64, n = 512, 0.4 to 0.9 for p = 4096, m = 256, n up to 64, 0.3 to 0.5 for
+/// p = 4096, m = 64, n = 256 (f32, one thread, Intel Xeon with AVX-512, least of 7 or more repeats, four runs on a machine
+/// in use, 2026-12-01).
 pub(crate) fn add_transposed_product<T: Scalar>(a: &[T], b: &[T], m: usize, out: &mut [T]) {
     if out.is_empty() || a.is_empty() {
         return;
