@@ -26,7 +26,7 @@ VARIANTS = {
     "discriminator learns from `start` on": "learns_from = 700",
     "fixed weight": "adaptive = false",
     "spectral norm": 'discriminator.norm = "spectral"',
-    "none of the cures": "lecam = 0.0\nlearns_from = 700\nadaptive = false\nrest = 0.0",
+    "none of the cures": "lecam = 0.0\nlearns_from = 700\nadaptive = false\npause_below = 0.0",
 }
 SIZE = "64x64"
 # The end of a run, by which its discriminator is judged.

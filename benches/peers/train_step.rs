@@ -98,7 +98,7 @@ fn adversarial() -> GanConfig {
     };
     GanConfig {
         discriminator,
-        rest: 0.0,
+        pause_below: 0.0,
         ..GanConfig::default()
     }
 }

@@ -256,7 +256,11 @@ fn configurations_are_refused_by_file_and_field() {
             "optimizer.schedule",
         ),
         ("[train]", "[loss]\npixels = 0\n[train]", "loss.pixels"),
-        ("[train]", "[gan]\nrest = 0.5\n[train]", "gan.rest"),
+        (
+            "[train]",
+            "[gan]\npause_below = 0.5\n[train]",
+            "gan.pause_below",
+        ),
         (
             "[train]",
             "[gan]\nlearns_from = 1\n[train]",

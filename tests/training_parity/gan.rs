@@ -44,7 +44,7 @@ const CONFIG: &str = r#"
     lr = 1e-3
     lecam = 0.05
     lecam_decay = 0.9
-    rest = 0.0
+    pause_below = 0.0
 "#;
 
 #[derive(Deserialize)]

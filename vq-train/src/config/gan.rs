@@ -35,7 +35,7 @@ pub struct GanConfig {
     /// The discriminator's learning is paused when its loss, averaged over some steps, falls below this share of
     /// what guessing costs, until it is above twice that: a discriminator that tells all pictures apart gives the
     /// generator no useful gradient. The adversarial loss stays part of the total loss. Below 0.5; 0 never pauses.
-    pub rest: f64,
+    pub pause_below: f64,
     /// The discriminator's learning rate; all other settings of its optimiser are those of `optimizer`.
     pub lr: f64,
     /// Decay rates of the discriminator's Adam.
@@ -57,7 +57,7 @@ impl Default for GanConfig {
             lecam_decay: 0.999,
             r1: 0.0,
             r1_every: 16,
-            rest: 0.1,
+            pause_below: 0.1,
             lr: 2e-4,
             betas: [0.5, 0.9],
             discriminator: DiscriminatorConfig::default(),
@@ -121,7 +121,7 @@ impl GanConfig {
             ("gan.features", self.features),
             ("gan.lecam", self.lecam),
             ("gan.r1", self.r1),
-            ("gan.rest", self.rest),
+            ("gan.pause_below", self.pause_below),
         ] {
             let finite = weight >= 0.0 && weight.is_finite();
             require(finite, field, "must be at least 0 and finite")?;
@@ -133,7 +133,7 @@ impl GanConfig {
             "must be at least 0 and below 1",
         )?;
         let reason = "must be below 0.5: learning goes on at twice that, and guessing costs 1";
-        require(self.rest < 0.5, "gan.rest", reason)?;
+        require(self.pause_below < 0.5, "gan.pause_below", reason)?;
         let reason = "must not be after gan.start: the generator would learn from fresh weights";
         require(self.learns_from <= self.start, "gan.learns_from", reason)?;
         require(self.r1_every > 0, "gan.r1_every", "must be at least 1")?;

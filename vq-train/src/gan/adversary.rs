@@ -152,7 +152,10 @@ impl Adversary {
         let mut pause = Pause::default();
         if learns {
             let guessing = self.config.loss.of_guessing();
-            pause = self.state.pause.after(d_loss, guessing, self.config.rest);
+            pause = self
+                .state
+                .pause
+                .after(d_loss, guessing, self.config.pause_below);
         }
         let batch = LogitAverages {
             real: d_real,

@@ -215,7 +215,7 @@ fn the_generators_losses_change_nothing_for_the_discriminator() {
 
 #[test]
 fn learning_is_paused_while_the_discriminator_tells_all_pictures_apart() {
-    let config = config("lr = 0.01\nlecam = 0.0\nrest = 0.45");
+    let config = config("lr = 0.01\nlecam = 0.0\npause_below = 0.45");
     let mut adversary = adversary(&config);
     let first = step(&mut adversary, &config, 0, false);
     let reports: Vec<_> = (1..90)
