@@ -78,8 +78,7 @@ def build():
     processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     units = json.loads(re.search(r"const UNIT_DATA = (\[.*?\]);\n", report, re.DOTALL)[1])
     units.sort(key=lambda unit: -unit["duration"])
-    rows = [f"{unit['name']}{unit['target']:24.24}".strip() for unit in units[:12]]
-    table = "".join(f"{row:24} {unit['duration']:6.1f} s\n" for row, unit in zip(rows, units))
+    table = "".join(f"{unit['name'] + unit['target']:32} {unit['duration']:6.1f} s\n" for unit in units[:12])
     return f"{wall:.0f} s, {processor:.0f} CPU-seconds, {len(units)} units\n\n{table}"
 
 

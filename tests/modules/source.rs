@@ -175,11 +175,17 @@ impl<'a> Reader<'a> {
             .checked_sub(1)
             .map(|before| self.tokens[before].as_str());
         // `pub(in path)` says who may use an item, and uses nothing.
-        let seen_in = self.tokens[..self.at].ends_with(&["pub", "(", "in"].map(String::from));
+        let seen_in = || {
+            self.tokens[..self.at]
+                .iter()
+                .rev()
+                .take(3)
+                .eq(["in", "(", "pub"])
+        };
         if !(starts || self.module.children.contains_key(first))
             || self.token(1) != "::"
             || behind == Some("::")
-            || seen_in
+            || seen_in()
         {
             return;
         }

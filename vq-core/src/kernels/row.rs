@@ -107,7 +107,8 @@ impl<'a, E: Arithmetic> Filter<'a, E> {
 /// One row of a convolution: point x of the output is made of the elements
 /// `rows[..][x * step..][..run]`, which lie behind each other as the weights do.
 ///
-/// [`Kernels::im2col`](super::table::Kernels::im2col) tells whether columns of padding may be missing, and whether a ReLU may be fused into the input.
+/// [`Kernels::im2col`](super::table::Kernels::im2col) tells whether columns of padding may be missing, and whether a ReLU
+/// may be fused into the input.
 #[derive(Debug)]
 pub(crate) struct ConvRow<'a, E: Arithmetic> {
     /// What makes it.

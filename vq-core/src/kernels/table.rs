@@ -39,7 +39,10 @@ pub struct Kernels<E: Arithmetic> {
     /// Moves the channels of a row's points over one row of an upsampled map.
     pub(crate) depth_to_space_row: fn(&[E], PixelRow, &mut [E]),
     /// Finds the entries of a codebook nearest to vectors.
-    #[cfg_attr(not(feature = "encoder"), allow(dead_code))]
+    #[cfg_attr(
+        not(feature = "encoder"),
+        expect(dead_code, reason = "nothing searches without the encoder")
+    )]
     pub(crate) nearest: NearestCodes<E>,
     /// What sees the whole map; not in integers.
     pub(crate) whole_map: Option<WholeMap<E>>,
@@ -127,7 +130,10 @@ impl<E: Element> Kernels<E> {
 
 /// How a backend searches.
 #[derive(Clone, Copy)]
-#[cfg_attr(not(feature = "encoder"), allow(dead_code))]
+#[cfg_attr(
+    not(feature = "encoder"),
+    expect(dead_code, reason = "nothing searches without the encoder")
+)]
 pub(crate) struct NearestCodes<E: Arithmetic> {
     /// Elements that [`Self::pack`] fills.
     pub(crate) packed_len: fn(Shape) -> usize,

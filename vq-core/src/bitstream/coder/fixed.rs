@@ -144,6 +144,8 @@ impl Fixed<'_> {
 
     /// The first code of packet `index` of `count`: the codes' bits are dealt out evenly, so that
     /// neither the first code nor the number of codes needs a place in the header.
+    ///
+    /// Not inlined: a part asks for two.
     #[inline(never)]
     fn first_of(self, index: u16, count: u16) -> u32 {
         if index >= count {
