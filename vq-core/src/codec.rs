@@ -148,10 +148,9 @@ impl Codec {
         size: PictureSize,
         patch: Patch,
     ) -> Result<Vec<u8>, Error> {
-        let model = self.model();
         with_element!(
-            model.dtype(),
-            E => self.decode_patch_of::<E>(&model, codes, size, patch)
+            self.model.dtype(),
+            E => self.decode_patch_of::<E>(codes, size, patch)
         )
     }
 
@@ -281,11 +280,11 @@ impl Codec {
 
     fn decode_patch_of<E: HasKernels>(
         &self,
-        model: &Model<'_>,
         codes: &[u16],
         size: PictureSize,
         patch: Patch,
     ) -> Result<Vec<u8>, Error> {
+        let model = self.model();
         let (grid, down) = (size.grid(model.down()), usize::from(model.down()));
         let columns = Span::new(patch.column, patch.columns, grid.columns, self.reach)?;
         let rows = Span::new(patch.row, patch.rows, grid.rows, self.reach)?;
@@ -304,7 +303,7 @@ impl Codec {
         let left = usize::from(columns.skip) * down * channels;
         let first = usize::from(rows.skip) * down;
         let wanted = first as u16..(first + usize::from(patch.rows) * down) as u16;
-        let embeddings = Embeddings::part(model, grid, codes, origin)?;
+        let embeddings = Embeddings::part(&model, grid, codes, origin)?;
         self.with_engine::<E, _>(Direction::Decode, part, |engine| {
             let mut row = vec![0; engine.plan().row_bytes()];
             let mut pixels = Vec::with_capacity(wanted.len() * row_bytes);
