@@ -4,42 +4,42 @@
 //! lengths are spelt out. What does not vary has a constant; the rest are numbers and what is as long as they say.
 
 /// A byte, a bool, or which variant it is.
-pub(super) const BYTE: usize = 1;
+pub(crate) const BYTE: usize = 1;
 /// Single precision.
-pub(super) const SINGLE: usize = 4;
+pub(crate) const SINGLE: usize = 4;
 /// A [`Quant`](crate::tensor::Quant).
-pub(super) const QUANT: usize = SINGLE + BYTE;
+pub(crate) const QUANT: usize = SINGLE + BYTE;
 /// A [`Kernel`](crate::shape::Kernel).
-pub(super) const KERNEL: usize = 2 * BYTE;
+pub(crate) const KERNEL: usize = 2 * BYTE;
 /// A [`Pad`](crate::shape::Pad).
-pub(super) const PAD: usize = 4 * BYTE;
+pub(crate) const PAD: usize = 4 * BYTE;
 
 /// Bytes of a string of bytes, behind its length.
-pub(super) fn bytes_len(bytes: &[u8]) -> usize {
+pub(crate) fn bytes_len(bytes: &[u8]) -> usize {
     count_len(bytes.len()) + bytes.len()
 }
 
 /// Bytes of a length.
-pub(super) fn count_len(count: usize) -> usize {
+pub(crate) fn count_len(count: usize) -> usize {
     // What is too large for 32 bits takes as much as the largest of them, up to 35 bits.
     number(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// Bytes of some numbers.
-pub(super) fn numbers<const N: usize>(values: [u32; N]) -> usize {
+pub(crate) fn numbers<const N: usize>(values: [u32; N]) -> usize {
     values.iter().map(|&value| number(value)).sum()
 }
 
 /// Bytes of a number: seven bits a byte. Not inlined: it is asked in some twenty places.
 #[inline(never)]
-pub(super) fn number(value: u32) -> usize {
+pub(crate) fn number(value: u32) -> usize {
     let bits = u32::BITS - (value | 1).leading_zeros();
     bits.div_ceil(7) as usize
 }
 
 /// Numbers around each length; the larger ones are those of 32 bits alone.
 #[cfg(test)]
-pub(super) const NUMBERS: [u32; 11] = [
+pub(crate) const NUMBERS: [u32; 11] = [
     0,
     1,
     0x7f,

@@ -10,8 +10,8 @@
 //!
 //! The modules below stand in the order of data's way through them, each on top of those before it. What is absent on
 //! purpose: allocation (without the feature `alloc`), panics on bad bytes, floating point on the `i8` path, and unsafe code
-//! outside of the kernels; without the feature `encoder`, all that leads from pixels to codes. The caller owns all memory; sizes are asked for before the work starts. MSRV: `rust-version` in
-//! the workspace's `Cargo.toml`.
+//! outside of the kernels; without the feature `encoder`, all that leads from pixels to codes. The caller owns all memory;
+//! sizes are asked for before the work starts. MSRV: `rust-version` in the workspace's `Cargo.toml`.
 #![no_std]
 #![deny(unsafe_code)]
 
@@ -24,6 +24,7 @@ extern crate std;
 mod dtype;
 pub mod shape;
 mod slices;
+mod lengths;
 // Codes on the wire, and what stands in for those that are missing.
 pub mod bitstream;
 pub mod conceal;

@@ -1,9 +1,9 @@
 //! The file as a whole: preamble, message, and the helper that writes both.
 
 use super::graph::Graph;
-use super::lengths::{BYTE, QUANT, bytes_len, count_len, numbers};
 use crate::dtype::Dtype;
 use crate::error::FormatError;
+use crate::lengths::{BYTE, QUANT, bytes_len, count_len, numbers};
 use crate::shape::{MAX_STAGES, PictureSize};
 use crate::tensor::Quant;
 use crc::{CRC_32_ISO_HDLC, Crc};
@@ -222,8 +222,8 @@ fn container_len(container: &Container<'_>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lengths::NUMBERS;
     use super::*;
+    use crate::lengths::NUMBERS;
     use postcard::experimental::serialized_size;
 
     #[test]

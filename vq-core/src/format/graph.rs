@@ -1,13 +1,8 @@
 //! The operators of a network as they lie in a file, one postcard message behind the other.
 
-use super::lengths::{BYTE, KERNEL, PAD, QUANT, SINGLE, bytes_len, number, numbers};
-use crate::curves::ActivationKind;
 use crate::error::Fault;
-use crate::ops::{
-    Activation, Add, Attention, Conv2d, DepthToSpace, GroupNorm, MAX_OPS, Op, Relu, SpaceToDepth,
-    UpConv,
-};
-use crate::tensor::Rescale;
+use crate::lengths::{bytes_len, number};
+use crate::ops::{MAX_OPS, Op};
 use serde::{Deserialize, Serialize};
 
 /// Operators of a network in the order in which they can run, each one postcard message.
@@ -38,7 +33,7 @@ impl<'a> Graph<'a> {
 
     /// Bytes that [`Graph::encode`] needs for these operators.
     pub fn encoded_len(ops: &[Op]) -> usize {
-        ops.iter().map(op_len).sum()
+        ops.iter().map(Op::message_len).sum()
     }
 
     /// Writes the operators into `bytes`, which have at least [`Graph::encoded_len`].
@@ -94,89 +89,16 @@ impl Iterator for Ops<'_> {
     }
 }
 
-/// Bytes of an operator's message.
-fn op_len(op: &Op) -> usize {
-    BYTE + match *op {
-        Op::Conv2d(Conv2d {
-            input,
-            out_channels,
-            kernel: _,
-            stride: _,
-            pad: _,
-            relu: _,
-            out: _,
-            weights,
-            params,
-        }) => {
-            KERNEL
-                + PAD
-                + 2 * BYTE
-                + QUANT
-                + numbers([input.into(), out_channels.into(), weights, params])
-        }
-        Op::UpConv(UpConv {
-            input,
-            out_channels,
-            relu: _,
-            out: _,
-            weights,
-            params,
-        }) => BYTE + QUANT + numbers([input.into(), out_channels.into(), weights, params]),
-        Op::Add(Add {
-            input,
-            skip,
-            relu: _,
-            out: _,
-            rescale,
-        }) => BYTE + QUANT + numbers([input.into(), skip.into()]) + rescale_len(rescale),
-        Op::Relu(Relu { input }) => number(input.into()),
-        Op::DepthToSpace(DepthToSpace { input, factor: _ })
-        | Op::SpaceToDepth(SpaceToDepth { input, factor: _ }) => BYTE + number(input.into()),
-        Op::Activation(Activation {
-            input,
-            kind,
-            out: _,
-            table,
-        }) => {
-            let slope = match kind {
-                ActivationKind::LeakyRelu { slope: _ } => SINGLE,
-                ActivationKind::Tanh | ActivationKind::Sigmoid | ActivationKind::Silu => 0,
-            };
-            BYTE + slope + QUANT + numbers([input.into(), table])
-        }
-        Op::GroupNorm(GroupNorm {
-            input,
-            groups,
-            eps: _,
-            silu: _,
-            params,
-        }) => SINGLE + BYTE + numbers([input.into(), groups.into(), params]),
-        Op::Attention(Attention {
-            queries,
-            keys,
-            values,
-            heads,
-        }) => numbers([queries, keys, values, heads].map(u32::from)),
-    }
-}
-
-fn rescale_len(rescale: Rescale) -> usize {
-    let Rescale {
-        input,
-        skip,
-        shift: _,
-    } = rescale;
-    // Signed numbers alternate: 0, -1, 1, -2, 2.
-    let unsigned = [input, skip].map(|value| (value << 1 ^ value >> 31) as u32);
-    BYTE + numbers(unsigned)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::lengths::NUMBERS;
     use super::*;
+    use crate::curves::ActivationKind;
+    use crate::lengths::NUMBERS;
+    use crate::ops::{
+        Activation, Add, Attention, Conv2d, DepthToSpace, GroupNorm, Relu, SpaceToDepth, UpConv,
+    };
     use crate::shape::{Kernel, Pad};
-    use crate::tensor::Quant;
+    use crate::tensor::{Quant, Rescale};
     use postcard::experimental::serialized_size;
 
     /// One operator of each kind, and of each form, with these numbers.
@@ -261,7 +183,7 @@ mod tests {
     fn operators_are_as_long_as_postcard_makes_them() {
         for number in NUMBERS {
             for op in ops(number as u16, number) {
-                assert_eq!(Ok(op_len(&op)), serialized_size(&op), "{op:?}");
+                assert_eq!(Ok(op.message_len()), serialized_size(&op), "{op:?}");
             }
         }
     }

@@ -4,7 +4,6 @@
 
 pub mod container;
 mod graph;
-mod lengths;
 
 pub use crate::curves::{ActivationKind, CURVE_LEN};
 pub use crate::dtype::Dtype;

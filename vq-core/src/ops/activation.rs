@@ -7,6 +7,7 @@ use crate::curves::CURVE_LEN;
 use crate::dtype::Dtype;
 use crate::error::Fault;
 use crate::kernels::HasKernels;
+use crate::lengths::{BYTE, QUANT, SINGLE, numbers};
 use crate::map::Map;
 use crate::tensor::Quant;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,20 @@ pub struct Activation {
 
 impl Operator for Activation {
     const NAME: &'static str = "activation";
+
+    fn fields_len(&self) -> usize {
+        let Self {
+            input,
+            kind,
+            out: _,
+            table,
+        } = *self;
+        let slope = match kind {
+            ActivationKind::LeakyRelu { slope: _ } => SINGLE,
+            ActivationKind::Tanh | ActivationKind::Sigmoid | ActivationKind::Silu => 0,
+        };
+        BYTE + slope + QUANT + numbers([input.into(), table])
+    }
 
     fn inputs(&self) -> Inputs<u16> {
         [self.input; 3]

@@ -5,6 +5,7 @@ use crate::dtype::Dtype;
 use crate::element::{AddScale, Output};
 use crate::error::Fault;
 use crate::kernels::{AddRow, HasKernels, Kernels};
+use crate::lengths::{BYTE, QUANT, numbers};
 use crate::map::Map;
 use crate::rows::Rows;
 use crate::tensor::{Quant, Rescale};
@@ -27,6 +28,17 @@ pub struct Add {
 
 impl Operator for Add {
     const NAME: &'static str = "add";
+
+    fn fields_len(&self) -> usize {
+        let Self {
+            input,
+            skip,
+            relu: _,
+            out: _,
+            rescale,
+        } = *self;
+        BYTE + QUANT + numbers([input.into(), skip.into()]) + rescale_len(rescale)
+    }
 
     fn inputs(&self) -> Inputs<u16> {
         [self.input, self.skip, self.input]
@@ -65,6 +77,18 @@ impl Operator for Add {
         }
         self.add(input.ring().map.quant.zero, skip, y, kernels, sum);
     }
+}
+
+/// Bytes of a rescaling in a file.
+fn rescale_len(rescale: Rescale) -> usize {
+    let Rescale {
+        input,
+        skip,
+        shift: _,
+    } = rescale;
+    // Signed numbers alternate: 0, -1, 1, -2, 2.
+    let unsigned = [input, skip].map(|value| (value << 1 ^ value >> 31) as u32);
+    BYTE + numbers(unsigned)
 }
 
 impl Add {

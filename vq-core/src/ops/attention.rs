@@ -4,6 +4,7 @@ use super::operator::{Inputs, Operator, RowRange, Step, points};
 use crate::dtype::Dtype;
 use crate::error::Fault;
 use crate::kernels::{Attend, HasKernels};
+use crate::lengths::numbers;
 use crate::map::Map;
 use crate::tensor::Quant;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,16 @@ pub struct Attention {
 
 impl Operator for Attention {
     const NAME: &'static str = "attention";
+
+    fn fields_len(&self) -> usize {
+        let Self {
+            queries,
+            keys,
+            values,
+            heads,
+        } = *self;
+        numbers([queries, keys, values, heads].map(u32::from))
+    }
 
     fn inputs(&self) -> Inputs<u16> {
         [self.queries, self.keys, self.values]

@@ -7,6 +7,7 @@ use crate::dtype::Dtype;
 use crate::element::Output;
 use crate::error::Fault;
 use crate::kernels::{ConvRow, ConvShape, Filter, HasKernels};
+use crate::lengths::{BYTE, KERNEL, PAD, QUANT, numbers};
 use crate::map::Map;
 use crate::rows::Ring;
 use crate::shape::{Kernel, MAX_KERNEL, Pad};
@@ -40,6 +41,25 @@ pub struct Conv2d {
 
 impl Operator for Conv2d {
     const NAME: &'static str = "conv2d";
+
+    fn fields_len(&self) -> usize {
+        let Self {
+            input,
+            out_channels,
+            kernel: _,
+            stride: _,
+            pad: _,
+            relu: _,
+            out: _,
+            weights,
+            params,
+        } = *self;
+        KERNEL
+            + PAD
+            + 2 * BYTE
+            + QUANT
+            + numbers([input.into(), out_channels.into(), weights, params])
+    }
 
     fn inputs(&self) -> Inputs<u16> {
         [self.input; 3]

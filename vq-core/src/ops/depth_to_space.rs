@@ -4,6 +4,7 @@ use super::operator::{Inputs, Operator, RowRange, Step};
 use crate::dtype::Dtype;
 use crate::error::Fault;
 use crate::kernels::{HasKernels, PixelRow};
+use crate::lengths::{BYTE, number};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,11 @@ pub struct DepthToSpace {
 
 impl Operator for DepthToSpace {
     const NAME: &'static str = "depth_to_space";
+
+    fn fields_len(&self) -> usize {
+        let Self { input, factor: _ } = *self;
+        BYTE + number(input.into())
+    }
 
     fn inputs(&self) -> Inputs<u16> {
         [self.input; 3]

@@ -4,6 +4,7 @@ use super::operator::{Inputs, Operator, RowRange, Step, Tensors, points};
 use crate::dtype::Dtype;
 use crate::error::Fault;
 use crate::kernels::{HasKernels, Norm};
+use crate::lengths::{BYTE, SINGLE, numbers};
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,17 @@ pub struct GroupNorm {
 
 impl Operator for GroupNorm {
     const NAME: &'static str = "group_norm";
+
+    fn fields_len(&self) -> usize {
+        let Self {
+            input,
+            groups,
+            eps: _,
+            silu: _,
+            params,
+        } = *self;
+        SINGLE + BYTE + numbers([input.into(), groups.into(), params])
+    }
 
     fn inputs(&self) -> Inputs<u16> {
         [self.input; 3]

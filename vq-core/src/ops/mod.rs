@@ -17,6 +17,7 @@ mod attention;
 use crate::dtype::Dtype;
 use crate::error::Fault;
 use crate::kernels::{Filter, HasKernels, Kernels};
+use crate::lengths::BYTE;
 use crate::map::Map;
 use crate::rows::Ring;
 use crate::shape::Pad;
@@ -111,6 +112,11 @@ impl Op {
     /// Changes the offsets of its tensors in the blob, for who moves them there.
     pub fn relocate(&mut self, moved: impl Fn(u32) -> u32) {
         ask!(self, op => op.relocate(moved));
+    }
+
+    /// Bytes of its message in a file: which operator it is, and its fields.
+    pub(crate) fn message_len(&self) -> usize {
+        BYTE + ask!(self, op => op.fields_len())
     }
 
     pub(crate) fn output(&self, inputs: Inputs<Map>, dtype: Dtype) -> Result<Map, Fault> {

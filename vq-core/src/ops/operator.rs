@@ -25,6 +25,9 @@ pub(crate) trait Operator {
         Self::NAME
     }
 
+    /// Bytes of its fields in a file.
+    fn fields_len(&self) -> usize;
+
     /// The values that it reads.
     fn inputs(&self) -> Inputs<u16>;
 

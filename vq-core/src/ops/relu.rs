@@ -4,6 +4,7 @@ use super::operator::{Inputs, Operator, Step};
 use crate::dtype::Dtype;
 use crate::error::Fault;
 use crate::kernels::HasKernels;
+use crate::lengths::number;
 use crate::map::Map;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,11 @@ pub struct Relu {
 
 impl Operator for Relu {
     const NAME: &'static str = "relu";
+
+    fn fields_len(&self) -> usize {
+        let Self { input } = *self;
+        number(input.into())
+    }
 
     fn inputs(&self) -> Inputs<u16> {
         [self.input; 3]

@@ -7,6 +7,7 @@ use crate::dtype::Dtype;
 use crate::element::Output;
 use crate::error::Fault;
 use crate::kernels::{ConvRow, ConvShape, Filter, HasKernels, PHASE};
+use crate::lengths::{BYTE, QUANT, numbers};
 use crate::map::Map;
 use crate::rows::Ring;
 use crate::shape::{Kernel, Pad};
@@ -61,6 +62,18 @@ const PAD: Pad = Pad {
 
 impl Operator for UpConv {
     const NAME: &'static str = "upconv";
+
+    fn fields_len(&self) -> usize {
+        let Self {
+            input,
+            out_channels,
+            relu: _,
+            out: _,
+            weights,
+            params,
+        } = *self;
+        BYTE + QUANT + numbers([input.into(), out_channels.into(), weights, params])
+    }
 
     fn inputs(&self) -> Inputs<u16> {
         [self.input; 3]
